@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// What the agent needs of the platform below: a struct of functions. ESP-IDF, the virtual device and tests each have one.
+// C99, no operating-system types. Every function returns a status word unless said; none may block for more than 100 ms
+// except where said.
+#ifndef DS_AGENT_PORT_H
+#define DS_AGENT_PORT_H
+
+#include "agent/core/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum ds_area {
+    DS_AREA_PLAIN,     // plain NVS partition that the station's stamp goes to
+    DS_AREA_ENCRYPTED, // encrypted NVS partition, its keys made on the device at first use
+};
+
+enum ds_value_type {
+    DS_VALUE_STRING, // data without NUL
+    DS_VALUE_BLOB,
+    DS_VALUE_U8,
+    DS_VALUE_U16,
+    DS_VALUE_U32,
+    DS_VALUE_I32,
+    DS_VALUE_U64, // numbers: data is little-endian of the type's size
+};
+
+enum ds_image_place { DS_PLACE_BOOTLOADER, DS_PLACE_UPDATE_SLOT };
+
+typedef struct ds_identity {
+    uint16_t chip_id, chip_revision;
+    uint8_t mac[6];
+    uint32_t flash_size;
+    char project[33], version[33]; // of the running image
+    char app_version[33];          // of the image in the app slot (ota_0) where that is whole, else ""
+    char boot_partition[17];       // label otadata selects
+} ds_identity;
+
+typedef struct ds_security {
+    bool secure_boot, flash_encryption, release_mode, jtag_disabled;
+    uint8_t download; // Devstamp__DownloadMode
+    uint8_t digest_count;
+    uint8_t digests[3][32];
+    uint32_t secure_version;
+} ds_security;
+
+// Called for each value of an area in turn; data is valid during the call. A non-zero result stops and is returned.
+typedef ds_status (*ds_value_fn)(void *arg, const char *name_space, const char *key, enum ds_value_type type,
+                                 const uint8_t *data, size_t len);
+
+typedef struct ds_port {
+    void *ctx;
+
+    // Values. set is atomic under power loss and durable on return: afterwards either the old or the new value is there.
+    // get: NOT_FOUND where absent; *ret_len is the value's length even where cap was too small (then NO_SPACE).
+    ds_status (*value_get)(void *ctx, enum ds_area area, const char *name_space, const char *key, void *buf, size_t cap,
+                           size_t *ret_len);
+    ds_status (*value_set)(void *ctx, enum ds_area area, const char *name_space, const char *key,
+                           enum ds_value_type type, const void *data, size_t len);
+    ds_status (*value_each)(void *ctx, enum ds_area area, ds_value_fn fn, void *arg);
+    // Erase every sector of the area, so that nothing of it can be read from flash; may take a second. Idempotent.
+    ds_status (*area_erase)(void *ctx, enum ds_area area);
+    // Is every byte of the area's flash erased?
+    bool (*area_is_blank)(void *ctx, enum ds_area area);
+    uint32_t (*area_free)(void *ctx, enum ds_area area); // bytes left, estimated
+
+    // True randomness; 0 or a negative mbedTLS error. mbedTLS's f_rng shape.
+    int (*random)(void *ctx, unsigned char *buf, size_t len);
+
+    // Images. offset and len: multiples of 4096 for erase; write only onto erased flash. Encrypts where the chip must.
+    uint32_t (*image_capacity)(void *ctx, enum ds_image_place place);
+    ds_status (*image_erase)(void *ctx, enum ds_image_place place, uint32_t offset, uint32_t len);
+    ds_status (*image_write)(void *ctx, enum ds_image_place place, uint32_t offset, const void *data, size_t len);
+    ds_status (*image_read)(void *ctx, enum ds_image_place place, uint32_t offset, void *buf, size_t len);
+    // Select the app partition of that label for the next boot, after verifying the image there as the bootloader will:
+    // BAD_IMAGE, or BAD_SIGNATURE where secure boot is on (or the image must be signed to boot there).
+    ds_status (*boot_select)(void *ctx, const char *label);
+
+    void (*identity)(void *ctx, ds_identity *ret);
+    void (*security)(void *ctx, ds_security *ret);
+    uint32_t (*self_test)(void *ctx); // bits as in HelloReply
+
+    // Console. read waits at most timeout_ms; returns the count, 0 on timeout, negative when the console is gone.
+    int (*console_read)(void *ctx, uint8_t *buf, size_t cap, uint32_t timeout_ms);
+    void (*console_write)(void *ctx, const uint8_t *buf, size_t len);
+    // A line of log text on the console.
+    void (*log)(void *ctx, const char *line);
+    void (*alive)(void *ctx);  // feed the watchdog; called often during long work
+    void (*key_delay)(void *ctx, int key_type); // a timing model's cost of making such a key; may do nothing
+    void (*reboot)(void *ctx); // does not return
+
+    // App side only; may be NULL in mfg firmware.
+    // Close ROM download mode for good.
+    ds_status (*download_close)(void *ctx);
+    // Connect to "mqtts://host:port" by mutual TLS with this key (PKCS#8 or SEC1/PKCS#1 DER) and chain (concatenated DER
+    // certificates, own first), publish payload to topic with QoS 1, wait for the acknowledgement. May block for 10 s.
+    ds_status (*publish)(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
+                         const uint8_t *chain, size_t chain_len, const char *topic, const char *payload);
+} ds_port;
+
+#endif

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Virtual eFuse controller in a file (the flat register window, as espefuse --virt keeps one): one-way bits, read and write
+// protection, Reed-Solomon-coded blocks written once.
+#ifndef DS_SIM_EFUSE_H
+#define DS_SIM_EFUSE_H
+
+#include "sim/fault.h"
+#include "src/base/buf.h"
+#include "src/esp/efuse.h"
+
+typedef struct ds_sim_efuse ds_sim_efuse;
+
+// Open path; where it does not exist make a fresh chip's eFuses: this MAC, this revision (major*100+minor).
+enum ds_class ds_sim_efuse_open(const char *path, const ds_chip *chip, const uint8_t mac[6], uint16_t revision,
+                                ds_sim_fault *fault, ds_sim_efuse **ret, ds_err *e) DS_MUST;
+void ds_sim_efuse_close(ds_sim_efuse *f);
+
+// What software sees: read-protected words are 0.
+void ds_sim_efuse_read(const ds_sim_efuse *f, ds_efuse_words *ret);
+// What the hardware sees (flash encryption engine, HMAC): protected words too.
+void ds_sim_efuse_read_hw(const ds_sim_efuse *f, ds_efuse_words *ret);
+
+// Burn bits of one block (OR; bits of bits->w[block]). False, and nothing burned, where the block (or, BLOCK0, every field
+// touched) is write-protected, or an RS-coded block already holds something else.
+bool ds_sim_efuse_burn(ds_sim_efuse *f, unsigned block, const ds_efuse_words *bits);
+
+// The register window, for READ_REG/WRITE_REG; off from the chip's eFuse base, a multiple of 4. Programming through
+// PGM/CONF/CMD registers works as on the chip.
+uint32_t ds_sim_efuse_reg_read(ds_sim_efuse *f, uint32_t off);
+void ds_sim_efuse_reg_write(ds_sim_efuse *f, uint32_t off, uint32_t value);
+
+#endif

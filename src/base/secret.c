@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Secrets; see secret.h.
+#include "src/base/secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+void ds_wipe(void *p, size_t len)
+{
+    sodium_memzero(p, len);
+}
+
+void ds_random(void *p, size_t len)
+{
+    randombytes_buf(p, len);
+}
+
+enum ds_class ds_secret_new(ds_secret *ret, size_t len, ds_err *e)
+{
+    if (sodium_init() < 0)
+        return ds_fail(e, DS_INTERNAL, "libsodium cannot start");
+    uint8_t *p = sodium_malloc(len);
+    if (!p)
+        return ds_hint((ds_fail(e, DS_INTERNAL, "no guarded memory for %zu bytes", len), e),
+                       "raise the limit of locked memory (ulimit -l)");
+    memset(p, 0, len);
+    *ret = (ds_secret){p, len};
+    return DS_OK;
+}
+
+void ds_secret_free(ds_secret *s)
+{
+    if (!s)
+        return;
+    sodium_free(s->ptr); // wipes
+    *s = (ds_secret){0};
+}
+
+bool ds_secret_equal(const ds_secret *a, const ds_secret *b)
+{
+    return a->len == b->len && (a->len == 0 || sodium_memcmp(a->ptr, b->ptr, a->len) == 0);
+}
+
+// Bytes up to a line end or end of file, straight into guarded memory; *ret_len = max + 1 says too long.
+static enum ds_class read_line(int fd, ds_secret *buf, size_t *ret_len, ds_err *e)
+{
+    size_t len = 0;
+    while (len < buf->len) {
+        ssize_t n = read(fd, buf->ptr + len, 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return ds_fail_errno(e, DS_INPUT, errno, "read secret");
+        if (n == 0 || buf->ptr[len] == '\n')
+            break;
+        len++;
+    }
+    if (len > 0 && len < buf->len && buf->ptr[len - 1] == '\r')
+        len--;
+    *ret_len = len;
+    return DS_OK;
+}
+
+enum ds_class ds_secret_read_line(int fd, size_t max, ds_secret *ret, ds_err *e)
+{
+    DS_CLEANUP_SECRET ds_secret line = {0};
+    size_t len = 0;
+    if (ds_secret_new(&line, max + 1, e) || read_line(fd, &line, &len, e))
+        return e ? e->cls : DS_INPUT;
+    if (len == 0)
+        return ds_fail(e, DS_INPUT, "the secret is empty");
+    if (len > max)
+        return ds_fail(e, DS_INPUT, "the secret is longer than %zu bytes", max);
+    ds_secret out = {0};
+    if (ds_secret_new(&out, len, e))
+        return DS_INTERNAL;
+    memcpy(out.ptr, line.ptr, len);
+    *ret = out;
+    return DS_OK;
+}
+
+enum ds_class ds_secret_read_file(const char *path, size_t max, ds_secret *ret, ds_err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return ds_fail_errno(e, DS_INPUT, errno, "%s", path);
+    struct stat st;
+    enum ds_class rc = DS_OK;
+    if (fstat(fd, &st) != 0)
+        rc = ds_fail_errno(e, DS_INPUT, errno, "%s", path);
+    else if (!S_ISREG(st.st_mode))
+        rc = ds_fail(e, DS_INPUT, "%s: not a regular file", path);
+    else if (st.st_mode & 077)
+        rc = ds_hint((ds_fail(e, DS_POLICY, "%s: readable by others than its owner", path), e), "chmod 600 %s", path);
+    else if ((rc = ds_secret_read_line(fd, max, ret, e)) != DS_OK)
+        (void)ds_wrap(e, "%s", path);
+    close(fd);
+    return rc;
+}
+
+enum ds_class ds_secret_prompt(const char *prompt, size_t max, ds_secret *ret, ds_err *e)
+{
+    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return ds_hint((ds_fail(e, DS_INPUT, "no terminal to ask on"), e), "give a file or a file descriptor instead");
+    struct termios old, quiet;
+    enum ds_class rc = DS_OK;
+    if (tcgetattr(fd, &old) != 0) {
+        rc = ds_fail_errno(e, DS_INPUT, errno, "terminal");
+    } else {
+        quiet = old;
+        quiet.c_lflag &= ~(tcflag_t)ECHO;
+        (void)tcsetattr(fd, TCSAFLUSH, &quiet);
+        (void)!write(fd, prompt, strlen(prompt));
+        rc = ds_secret_read_line(fd, max, ret, e);
+        (void)tcsetattr(fd, TCSAFLUSH, &old);
+        (void)!write(fd, "\n", 1);
+    }
+    close(fd);
+    return rc;
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The signer process as the station sees it. The child is the same program ("devstamp signer --fd 3"), the only process
+// that loads a PKCS#11 module, sees the PIN or uses a CA key. Threads may share a ds_signer; calls queue.
+#ifndef DS_SIGNER_H
+#define DS_SIGNER_H
+
+#include "src/base/buf.h"
+
+// Where the child finds the PIN; the parent never reads it.
+enum ds_pin_source { DS_PIN_NONE, DS_PIN_PROMPT, DS_PIN_FD, DS_PIN_FILE };
+
+typedef struct ds_signer_config {
+    const char *key;         // RFC 7512 "pkcs11:…" or "file:path"
+    const char *module;      // PKCS#11 module path; NULL for file keys
+    const char *certificate; // Sub CA certificate, PEM
+    const char *log;         // issuance log, append-only
+    enum ds_pin_source pin;
+    const char *pin_file;
+    int pin_fd;
+} ds_signer_config;
+
+typedef struct ds_signer ds_signer;
+
+// Start the child and wait until it is ready (token found, logged in once, certificate matches key, log whole).
+enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_err *e) DS_MUST;
+// Ask it to end, wait; NULL-safe.
+void ds_signer_stop(ds_signer *s);
+
+// What the signer signs as: borrowed until ds_signer_stop.
+typedef struct ds_signer_status {
+    char ca_subject[256];
+    uint8_t ca_fingerprint[32];
+    ds_buf ca_certificate; // DER
+    uint64_t log_entries;
+} ds_signer_status;
+const ds_signer_status *ds_signer_get_status(const ds_signer *s);
+
+typedef struct ds_sign_request {
+    ds_view csr;
+    const uint8_t *serial; // 16
+    int64_t not_before_utc, not_after_utc;
+    const char *subject;
+    int key_type;                // Devstamp__KeyType demanded
+    const char *subject_alt_uri; // NULL = none
+} ds_sign_request;
+
+// DS_POLICY / DS_INPUT: refused, says why. DS_TOKEN: token or child is gone; the next call starts the child again where the
+// PIN source allows (a file), otherwise says so.
+enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e) DS_MUST;
+
+// The child's main: serves on fd until the other side closes. Returns the exit code.
+int ds_signer_main(int fd, const ds_signer_config *cfg);
+
+#endif
