@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// What every verb shares; see cli.h.
+#include "src/cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int ds_cli_fail(const ds_err *e)
+{
+    static const int codes[] = {DS_EXIT_INTERNAL, DS_EXIT_USAGE,   DS_EXIT_INPUT,  DS_EXIT_DEVICE,  DS_EXIT_TOKEN,
+                                DS_EXIT_STORE,    DS_EXIT_NETWORK, DS_EXIT_POLICY, DS_EXIT_INTERNAL};
+    fprintf(stderr, "devstamp: %s\n", e->text);
+    if (e->hint[0])
+        fprintf(stderr, "  hint: %s\n", e->hint);
+    return (size_t)e->cls < sizeof codes / sizeof *codes ? codes[e->cls] : DS_EXIT_INTERNAL;
+}
+
+int ds_cli_usage(const char *usage, bool asked)
+{
+    fputs(usage, asked ? stdout : stderr);
+    return asked ? DS_EXIT_OK : DS_EXIT_USAGE;
+}
+
+static void print_verbs(FILE *out, const char *program, const ds_verb *verbs)
+{
+    fprintf(out, "usage: %s <verb> [options]\n\n", program);
+    for (const ds_verb *v = verbs; v->name; v++)
+        if (v->summary)
+            fprintf(out, "  %-12s %s\n", v->name, v->summary);
+    fprintf(out, "\n'%s <verb> --help' tells more.\n", program);
+}
+
+int ds_cli_dispatch(const char *program, const ds_verb *verbs, int argc, char **argv)
+{
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        print_verbs(stdout, program, verbs);
+        return DS_EXIT_OK;
+    }
+    for (const ds_verb *v = verbs; argc > 1 && v->name; v++)
+        if (strcmp(argv[1], v->name) == 0)
+            return v->run(argc - 1, argv + 1);
+    if (argc > 1)
+        fprintf(stderr, "%s: no verb '%s'\n\n", program, argv[1]);
+    print_verbs(stderr, program, verbs);
+    return DS_EXIT_USAGE;
+}

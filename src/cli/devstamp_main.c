@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The devstamp command: a table of verbs, one file a verb.
+#include "src/cli/cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static int version(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    puts("devstamp " DS_VERSION);
+    return DS_EXIT_OK;
+}
+
+static const ds_verb verbs[] = {
+    {"provision", "provision every device on the station's slots", ds_cmd_provision},
+    {"image", "merge, sign, verify and show firmware images", ds_cmd_image},
+    {"ca", "make and show the certificate authorities", ds_cmd_ca},
+    {"ledger", "list, show and check the record", ds_cmd_ledger},
+    {"registry", "the self-hosted endpoint's record of devices", ds_cmd_registry},
+    {"version", "print the version", version},
+    {"signer", NULL, ds_cmd_signer},
+    {NULL, NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); // a vanished device or reader is an error of that call, not the end of the station
+    if (argc > 1 && strcmp(argv[1], "--version") == 0)
+        return version(0, NULL);
+    return ds_cli_dispatch("devstamp", verbs, argc, argv);
+}
