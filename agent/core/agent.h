@@ -12,35 +12,41 @@
 #define DS_AGENT_CHAIN_MAX 4096u // concatenated DER certificates
 #define DS_AGENT_KEY_MAX 2560u   // DER private key (RSA-3072: about 1800)
 #define DS_AGENT_NAMESPACE "stamp"
+#define DS_AGENT_SERIAL_MAX 63u
+#define DS_AGENT_ENDPOINT_MAX 255u
 
 typedef struct ds_agent {
     const ds_port *port;
     enum { DS_AGENT_MFG, DS_AGENT_APP } role;
     // Working memory, given by the caller so that a firmware chooses where it lives.
-    uint8_t *frame;   // DS_AGENT_FRAME_MAX + 16 bytes: frame being received
-    uint8_t *scratch; // DS_AGENT_FRAME_MAX + 16 bytes: decoded message and reply
+    uint8_t *frame;   // DS_AGENT_FRAME_MAX + 16 bytes: frame being received, then the handler's working memory
+    uint8_t *scratch; // DS_AGENT_FRAME_MAX + 16 bytes: decoded request; between requests free for the app side
     // Image being written.
     bool image_open;
     uint8_t image_place;
-    uint32_t image_size, image_next;
+    uint32_t image_size, image_next, image_erased; // erased up to, exclusive
     uint8_t image_sha256[32];
     ds_status last_status; // of the last step the device took by itself; shown by report
     bool endpoint_reached;
+    // The request being answered.
+    uint32_t request_id, progress;
+    int request_case;
+    bool answering, repeated; // repeated: the same request, by id and kind, as the one before
     // Framing state; see frame.h.
     size_t frame_len;
-    bool in_frame, escaped, overlong;
+    bool escaped, broken;
 } ds_agent;
 
 // Prepare an agent; memory as described above stays the caller's.
 void ds_agent_init(ds_agent *a, const ds_port *port, int role, uint8_t *frame, uint8_t *scratch);
 
-// Wait at most timeout_ms for console bytes and answer every whole request among them. False when the console is gone.
+// Wait at most timeout_ms for console bytes, once, and answer every whole request among them. False when the console is gone.
 bool ds_agent_poll(ds_agent *a, uint32_t timeout_ms);
 
-// The mfg firmware's main loop: answers for ever.
+// The mfg firmware's main loop: answers until the console is gone.
 void ds_agent_run(ds_agent *a);
 
-// How far the device is, derived from what the area holds.
+// How far the device is (Devstamp__Stage), derived from what the area holds; -1 where that cannot be read.
 int ds_agent_stage(ds_agent *a);
 
 #endif
