@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The record: a ledger in which no certificate is ever lost and none is issued twice. SQLite (WAL, synchronous=FULL); every
-// function that returns DS_OK has its change on disk. One process at a time writes (a lock beside the file); threads of
-// one process may share a ds_ledger.
+// The record: a ledger in which no certificate is ever lost and none is issued twice. SQLite (WAL, synchronous=FULL);
+// every function that returns DS_OK has its change on disk. One process at a time writes (a lock beside the file);
+// threads of one process may share a ds_ledger.
 #ifndef DS_LEDGER_H
 #define DS_LEDGER_H
 
@@ -19,8 +19,8 @@ enum ds_ledger_state { // of a certificate; each durable before the next act
 };
 const char *ds_ledger_state_name(enum ds_ledger_state s);
 
-// Open or create (mode 0600). DS_STORE: locked by another utility (names its pid), full disk, not a ledger, newer schema.
-// read_only takes no lock.
+// Open or create (mode 0600). DS_STORE: locked by another utility (names its pid), full disk, not a ledger, newer
+// schema. read_only takes no lock.
 enum ds_class ds_ledger_open(const char *path, bool read_only, ds_ledger **ret, ds_err *e) DS_MUST;
 void ds_ledger_close(ds_ledger *l);
 
@@ -28,22 +28,26 @@ typedef struct ds_ledger_device {
     int64_t id;
     uint16_t chip_id;
     uint8_t mac[6];
-    char product[64];    // recipe's name
-    char serial[64];     // device serial number; empty until assigned
-    char pop[64];        // proof of possession; empty until made
-    char stage[16];      // last step's name that was completed
-    bool locked;         // proof stored and whole
+    char product[64]; // recipe's name
+    char serial[64];  // device serial number; empty until assigned
+    char pop[64];     // proof of possession; empty until made
+    char stage[16];   // last step's name that was completed
+    bool locked;      // proof stored and whole
     int64_t first_seen_utc, last_seen_utc;
 } ds_ledger_device;
 
-// Find by chip and MAC, or make; *ret is filled. Idempotent.
+// Find by chip and MAC, or make; *ret is filled. Idempotent. The product stays once the device has a serial number or a
+// certificate: compare ret->product.
 enum ds_class ds_ledger_device_get(ds_ledger *l, uint16_t chip_id, const uint8_t mac[6], const char *product,
                                    ds_ledger_device *ret, ds_err *e) DS_MUST;
 // Assign a serial number once: where the device has one, that one is returned. format: text with {mac} (12 hex digits,
-// upper case) and/or {counter} or {counter:N} (decimal, N digits, per product, starting at 1). DS_POLICY where it would not be unique.
-enum ds_class ds_ledger_device_serial(ds_ledger *l, int64_t device, const char *format, char ret[64], ds_err *e) DS_MUST;
+// upper case) and/or {counter} or {counter:N} (decimal, N digits, per product, starting at 1). DS_POLICY where it would
+// not be unique.
+enum ds_class ds_ledger_device_serial(ds_ledger *l, int64_t device, const char *format, char ret[64],
+                                      ds_err *e) DS_MUST;
 // Store a proof of possession once; returns the one already there where there is one.
-enum ds_class ds_ledger_device_pop(ds_ledger *l, int64_t device, const char *candidate, char ret[64], ds_err *e) DS_MUST;
+enum ds_class ds_ledger_device_pop(ds_ledger *l, int64_t device, const char *candidate, char ret[64],
+                                   ds_err *e) DS_MUST;
 enum ds_class ds_ledger_device_stage(ds_ledger *l, int64_t device, const char *stage, ds_err *e) DS_MUST;
 // Evidence of the locked state, JSON text; marks the device locked where whole.
 enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, const char *json, ds_err *e) DS_MUST;
@@ -51,15 +55,15 @@ enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, c
 typedef struct ds_ledger_cert {
     int64_t id, device;
     enum ds_ledger_state state;
-    uint8_t serial[16];          // certificate serial number
+    uint8_t serial[16];            // certificate serial number
     uint8_t public_key_digest[32]; // SHA-256 of SubjectPublicKeyInfo
     int64_t not_before_utc, not_after_utc;
     char subject[256];
-    uint8_t fingerprint[32];     // SHA-256 of DER; zero until signed
+    uint8_t fingerprint[32]; // SHA-256 of DER; zero until signed
     int64_t reserved_utc, signed_utc, installed_utc, registered_utc;
     bool revoked;
-    ds_buf csr;                  // DER; owned
-    ds_buf certificate;          // DER; owned; empty until signed
+    ds_buf csr;         // DER; owned
+    ds_buf certificate; // DER; owned; empty until signed
 } ds_ledger_cert;
 void ds_ledger_cert_free(ds_ledger_cert *c);
 
@@ -76,22 +80,28 @@ typedef struct ds_ledger_reserve {
 // gives the same certificate. DS_POLICY: the public key was shown by another device; or the device has a live
 // certificate for another key.
 enum ds_class ds_ledger_cert_reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger_cert *ret, ds_err *e) DS_MUST;
-// reserved -> signed; the same bytes again are fine, other bytes are DS_POLICY.
+// reserved -> signed; the same bytes again are fine, other bytes are DS_POLICY, and so is a certificate without the
+// reserved serial number and public key. DS_INPUT: not one DER certificate.
 enum ds_class ds_ledger_cert_signed(ds_ledger *l, int64_t cert, ds_view der, ds_err *e) DS_MUST;
 // signed -> installed; digest is what the device echoed and must equal the fingerprint (DS_POLICY).
 enum ds_class ds_ledger_cert_installed(ds_ledger *l, int64_t cert, const uint8_t digest[32], ds_err *e) DS_MUST;
-// installed -> registered, by fingerprint. DS_INPUT where no such certificate. Idempotent (keeps the first time).
+// installed -> registered, by fingerprint. DS_INPUT where no such certificate. Idempotent (keeps the first time). A
+// signed one is taken as installed at that time: who authenticates with a certificate has it. DS_POLICY where revoked.
 enum ds_class ds_ledger_cert_registered(ds_ledger *l, const uint8_t fingerprint[32], int64_t at_utc, ds_err *e) DS_MUST;
+// Give a certificate (or a reservation) up for good, so that the device may get another one. Idempotent.
+enum ds_class ds_ledger_cert_revoke(ds_ledger *l, int64_t cert, const char *reason, ds_err *e) DS_MUST;
 // The device's live (newest unrevoked) certificate. DS_INPUT where none.
 enum ds_class ds_ledger_cert_of(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // Who showed this public key: device id, or 0.
 enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[32], int64_t *ret_device,
                                   ds_err *e) DS_MUST;
 
-// Something that happened, for the record: kind ("step", "fault", "proof"), free text. device 0 = the station.
+// Something that happened, for the record: kind ("step", "fault", "proof"), free text, cut at 16 KiB. device 0 = the
+// station. Kinds that begin with "ledger." are the ledger's own (DS_INTERNAL).
 enum ds_class ds_ledger_event(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;
 
-// One row a device with its newest certificate (state 0: none), for list, show and check. fn false stops.
+// One row a device with its live or else newest certificate (state 0: none), for list, show and check. fn false stops;
+// it may use the ledger.
 typedef bool (*ds_ledger_row_fn)(void *arg, const ds_ledger_device *d, const ds_ledger_cert *c);
 enum ds_class ds_ledger_each(ds_ledger *l, ds_ledger_row_fn fn, void *arg, ds_err *e) DS_MUST;
 // By serial number or MAC ("aa:bb:…" or 12 hex digits). DS_INPUT where unknown.
@@ -101,9 +111,16 @@ enum ds_class ds_ledger_events(ds_ledger *l, int64_t device, ds_ledger_event_fn 
 // Newest stored proof, JSON; empty where none.
 enum ds_class ds_ledger_proof_of(ds_ledger *l, int64_t device, ds_buf *ret, ds_err *e) DS_MUST;
 
-// Everything that is not whole, and why: one line each through fn. *ret_problems = their count. Checks SQLite's integrity,
-// state order, digests of stored certificates, double keys and double serials.
+// Everything that is not whole, and why: one line each through fn, which may not use the ledger. *ret_problems = their
+// count. Checks SQLite's integrity, the evidence chain, state order, digests of stored certificates, double keys and
+// serials, and that every device has serial number, installed certificate and proof. A certificate that waits for its
+// first connect (installed) is whole.
 enum ds_class ds_ledger_check(ds_ledger *l, void (*fn)(void *arg, const char *line), void *arg, unsigned *ret_problems,
                               ds_err *e) DS_MUST;
+
+// Length and newest hash of the evidence chain: written down elsewhere, it shows later whether the end was cut off.
+enum ds_class ds_ledger_head(ds_ledger *l, int64_t *ret_count, uint8_t ret_hash[32], ds_err *e) DS_MUST;
+// Does the chain contain this hash (32 zeros: the empty chain)?
+enum ds_class ds_ledger_contains(ds_ledger *l, const uint8_t hash[32], bool *ret, ds_err *e) DS_MUST;
 
 #endif

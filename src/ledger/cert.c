@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Certificates: found, and reserved: everything that decides one is written down before the signer is asked, under a
+// fresh serial number. The same device with the same key gets the same reservation for ever.
+#include "src/ledger/internal.h"
+#include "src/base/clock.h"
+#include "src/base/secret.h"
+
+#include <string.h>
+
+enum { CSR_MAX = 65536 };
+
+void ds_ledger_cert_free(ds_ledger_cert *c)
+{
+    if (!c)
+        return;
+    ds_buf_free(&c->csr);
+    ds_buf_free(&c->certificate);
+}
+
+static void read_row(sqlite3_stmt *q, ds_ledger_cert *ret)
+{
+    *ret = (ds_ledger_cert){
+        .id = sqlite3_column_int64(q, 0),
+        .device = sqlite3_column_int64(q, 1),
+        .state = (enum ds_ledger_state)sqlite3_column_int(q, 2),
+        .not_before_utc = sqlite3_column_int64(q, 5),
+        .not_after_utc = sqlite3_column_int64(q, 6),
+        .reserved_utc = sqlite3_column_int64(q, 9),
+        .signed_utc = sqlite3_column_int64(q, 10),
+        .installed_utc = sqlite3_column_int64(q, 11),
+        .registered_utc = sqlite3_column_int64(q, 12),
+        .revoked = sqlite3_column_type(q, 13) != SQLITE_NULL,
+    };
+    ds_sql_blob(q, 3, ret->serial, sizeof ret->serial);
+    ds_sql_blob(q, 4, ret->public_key_digest, sizeof ret->public_key_digest);
+    ds_sql_text(q, 7, ret->subject, sizeof ret->subject);
+    ds_sql_blob(q, 8, ret->fingerprint, sizeof ret->fingerprint);
+    ds_view csr = ds_sql_view(q, 14);
+    ds_buf_add(&ret->csr, csr.ptr, csr.len);
+    ds_view der = ds_sql_view(q, 15);
+    ds_buf_add(&ret->certificate, der.ptr, der.len);
+}
+
+enum ds_class ds_ledger_load_cert(ds_ledger *l, const char *sql, ds_sql_arg key, ds_ledger_cert *ret, bool *found,
+                                  ds_err *e)
+{
+    sqlite3_stmt *q;
+    *found = false;
+    enum ds_class rc = ds_sql_query(&l->sql, sql, DS_ARGS(key), &q, e);
+    if (!rc)
+        rc = ds_sql_next(&l->sql, q, found, e);
+    if (!rc && *found) {
+        read_row(q, ret);
+        ds_sql_done(q);
+    }
+    return rc;
+}
+
+static enum ds_class load_live(ds_ledger *l, int64_t device, ds_ledger_cert *ret, bool *found, ds_err *e)
+{
+    return ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE device = ? AND revoked_at IS NULL", DS_INT(device), ret,
+                               found, e);
+}
+
+static enum ds_class refuse_owner(ds_ledger *l, int64_t owner, ds_err *e)
+{
+    ds_ledger_device d;
+    char mac[13];
+    if (ds_ledger_load_device(l, owner, &d, e))
+        return e ? e->cls : DS_STORE;
+    ds_hex(d.mac, 6, mac);
+    ds_fail(e, DS_POLICY, "this public key was already shown by device %s (%s)", mac,
+            d.serial[0] ? d.serial : "no serial number");
+    return ds_hint(e, "two devices with one key: one is a copy, or its random generator is broken; set it aside");
+}
+
+static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_ledger_cert *had, ds_err *e)
+{
+    if (had->device != r->device)
+        return refuse_owner(l, had->device, e);
+    if (had->revoked) {
+        ds_fail(e, DS_POLICY, "the certificate for this public key was revoked");
+        return ds_hint(e, "let the device make a new key");
+    }
+    return DS_OK;
+}
+
+static enum ds_class insert(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
+{
+    uint8_t serial[16];
+    do
+        ds_random(serial, sizeof serial);
+    while (serial[0] == 0); // RFC 5280 4.1.2.2: positive; and always of 16 or 17 bytes in DER
+    enum ds_class rc = ds_sql_run(
+        &l->sql,
+        "INSERT INTO certificate(device, state, serial, key_digest, csr, subject, not_before, not_after, reserved_at) "
+        "VALUES(?, 1, ?, ?, ?, ?, ?, ?, ?)",
+        DS_ARGS(DS_INT(r->device), DS_BLOB(serial, sizeof serial), DS_BLOB(r->public_key_digest, 32),
+                DS_BLOB(r->csr.ptr, r->csr.len), DS_TEXT(r->subject), DS_INT(r->not_before_utc),
+                DS_INT(r->not_after_utc), DS_INT(ds_utc_now())),
+        e);
+    return rc ? rc : ds_ledger_note(l, r->device, "reserved", serial, sizeof serial, e);
+}
+
+static enum ds_class reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger_cert *ret, ds_err *e)
+{
+    const char *by_key = DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?";
+    const ds_sql_arg key = DS_BLOB(r->public_key_digest, 32);
+    ds_ledger_device d;
+    ds_ledger_cert live = {0};
+    bool found;
+    enum ds_class rc = ds_ledger_load_device(l, r->device, &d, e);
+    if (!rc)
+        rc = ds_ledger_load_cert(l, by_key, key, ret, &found, e);
+    if (rc || found)
+        return rc ? rc : reuse(l, r, ret, e);
+    rc = load_live(l, r->device, &live, &found, e);
+    ds_ledger_cert_free(&live);
+    if (!rc && found) {
+        ds_fail(e, DS_POLICY, "the device has a live certificate (%s) for another key",
+                ds_ledger_state_name(live.state));
+        return ds_hint(e, "where its first key is lost for good, revoke that certificate: devstamp ledger revoke");
+    }
+    if (!rc)
+        rc = insert(l, r, e);
+    return rc ? rc : ds_ledger_load_cert(l, by_key, key, ret, &found, e);
+}
+
+enum ds_class ds_ledger_cert_reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger_cert *ret, ds_err *e)
+{
+    ds_ledger_cert c = {0};
+    if (!r->csr.len || r->csr.len > CSR_MAX)
+        return ds_fail(e, DS_INPUT, "certificate request of %zu bytes", r->csr.len);
+    if (!r->subject[0] || strlen(r->subject) >= sizeof c.subject)
+        return ds_fail(e, DS_INPUT, "subject: must have 1 to %zu bytes", sizeof c.subject - 1);
+    if (r->not_after_utc <= r->not_before_utc)
+        return ds_fail(e, DS_INPUT, "certificate would end before it begins");
+    enum ds_class rc = ds_ledger_begin(l, e);
+    if (rc)
+        return rc;
+    rc = reserve(l, r, &c, e);
+    rc = ds_ledger_end(l, rc, e);
+    if (rc)
+        ds_ledger_cert_free(&c);
+    else
+        *ret = c;
+    return rc;
+}
+
+enum ds_class ds_ledger_cert_of(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e)
+{
+    ds_ledger_cert c = {0};
+    bool found;
+    ds_ledger_lock(l);
+    enum ds_class rc = load_live(l, device, &c, &found, e);
+    ds_ledger_unlock(l);
+    if (rc)
+        return rc;
+    if (!found)
+        return ds_fail(e, DS_INPUT, "the device has no live certificate");
+    *ret = c;
+    return DS_OK;
+}
+
+enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[32], int64_t *ret_device, ds_err *e)
+{
+    ds_ledger_lock(l);
+    enum ds_class rc = ds_sql_number(&l->sql, "SELECT device FROM certificate WHERE key_digest = ?",
+                                     DS_ARGS(DS_BLOB(public_key_digest, 32)), 0, ret_device, e);
+    ds_ledger_unlock(l);
+    return rc;
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Is the record whole? First the file, then the evidence chain, then every certificate's bytes, then every device.
+#include "src/ledger/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void ds_ledger_say(ds_ledger_checker *k, const char *fmt, ...)
+{
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    k->problems++;
+    if (k->fn)
+        k->fn(k->arg, line);
+}
+
+typedef void (*row_fn)(ds_ledger_checker *k, sqlite3_stmt *q);
+
+static enum ds_class each_row(ds_ledger_checker *k, const char *sql, row_fn fn, ds_err *e)
+{
+    sqlite3_stmt *q;
+    bool more = true;
+    enum ds_class rc = ds_sql_query(&k->l->sql, sql, NULL, &q, e);
+    while (!rc && more) {
+        rc = ds_sql_next(&k->l->sql, q, &more, e);
+        if (!rc && more)
+            fn(k, q);
+    }
+    return rc;
+}
+
+static void integrity_row(ds_ledger_checker *k, sqlite3_stmt *q)
+{
+    char text[256];
+    ds_sql_text(q, 0, text, sizeof text);
+    if (strcmp(text, "ok") != 0)
+        ds_ledger_say(k, "file: %s", text);
+}
+
+static void foreign_row(ds_ledger_checker *k, sqlite3_stmt *q)
+{
+    char table[64];
+    ds_sql_text(q, 0, table, sizeof table);
+    ds_ledger_say(k, "file: row %lld of %s belongs to no device", (long long)sqlite3_column_int64(q, 1), table);
+}
+
+static void double_row(ds_ledger_checker *k, sqlite3_stmt *q)
+{
+    char what[64], which[128];
+    ds_sql_text(q, 0, what, sizeof what);
+    ds_sql_text(q, 1, which, sizeof which);
+    ds_ledger_say(k, "%s %s: occurs %lld times", what, which, (long long)sqlite3_column_int64(q, 2));
+}
+
+// The schema forbids these; a schema can be changed.
+#define DOUBLES                                                                                                       \
+    "SELECT 'serial number', serial, count(*) FROM device WHERE serial IS NOT NULL GROUP BY serial HAVING "           \
+    "count(*) > 1 UNION ALL "                                                                                         \
+    "SELECT 'device address', lower(hex(mac)), count(*) FROM device GROUP BY chip, mac HAVING count(*) > 1 "          \
+    "UNION ALL "                                                                                                      \
+    "SELECT 'certificate serial', lower(hex(serial)), count(*) FROM certificate GROUP BY serial HAVING count(*) > 1 " \
+    "UNION ALL "                                                                                                      \
+    "SELECT 'public key', lower(hex(key_digest)), count(*) FROM certificate GROUP BY key_digest HAVING count(*) > 1 " \
+    "UNION ALL "                                                                                                      \
+    "SELECT 'live certificate of device', lower(hex(d.mac)), count(*) FROM certificate c JOIN device d ON d.id = "    \
+    "c.device WHERE c.revoked_at IS NULL GROUP BY c.device HAVING count(*) > 1"
+
+#define CERTIFICATES "SELECT serial, key_digest, fingerprint, der, state FROM certificate ORDER BY id"
+
+static void certificate_row(ds_ledger_checker *k, sqlite3_stmt *q)
+{
+    uint8_t serial[16], key[32], fingerprint[32], digest[32];
+    char hex[33];
+    ds_err why = DS_ERR_INIT;
+    ds_sql_blob(q, 0, serial, sizeof serial);
+    ds_sql_blob(q, 1, key, sizeof key);
+    ds_sql_blob(q, 2, fingerprint, sizeof fingerprint);
+    ds_view der = ds_sql_view(q, 3);
+    ds_hex(serial, sizeof serial, hex);
+    if (sqlite3_column_int64(q, 4) < DS_LEDGER_SIGNED)
+        return;
+    ds_sha256(der.ptr, der.len, digest);
+    if (memcmp(digest, fingerprint, sizeof digest) != 0)
+        ds_ledger_say(k, "certificate %s: its bytes do not have the recorded fingerprint", hex);
+    else if (ds_ledger_match(der, serial, key, &why))
+        ds_ledger_say(k, "certificate %s: %s", hex, why.text);
+}
+
+// chip, mac, serial, stage, locked, state of the live certificate, its serial, newest proof's wholeness, any
+// certificate
+#define DEVICES                                                                                                  \
+    "SELECT d.mac, ifnull(d.serial, ''), d.stage, d.locked, ifnull(c.state, 0), ifnull(c.serial, zeroblob(16))," \
+    " (SELECT p.whole FROM proof p WHERE p.device = d.id ORDER BY p.id DESC LIMIT 1),"                           \
+    " EXISTS(SELECT 1 FROM certificate x WHERE x.device = d.id)"                                                 \
+    " FROM device d LEFT JOIN certificate c ON c.device = d.id AND c.revoked_at IS NULL ORDER BY d.id"
+
+typedef struct device_facts {
+    char name[96], stage[16], cert[33];
+    enum ds_ledger_state state;
+    bool numbered, locked, proved, proof_whole, any_certificate;
+} device_facts;
+
+static void read_device(sqlite3_stmt *q, device_facts *f)
+{
+    uint8_t mac[6], cert[16];
+    char hex[13], serial[64];
+    ds_sql_blob(q, 0, mac, sizeof mac);
+    ds_sql_text(q, 1, serial, sizeof serial);
+    ds_sql_text(q, 2, f->stage, sizeof f->stage);
+    ds_sql_blob(q, 5, cert, sizeof cert);
+    ds_hex(mac, sizeof mac, hex);
+    ds_hex(cert, sizeof cert, f->cert);
+    f->numbered = serial[0] != '\0';
+    if (f->numbered)
+        snprintf(f->name, sizeof f->name, "%s (%s)", serial, hex);
+    else
+        snprintf(f->name, sizeof f->name, "%s", hex);
+    f->locked = sqlite3_column_int64(q, 3) != 0;
+    f->state = (enum ds_ledger_state)sqlite3_column_int64(q, 4);
+    f->proved = sqlite3_column_type(q, 6) != SQLITE_NULL;
+    f->proof_whole = sqlite3_column_int64(q, 6) != 0;
+    f->any_certificate = sqlite3_column_int64(q, 7) != 0;
+}
+
+static void check_device_certificate(ds_ledger_checker *k, const device_facts *f)
+{
+    switch (f->state) {
+    case DS_LEDGER_RESERVED:
+        ds_ledger_say(k, "device %s: certificate %s is reserved and not recorded as signed; provision it again",
+                      f->name, f->cert);
+        return;
+    case DS_LEDGER_SIGNED:
+        ds_ledger_say(k, "device %s: certificate %s is signed, but the device did not echo it; provision it again",
+                      f->name, f->cert);
+        return;
+    case DS_LEDGER_INSTALLED:
+    case DS_LEDGER_REGISTERED:
+        return;
+    default:
+        ds_ledger_say(k, "device %s: has no %scertificate (came as far as '%s')", f->name,
+                      f->any_certificate ? "live " : "", f->stage[0] ? f->stage : "nothing");
+    }
+}
+
+static void device_row(ds_ledger_checker *k, sqlite3_stmt *q)
+{
+    device_facts f = {0};
+    read_device(q, &f);
+    if (!f.numbered)
+        ds_ledger_say(k, "device %s: has no serial number (came as far as '%s')", f.name,
+                      f.stage[0] ? f.stage : "nothing");
+    check_device_certificate(k, &f);
+    if (!f.proved)
+        ds_ledger_say(k, "device %s: no proof of its locked state is stored (came as far as '%s')", f.name,
+                      f.stage[0] ? f.stage : "nothing");
+    else if (!f.proof_whole)
+        ds_ledger_say(k, "device %s: its newest proof is not whole", f.name);
+    else if (!f.locked)
+        ds_ledger_say(k, "device %s: has a whole proof and is not marked locked", f.name);
+}
+
+static enum ds_class run(ds_ledger_checker *k, ds_err *e)
+{
+    enum ds_class rc = each_row(k, "PRAGMA integrity_check(20)", integrity_row, e);
+    if (!rc)
+        rc = each_row(k, "PRAGMA foreign_key_check", foreign_row, e);
+    if (!rc)
+        rc = ds_ledger_check_chain(k, e);
+    if (!rc)
+        rc = ds_ledger_check_evidence(k, e);
+    if (!rc)
+        rc = each_row(k, DOUBLES, double_row, e);
+    if (!rc)
+        rc = each_row(k, CERTIFICATES, certificate_row, e);
+    return rc ? rc : each_row(k, DEVICES, device_row, e);
+}
+
+enum ds_class ds_ledger_check(ds_ledger *l, void (*fn)(void *arg, const char *line), void *arg, unsigned *ret_problems,
+                              ds_err *e)
+{
+    ds_ledger_checker k = {.l = l, .fn = fn, .arg = arg};
+    ds_ledger_lock(l);
+    enum ds_class rc = ds_sql_run(&l->sql, "BEGIN", NULL, e); // one moment of the record, whoever writes meanwhile
+    if (!rc)
+        rc = ds_sql_end(&l->sql, run(&k, e), e);
+    ds_ledger_unlock(l);
+    if (!rc)
+        *ret_problems = k.problems;
+    return rc;
+}

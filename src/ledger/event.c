@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Events, proofs and the evidence chain: each event holds SHA-256(hash of the one before | its own fields), and the
+// table chain holds count and newest hash, so that a removed, edited or reordered event shows. Every change of a
+// certificate and every proof leaves an event with its digest, which ties those rows to the chain too.
+#include "src/ledger/internal.h"
+#include "src/base/clock.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EVENT_TEXT_MAX = 16384, PROOF_MAX = 1 << 20 };
+
+static void put_le64(ds_buf *b, int64_t v)
+{
+    ds_buf_add_le32(b, (uint32_t)((uint64_t)v));
+    ds_buf_add_le32(b, (uint32_t)((uint64_t)v >> 32));
+}
+
+static void put_text(ds_buf *b, const char *text)
+{
+    size_t len = strlen(text);
+    ds_buf_add_le32(b, (uint32_t)len);
+    ds_buf_add(b, text, len);
+}
+
+void ds_ledger_link_hash(const uint8_t previous[32], const ds_ledger_link *link, uint8_t ret[32])
+{
+    DS_CLEANUP_BUF ds_buf b = {0};
+    ds_buf_add(&b, previous, 32);
+    put_le64(&b, link->at_utc);
+    put_le64(&b, link->device);
+    put_text(&b, link->kind);
+    put_text(&b, link->text);
+    ds_sha256(b.ptr, b.len, ret);
+}
+
+static enum ds_class chain_head(ds_ledger *l, uint8_t ret[32], ds_err *e)
+{
+    sqlite3_stmt *q;
+    bool more = false;
+    enum ds_class rc = ds_sql_query(&l->sql, "SELECT head FROM chain WHERE one = 1", NULL, &q, e);
+    if (!rc)
+        rc = ds_sql_next(&l->sql, q, &more, e);
+    if (rc)
+        return rc;
+    bool whole = more && ds_sql_blob(q, 0, ret, 32);
+    if (more)
+        ds_sql_done(q);
+    return whole ? DS_OK : ds_fail(e, DS_STORE, "ledger %s: the evidence chain has no head", l->sql.path);
+}
+
+enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e)
+{
+    DS_CLEANUP_FREE char *cut = strndup(text, EVENT_TEXT_MAX);
+    uint8_t head[32], hash[32];
+    enum ds_class rc = chain_head(l, head, e);
+    if (rc)
+        return rc;
+    ds_ledger_link link = {ds_utc_now(), device, kind, cut ? cut : ""};
+    ds_ledger_link_hash(head, &link, hash);
+    rc = ds_sql_run(&l->sql, "INSERT INTO event(at, device, kind, text, hash) VALUES(?, ?, ?, ?, ?)",
+                    DS_ARGS(DS_INT(link.at_utc), device ? DS_INT(device) : DS_NULL_ARG, DS_TEXT(kind),
+                            DS_TEXT(link.text), DS_BLOB(hash, 32)),
+                    e);
+    if (rc)
+        return rc;
+    return ds_sql_run(&l->sql, "UPDATE chain SET count = count + 1, head = ? WHERE one = 1", DS_ARGS(DS_BLOB(hash, 32)),
+                      e);
+}
+
+enum ds_class ds_ledger_event(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e)
+{
+    ds_ledger_device d;
+    if (strncmp(kind, "ledger.", 7) == 0)
+        return ds_fail(e, DS_INTERNAL, "events '%s' are written by the ledger itself", kind);
+    enum ds_class rc = ds_ledger_begin(l, e);
+    if (rc)
+        return rc;
+    if (device)
+        rc = ds_ledger_load_device(l, device, &d, e);
+    if (!rc)
+        rc = ds_ledger_append(l, device, kind, text, e);
+    return ds_ledger_end(l, rc, e);
+}
+
+typedef struct event_row {
+    int64_t at_utc;
+    char *kind, *text;
+} event_row;
+
+// The rows are copied before the caller sees them, so that it may use the ledger meanwhile.
+static enum ds_class read_events(ds_ledger *l, int64_t device, ds_buf *rows, ds_err *e)
+{
+    sqlite3_stmt *q;
+    bool more = true;
+    enum ds_class rc = ds_sql_query(&l->sql, "SELECT at, kind, text FROM event WHERE ifnull(device, 0) = ? ORDER BY id",
+                                    DS_ARGS(DS_INT(device)), &q, e);
+    while (!rc && more) {
+        rc = ds_sql_next(&l->sql, q, &more, e);
+        if (rc || !more)
+            break;
+        event_row row = {sqlite3_column_int64(q, 0), ds_strdup((const char *)sqlite3_column_text(q, 1)),
+                         ds_strdup((const char *)sqlite3_column_text(q, 2))};
+        ds_buf_add(rows, &row, sizeof row);
+    }
+    return rc;
+}
+
+enum ds_class ds_ledger_events(ds_ledger *l, int64_t device, ds_ledger_event_fn fn, void *arg, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf rows = {0};
+    ds_ledger_lock(l);
+    enum ds_class rc = read_events(l, device, &rows, e);
+    ds_ledger_unlock(l);
+    bool go = !rc;
+    for (size_t off = 0; off < rows.len; off += sizeof(event_row)) {
+        event_row row;
+        memcpy(&row, rows.ptr + off, sizeof row);
+        go = go && fn(arg, row.at_utc, row.kind, row.text);
+        free(row.kind);
+        free(row.text);
+    }
+    return rc;
+}
+
+static enum ds_class add_proof(ds_ledger *l, int64_t device, bool whole, const char *json, ds_err *e)
+{
+    uint8_t digest[32];
+    char hex[65];
+    ds_sha256(json, strlen(json), digest);
+    ds_hex(digest, sizeof digest, hex);
+    DS_CLEANUP_FREE char *text = ds_asprintf("%s %s", whole ? "whole" : "not-whole", hex);
+    enum ds_class rc =
+        ds_sql_run(&l->sql, "INSERT INTO proof(device, at, whole, json) VALUES(?, ?, ?, ?)",
+                   DS_ARGS(DS_INT(device), DS_INT(ds_utc_now()), DS_INT(whole ? 1 : 0), DS_TEXT(json)), e);
+    if (!rc && whole)
+        rc = ds_sql_run(&l->sql, "UPDATE device SET locked = 1 WHERE id = ?", DS_ARGS(DS_INT(device)), e);
+    return rc ? rc : ds_ledger_append(l, device, DS_LEDGER_KIND_PROOF, text, e);
+}
+
+enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, const char *json, ds_err *e)
+{
+    ds_ledger_device d;
+    if (strlen(json) > PROOF_MAX)
+        return ds_fail(e, DS_INPUT, "proof: longer than %d bytes", PROOF_MAX);
+    enum ds_class rc = ds_ledger_begin(l, e);
+    if (rc)
+        return rc;
+    rc = ds_ledger_load_device(l, device, &d, e);
+    if (!rc)
+        rc = add_proof(l, device, whole, json, e);
+    return ds_ledger_end(l, rc, e);
+}
+
+enum ds_class ds_ledger_proof_of(ds_ledger *l, int64_t device, ds_buf *ret, ds_err *e)
+{
+    sqlite3_stmt *q;
+    bool more = false;
+    ds_ledger_lock(l);
+    enum ds_class rc = ds_sql_query(&l->sql, "SELECT json FROM proof WHERE device = ? ORDER BY id DESC LIMIT 1",
+                                    DS_ARGS(DS_INT(device)), &q, e);
+    if (!rc)
+        rc = ds_sql_next(&l->sql, q, &more, e);
+    if (!rc && more) {
+        ds_view json = ds_sql_view(q, 0);
+        ds_buf_add(ret, json.ptr, json.len);
+        ds_sql_done(q);
+    }
+    ds_ledger_unlock(l);
+    return rc;
+}
