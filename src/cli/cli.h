@@ -37,7 +37,8 @@ int ds_cmd_provision(int argc, char **argv);
 int ds_cmd_registry(int argc, char **argv);
 int ds_cmd_signer(int argc, char **argv);
 
-// Find argv[1] in a table that ends with a NULL name and run it with argv shifted; usage where it is missing or unknown.
+// Find argv[1] in a table that ends with a NULL name and run it with argv shifted; usage where it is missing or
+// unknown.
 int ds_cli_dispatch(const char *program, const ds_verb *verbs, int argc, char **argv);
 
 // Print "devstamp: <text>" and "  hint: <hint>" to standard error; returns the exit code of the class.

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// devstamp provision: every device on the station's slots through the way of a device.
+#include "src/cli/cli.h"
+
+#include "src/base/log.h"
+#include "src/cli/progress.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_RECIPES = 16 };
+
+static const char usage[] =
+    "usage: devstamp provision --recipe FILE [--recipe FILE ...] --station FILE [options]\n"
+    "\n"
+    "Takes the device on every slot through: connect, versions, key, csr, certificate, stamp, bootloader, select,\n"
+    "firstboot, proof. A step that holds already is skipped, so a run that was cut off is simply run again.\n"
+    "\n"
+    "  --recipe FILE    what a product is; several: each device gets the one for its chip (or its slot's product)\n"
+    "  --station FILE   slots, signer and ledger\n"
+    "  --pin-file FILE  token PIN in a file that only its owner can read (else the station file's, else asked for)\n"
+    "  --pin-fd N       token PIN from an open file descriptor\n"
+    "  --json           one JSON document on standard output\n"
+    "  --qr             print each device's proof-of-possession QR code\n"
+    "  -v, --verbose    what the devices say on their consoles, on standard error\n"
+    "\n"
+    "exit code: 0 all passed, 1 some devices failed, 2.. the station cannot work (docs/exit-codes.md)\n";
+
+typedef struct options {
+    const char *recipe_paths[MAX_RECIPES];
+    unsigned recipe_count;
+    const char *station, *pin_file;
+    int pin_fd;
+    bool json, qr, verbose;
+} options;
+
+static const struct option long_options[] = {
+    {"recipe", required_argument, NULL, 'r'},
+    {"station", required_argument, NULL, 's'},
+    {"pin-file", required_argument, NULL, 'p'},
+    {"pin-fd", required_argument, NULL, 'd'},
+    {"json", no_argument, NULL, 'j'},
+    {"qr", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static bool parse_fd(const char *text, int *ret)
+{
+    char *end = NULL;
+    long v = strtol(text, &end, 10);
+    *ret = (int)v;
+    return *text && !*end && v >= 0 && v < 1024;
+}
+
+// 0 = go on, otherwise the exit code + 1.
+static int parse(int argc, char **argv, options *o)
+{
+    *o = (options){.pin_fd = -1};
+    for (int c; (c = getopt_long(argc, argv, "vh", long_options, NULL)) != -1;) {
+        bool ok = true;
+        switch (c) {
+        case 'r':
+            ok = o->recipe_count < MAX_RECIPES;
+            if (ok)
+                o->recipe_paths[o->recipe_count++] = optarg;
+            break;
+        case 's':
+            o->station = optarg;
+            break;
+        case 'p':
+            o->pin_file = optarg;
+            break;
+        case 'd':
+            ok = parse_fd(optarg, &o->pin_fd);
+            break;
+        case 'j':
+            o->json = true;
+            break;
+        case 'q':
+            o->qr = true;
+            break;
+        case 'v':
+            o->verbose = true;
+            break;
+        case 'h':
+            return ds_cli_usage(usage, true) + 1;
+        default:
+            ok = false;
+        }
+        if (!ok)
+            return ds_cli_usage(usage, false) + 1;
+    }
+    if (optind != argc || !o->recipe_count || !o->station || (o->pin_file && o->pin_fd >= 0))
+        return ds_cli_usage(usage, false) + 1;
+    return 0;
+}
+
+// Everything a run needs; opened in order, closed in reverse.
+typedef struct run {
+    ds_recipe *recipes[MAX_RECIPES];
+    unsigned recipe_count;
+    ds_station *station;
+    ds_ledger *ledger;
+    ds_signer *signer;
+    ds_slot_result *results;
+} run;
+
+static void run_close(run *r)
+{
+    free(r->results);
+    ds_signer_stop(r->signer);
+    ds_ledger_close(r->ledger);
+    ds_station_free(r->station);
+    for (unsigned i = 0; i < r->recipe_count; i++)
+        ds_recipe_free(r->recipes[i]);
+}
+
+static ds_signer_config signer_config(const options *o, const ds_station *s)
+{
+    ds_signer_config c = {
+        .key = s->signer_key,
+        .module = s->signer_module,
+        .certificate = s->signer_certificate,
+        .log = s->signer_log,
+        .pin_fd = o->pin_fd,
+        .pin_file = o->pin_file ? o->pin_file : s->pin_file,
+    };
+    bool token = strncmp(s->signer_key, "pkcs11:", 7) == 0;
+    c.pin = o->pin_fd >= 0 ? DS_PIN_FD : c.pin_file ? DS_PIN_FILE : token ? DS_PIN_PROMPT : DS_PIN_NONE;
+    return c;
+}
+
+static enum ds_class run_open(run *r, const options *o, ds_err *e)
+{
+    for (; r->recipe_count < o->recipe_count; r->recipe_count++)
+        if (ds_recipe_load(o->recipe_paths[r->recipe_count], &r->recipes[r->recipe_count], e))
+            return e->cls;
+    if (ds_station_load(o->station, &r->station, e) || ds_ledger_open(r->station->ledger, false, &r->ledger, e))
+        return e->cls;
+    const ds_signer_config c = signer_config(o, r->station);
+    if (ds_signer_start(&c, &r->signer, e))
+        return ds_wrap(e, "signer");
+    r->results = ds_alloc(r->station->slot_count * sizeof *r->results);
+    return DS_OK;
+}
+
+static void print_labels(const run *r)
+{
+    for (unsigned i = 0; i < r->station->slot_count; i++) {
+        ds_err e = DS_ERR_INIT;
+        ds_ledger_device d;
+        if (!r->results[i].ok || ds_ledger_find(r->ledger, r->results[i].serial, &d, &e))
+            continue;
+        DS_CLEANUP_FREE char *qr = ds_label_qr(d.serial, d.pop, &e);
+        if (qr)
+            printf("\n%s (%s)\n%s", d.serial, d.product, qr);
+    }
+}
+
+int ds_cmd_provision(int argc, char **argv)
+{
+    options o;
+    int stop = parse(argc, argv, &o);
+    if (stop)
+        return stop - 1;
+    if (o.verbose)
+        ds_log_set_level(DS_LOG_INFO);
+    run r = {0};
+    ds_err e = DS_ERR_INIT;
+    if (run_open(&r, &o, &e)) {
+        run_close(&r);
+        return ds_cli_fail(&e);
+    }
+    ds_progress progress;
+    ds_progress_init(&progress, r.results, r.station->slot_count, o.json);
+    const ds_line_options line = {
+        .station = r.station,
+        .recipes = r.recipes,
+        .recipe_count = r.recipe_count,
+        .ledger = r.ledger,
+        .signer = r.signer,
+        .observer = ds_progress_observe,
+        .observer_arg = &progress,
+        .verbose = o.verbose,
+    };
+    unsigned failed = ds_line_run(&line, r.results);
+    ds_progress_summary(&progress);
+    if (o.qr && !o.json)
+        print_labels(&r);
+    run_close(&r);
+    return failed ? DS_EXIT_SOME_FAILED : DS_EXIT_OK;
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// A run of the line: one thread a slot, each taking its device through the table of steps. See line.h.
+#include "src/station/job.h"
+
+#include "src/base/clock.h"
+#include "src/base/log.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pthread_mutex_t observer_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void tell(ds_job *j)
+{
+    if (!j->o->observer)
+        return;
+    pthread_mutex_lock(&observer_lock);
+    j->o->observer(j->o->observer_arg, (unsigned)(j->slot - j->o->station->slots), j->result);
+    pthread_mutex_unlock(&observer_lock);
+}
+
+// What the ROM and ESP-IDF's bootloader print (docs: SILICON facts in docs/architecture.md).
+static void on_console(void *arg, const char *line)
+{
+    ds_job *j = arg;
+    if (strstr(line, "invalid header") || strstr(line, "secure boot verification failed") ||
+        strstr(line, "waiting for download") || strstr(line, "No bootable app"))
+        j->saw_refusal = true;
+    if (strstr(line, "Encrypting") || strstr(line, "encrypting"))
+        j->saw_encryption = true;
+    if (j->o->verbose)
+        ds_log(DS_LOG_INFO, "slot %s: | %s", j->slot->name, line);
+}
+
+static void state(ds_job *j, unsigned step, enum ds_step_state s)
+{
+    j->result->step = step;
+    j->result->step_state[step] = s;
+    tell(j);
+}
+
+static enum ds_class take_step(ds_job *j, unsigned i, ds_err *e)
+{
+    const ds_step *s = &ds_steps[i];
+    j->deadline_ms = ds_now_ms() + ds_step_deadline(s, j);
+    enum ds_ready ready = DS_READY;
+    if (s->precondition(j, &ready, e))
+        return e->cls;
+    if (ready == DS_READY && s->apply(j, e))
+        return e->cls;
+    if (s->check(j, e))
+        return e->cls;
+    if (j->device.id && ds_ledger_device_stage(j->o->ledger, j->device.id, s->name, e))
+        return e->cls;
+    state(j, i, ready == DS_READY ? DS_STEP_DONE : DS_STEP_SKIPPED);
+    return DS_OK;
+}
+
+// What went wrong goes into the record too, where the device is known.
+static void record_failure(ds_job *j, const ds_err *e)
+{
+    ds_err lost = DS_ERR_INIT;
+    if (j->device.id && ds_ledger_event(j->o->ledger, j->device.id, "fault", e->text, &lost))
+        ds_log(DS_LOG_WARN, "slot %s: %s", j->slot->name, lost.text);
+}
+
+static bool walk(ds_job *j, ds_err *e)
+{
+    for (unsigned i = 0; i < DS_STEP_COUNT; i++) {
+        int64_t start = ds_now_ms();
+        state(j, i, DS_STEP_RUNNING);
+        enum ds_class rc = take_step(j, i, e);
+        j->result->step_ms[i] = ds_now_ms() - start;
+        if (rc) {
+            state(j, i, DS_STEP_FAILED);
+            (void)ds_wrap(e, "%s", ds_steps[i].name);
+            record_failure(j, e);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void run_slot(ds_job *j, ds_err *e)
+{
+    if (ds_transport_open(j->slot->port, &j->wire, e)) {
+        j->result->step_state[0] = DS_STEP_FAILED;
+        return;
+    }
+    ds_err slow = DS_ERR_INIT;
+    if (j->wire->set_baud(j->wire, j->o->station->baud, &slow))
+        ds_log(DS_LOG_WARN, "slot %s: %s", j->slot->name, slow.text);
+    j->agent = ds_agent_client_new(j->wire, on_console, j);
+    j->result->ok = walk(j, e);
+    ds_agent_client_free(j->agent);
+    ds_transport_close(j->wire);
+    ds_ledger_cert_free(&j->cert);
+}
+
+static void *slot_main(void *arg)
+{
+    ds_job *j = arg;
+    int64_t start = ds_now_ms();
+    ds_err e = DS_ERR_INIT;
+    run_slot(j, &e);
+    if (!j->result->ok) {
+        (void)ds_wrap(&e, j->result->serial[0] ? "slot %s: %s" : "slot %s", j->slot->name, j->result->serial);
+        j->result->err = e;
+    }
+    j->result->total_ms = ds_now_ms() - start;
+    j->result->finished = true;
+    tell(j);
+    return NULL;
+}
+
+static ds_job make_job(const ds_line_options *o, unsigned i, ds_slot_result *result)
+{
+    const ds_slot_config *slot = &o->station->slots[i];
+    *result = (ds_slot_result){.slot = slot->name};
+    return (ds_job){
+        .o = o,
+        .slot = slot,
+        .result = result,
+        .reset = {.kind = (enum ds_reset_kind)slot->reset, .command = slot->command, .slot = slot->name},
+    };
+}
+
+unsigned ds_line_run(const ds_line_options *o, ds_slot_result *results)
+{
+    unsigned n = o->station->slot_count, failed = 0;
+    ds_job *jobs = ds_alloc(n * sizeof *jobs);
+    pthread_t *threads = ds_alloc(n * sizeof *threads);
+    bool *started = ds_alloc(n * sizeof *started);
+    for (unsigned i = 0; i < n; i++) {
+        jobs[i] = make_job(o, i, &results[i]);
+        started[i] = pthread_create(&threads[i], NULL, slot_main, &jobs[i]) == 0;
+        if (!started[i])
+            slot_main(&jobs[i]); // no thread to be had: one after the other is slower, not wrong
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (started[i])
+            pthread_join(threads[i], NULL);
+        failed += !results[i].ok;
+    }
+    free(started);
+    free(threads);
+    free(jobs);
+    return failed;
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Step 10: the proof that the device locked itself. Positive: what the app reports. Negative: a wrongly signed image is
+// refused, and the ROM gives out neither keys nor plaintext. All of it is kept in the ledger as JSON.
+#include "src/station/job.h"
+
+#include "src/base/clock.h"
+
+#include <jansson.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct proof {
+    json_t *json;
+    bool whole;
+    char why[160]; // first thing that is not as it must be
+} proof;
+
+// Note one finding: name, whether it is as it must be, and what was seen.
+static void finding(proof *p, const char *name, bool ok, const char *seen)
+{
+    json_t *f = json_pack("{s:b,s:s}", "ok", ok, "seen", seen);
+    if (f)
+        json_object_set_new(p->json, name, f);
+    if (!ok && p->whole) {
+        p->whole = false;
+        snprintf(p->why, sizeof p->why, "%s: %s", name, seen);
+    }
+}
+
+static void finding_bit(proof *p, const char *name, bool is, bool must)
+{
+    finding(p, name, is || !must, is ? "yes" : "no");
+}
+
+static bool trusts(const Devstamp__ReportReply *r, const uint8_t digest[32])
+{
+    for (size_t i = 0; i < r->n_key_digest; i++)
+        if (r->key_digest[i].len == 32 && memcmp(r->key_digest[i].data, digest, 32) == 0)
+            return true;
+    return false;
+}
+
+static void judge_report(const ds_job *j, proof *p, const Devstamp__ReportReply *r)
+{
+    static const char *const modes[] = {"open", "secure", "closed"};
+    const ds_recipe *recipe = j->recipe;
+    finding_bit(p, "sealed", r->stage == DEVSTAMP__STAGE__STAGE_SEALED, true);
+    finding_bit(p, "secure_boot", r->secure_boot, true);
+    finding_bit(p, "flash_encryption", r->flash_encryption, true);
+    finding_bit(p, "release_mode", r->release_mode, recipe->release);
+    finding_bit(p, "jtag_disabled", r->jtag_disabled, true);
+    finding_bit(p, "stamp_encrypted", r->nvs_encrypted, true);
+    finding_bit(p, "plain_stamp_erased", r->plain_stamp_erased, true);
+    finding_bit(p, "trusts_only_our_key", trusts(r, recipe->key_digest) && r->n_key_digest == 1, true);
+    finding_bit(p, "serial", strcmp(r->serial, j->device.serial) == 0, true);
+    finding_bit(p, "certificate",
+                r->certificate_digest.len == 32 && memcmp(r->certificate_digest.data, j->cert.fingerprint, 32) == 0,
+                true);
+    unsigned mode = (unsigned)r->download;
+    finding(p, "download_mode", !recipe->close_download || mode == DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED,
+            mode < 3 ? modes[mode] : "unknown");
+}
+
+static enum ds_class take_report(ds_job *j, proof *p, int *ret_download, ds_err *e)
+{
+    Devstamp__Report report = DEVSTAMP__REPORT__INIT;
+    Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
+    req.body_case = DEVSTAMP__REQUEST__BODY_REPORT;
+    req.report = &report;
+    Devstamp__Response *r = NULL;
+    if (ds_job_call(j, &req, 3000, &r, e))
+        return ds_wrap(e, "report");
+    enum ds_class rc = DS_OK;
+    if (r->body_case == DEVSTAMP__RESPONSE__BODY_REPORT) {
+        judge_report(j, p, r->report);
+        *ret_download = (int)r->report->download;
+    } else {
+        rc = ds_fail(e, DS_DEVICE, "the app answered report with something else");
+    }
+    devstamp__response__free_unpacked(r, NULL);
+    return rc;
+}
+
+// Offer a wrongly signed update: it must be refused for its signature.
+static enum ds_class offer_impostor(ds_job *j, proof *p, ds_err *e)
+{
+    ds_view image;
+    if (ds_proof_impostor(j->recipe, &image, e))
+        return e->cls;
+    uint8_t sha256[32];
+    SHA256(image.ptr, image.len, sha256);
+    if (ds_job_send_image(j, DEVSTAMP__IMAGE_TARGET__TARGET_UPDATE_SLOT, image, sha256, e))
+        return ds_wrap(e, "offer a wrongly signed image");
+    DS_CLEANUP_FREE char *label = ds_strdup(j->recipe->mfg_partition);
+    Devstamp__SelectBoot select = DEVSTAMP__SELECT_BOOT__INIT;
+    select.partition = label;
+    Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
+    req.body_case = DEVSTAMP__REQUEST__BODY_SELECT_BOOT;
+    req.select_boot = &select;
+    ds_err refusal = DS_ERR_INIT;
+    enum ds_class rc = ds_job_do(j, &req, 5000, &refusal);
+    bool for_signature = rc && ((refusal.code >> 16) & 0xFF) == DEVSTAMP__STATUS_CODE__CODE_BAD_SIGNATURE;
+    finding(p, "wrongly_signed_image_refused", for_signature, rc ? refusal.text : "accepted");
+    return DS_OK;
+}
+
+// Is any 16-byte row of the plain text (that is not filler) found where flash was read?
+static bool shows_plaintext(const ds_buf *seen, const ds_region *plain)
+{
+    size_t len = seen->len < plain->data.len ? seen->len : plain->data.len;
+    for (size_t i = 0; i + 16 <= len; i += 16)
+        if (memcmp(seen->ptr + i, plain->data.ptr + i, 16) == 0)
+            return true;
+    return false;
+}
+
+static bool is_blank(const ds_buf *b)
+{
+    for (size_t i = 0; i < b->len; i++)
+        if (b->ptr[i] != 0xFF)
+            return false;
+    return true;
+}
+
+static void try_flash_reads(const ds_job *j, ds_rom *rom, proof *p)
+{
+    enum { SAMPLE = 1024 };
+    const ds_region *app = &j->recipe->regions[DS_REGION_APP];
+    const ds_part *stamp = ds_ptable_find(&j->recipe->table, "stamp");
+    DS_CLEANUP_BUF ds_buf seen = {0};
+    ds_err refusal = DS_ERR_INIT;
+    if (ds_rom_read(rom, app->addr, SAMPLE, &seen, &refusal)) {
+        finding(p, "flash_read", true, refusal.text);
+        return;
+    }
+    finding(p, "flash_read", !shows_plaintext(&seen, app), shows_plaintext(&seen, app) ? "plaintext" : "ciphertext");
+    ds_buf_clear(&seen);
+    if (!ds_rom_read(rom, stamp->offset, SAMPLE, &seen, &refusal))
+        finding(p, "plain_stamp_flash", is_blank(&seen), is_blank(&seen) ? "blank" : "not blank");
+}
+
+static void try_key_reads(ds_rom *rom, proof *p)
+{
+    const ds_rom_info *info = ds_rom_get_info(rom);
+    ds_efuse_security security = {.flash_key_block = -1};
+    if (!info->has_efuses) {
+        finding(p, "key_read", info->secure_download, "refused: secure download mode");
+        return;
+    }
+    ds_efuse_security_get(info->chip, &info->efuses, &security);
+    uint8_t key[32], zero[32] = {0};
+    bool readable = security.flash_key_block < 0;
+    if (!readable) {
+        ds_efuse_get_block(&info->efuses, (unsigned)security.flash_key_block, key);
+        readable = memcmp(key, zero, 32) != 0 || !security.flash_key_protected;
+    }
+    finding(p, "key_read", !readable, readable ? "the flash key can be read" : "zeros: read-protected");
+}
+
+// What the ROM gives out, asked as an attacker would.
+static enum ds_class try_rom(ds_job *j, proof *p, int download, ds_err *e)
+{
+    if (j->reset.kind == DS_RESET_NONE)
+        return ds_hint((ds_fail(e, DS_DEVICE, "the negative proof needs a slot that can reset the device"), e),
+                       "give the slot a reset, or set lock.proof: report in the recipe");
+    bool closed = download == DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED;
+    ds_rom *rom = NULL;
+    ds_err silent = DS_ERR_INIT;
+    if (ds_job_rom(j, closed ? 3000 : 12000, &rom, &silent)) {
+        finding(p, "download_mode_refused", closed, closed ? "no answer" : silent.text);
+        return DS_OK;
+    }
+    finding(p, "download_mode_refused", !closed, "answers");
+    try_key_reads(rom, p);
+    try_flash_reads(j, rom, p);
+    ds_job_leave_rom(j, rom);
+    return DS_OK;
+}
+
+static enum ds_class store(ds_job *j, proof *p, ds_err *e)
+{
+    char *text = json_dumps(p->json, JSON_COMPACT);
+    if (!text)
+        return ds_fail(e, DS_INTERNAL, "the proof cannot be written down");
+    enum ds_class rc = ds_ledger_device_proof(j->o->ledger, j->device.id, p->whole, text, e);
+    free(text);
+    if (!rc && !p->whole)
+        rc = ds_hint((ds_fail(e, DS_POLICY, "the device is not locked: %s", p->why), e),
+                     "set the device aside: it must not ship");
+    return rc;
+}
+
+static enum ds_class gather(ds_job *j, proof *p, ds_err *e)
+{
+    int download = 0;
+    if (take_report(j, p, &download, e))
+        return e->cls;
+    if (j->recipe->full_proof) {
+        if (offer_impostor(j, p, e) || try_rom(j, p, download, e) || ds_job_restart(j, e))
+            return e->cls;
+        finding_bit(p, "boots_after_proof", j->hello.is_app && j->hello.stage == DEVSTAMP__STAGE__STAGE_SEALED, true);
+    }
+    char now[21];
+    ds_utc_format(ds_utc_now(), now);
+    json_object_set_new(p->json, "taken_at", json_string(now));
+    json_object_set_new(p->json, "negative", json_boolean(j->recipe->full_proof));
+    return store(j, p, e);
+}
+
+enum ds_class ds_step_proof_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
+{
+    (void)j, (void)e;
+    *ret = DS_READY; // taken anew each time: what was true yesterday is no proof for today
+    return DS_OK;
+}
+
+enum ds_class ds_step_proof_apply(ds_job *j, ds_err *e)
+{
+    proof p = {.json = json_object(), .whole = true};
+    enum ds_class rc = gather(j, &p, e);
+    json_decref(p.json);
+    return rc;
+}
+
+enum ds_class ds_step_proof_check(ds_job *j, ds_err *e)
+{
+    ds_ledger_device d;
+    if (ds_ledger_device_get(j->o->ledger, j->hello.chip->id, j->hello.mac, j->recipe->product, &d, e))
+        return e->cls;
+    return d.locked ? DS_OK : ds_fail(e, DS_STORE, "the ledger does not show the device as locked");
+}

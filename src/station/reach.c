@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Finding a slot's device, whatever state a cut-off run left it in; see job.h.
+#include "src/station/job.h"
+
+#include "src/base/clock.h"
+#include "src/base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    LISTEN_MS = 1500, // a device that runs answers at once
+    BOOT_MS = 8000,   // from reset to the agent's first answer
+    ROM_MS = 12000,
+    IN_PLACE_MS = 100, // encryption of one 4 KiB sector: 78 ms seen, rounded up
+};
+
+enum ds_class ds_job_choose_recipe(ds_job *j, const ds_chip *chip, ds_err *e)
+{
+    const ds_recipe *found = NULL;
+    for (unsigned i = 0; i < j->o->recipe_count; i++) {
+        const ds_recipe *r = j->o->recipes[i];
+        if (r->chip != chip || (j->slot->product && strcmp(j->slot->product, r->product) != 0))
+            continue;
+        if (found)
+            return ds_hint((ds_fail(e, DS_INPUT, "recipes %s and %s both fit", found->path, r->path), e),
+                           "name the product in the slot");
+        found = r;
+    }
+    if (!found)
+        return ds_hint((ds_fail(e, DS_DEVICE, "the device is an %s, and no recipe given is for one", chip->title), e),
+                       "take the device off the slot, or give its recipe");
+    j->recipe = found;
+    j->result->chip = chip->title;
+    j->result->product = found->product;
+    return DS_OK;
+}
+
+static int64_t encryption_ms(const ds_recipe *r)
+{
+    size_t sectors = (r->regions[DS_REGION_APP].data.len + r->regions[DS_REGION_SECURE_BOOTLOADER].data.len) / 4096 + 8;
+    return (int64_t)sectors * IN_PLACE_MS + 2 * BOOT_MS;
+}
+
+// Hello until ms have passed, the ROM refuses what is in flash, or, while encryption is seen, until that may take.
+static enum ds_class await_hello(ds_job *j, int64_t ms, ds_err *e)
+{
+    int64_t until = ds_now_ms() + ms;
+    bool extended = false;
+    for (;;) {
+        if (!ds_job_hello(j, 400, e))
+            return DS_OK;
+        if (e->cls != DS_DEVICE || !j->agent)
+            return e->cls;
+        if (j->saw_encryption && !extended && j->recipe) {
+            extended = true;
+            until += encryption_ms(j->recipe);
+        }
+        if (j->saw_refusal || ds_now_ms() >= until || ds_now_ms() >= j->deadline_ms)
+            return e->cls;
+    }
+}
+
+static enum ds_class reset_to_run(ds_job *j, ds_err *e)
+{
+    j->saw_refusal = j->saw_encryption = false;
+    j->has_hello = false;
+    return ds_reset_device(&j->reset, j->wire, false, e);
+}
+
+enum ds_class ds_job_restart(ds_job *j, ds_err *e)
+{
+    if (j->reset.kind != DS_RESET_NONE && reset_to_run(j, e))
+        return e->cls;
+    if (await_hello(j, BOOT_MS, e))
+        return ds_wrap(e, "after reset");
+    return DS_OK;
+}
+
+static enum ds_class reflash(ds_job *j, ds_rom *rom, ds_err *e)
+{
+    const ds_rom_info *info = ds_rom_get_info(rom);
+    if (ds_job_choose_recipe(j, info->chip, e))
+        return e->cls;
+    if (info->flash_encryption)
+        return ds_hint((ds_fail(e, DS_DEVICE, "the device is locked and its app does not answer"), e),
+                       "it takes signed updates only, by its app: set it aside");
+    if (info->has_security && info->secure_boot)
+        return ds_flash_signed(j, rom, e);
+    return ds_flash_plain(j, rom, e);
+}
+
+static enum ds_class from_rom(ds_job *j, ds_err *e)
+{
+    ds_rom *rom = NULL;
+    if (ds_job_rom(j, ROM_MS, &rom, e))
+        return e->cls;
+    enum ds_class rc = reflash(j, rom, e);
+    ds_job_leave_rom(j, rom);
+    if (rc)
+        return rc;
+    if (j->reset.kind == DS_RESET_NONE)
+        return ds_hint((ds_fail(e, DS_DEVICE, "flashed; the slot cannot reset the device"), e),
+                       "power the device off and on, then run again");
+    if (reset_to_run(j, e) || await_hello(j, encryption_ms(j->recipe) + BOOT_MS, e))
+        return ds_wrap(e, "after re-flash");
+    return DS_OK;
+}
+
+enum ds_class ds_job_reach(ds_job *j, ds_err *e)
+{
+    if (!await_hello(j, LISTEN_MS, e))
+        return DS_OK;
+    if (j->reset.kind != DS_RESET_NONE && !j->saw_refusal) {
+        if (reset_to_run(j, e))
+            return e->cls;
+        if (!await_hello(j, BOOT_MS, e))
+            return DS_OK;
+    }
+    ds_log(DS_LOG_INFO, "slot %s: no firmware answers, asking the ROM", j->slot->name);
+    if (from_rom(j, e))
+        return ds_wrap(e, "no firmware answers; ROM");
+    return DS_OK;
+}
+
+enum ds_class ds_job_await_app(ds_job *j, ds_err *e)
+{
+    // The device may still be the mfg firmware saying its last word, then the bootloader at work, then the app.
+    for (;;) {
+        enum ds_class rc = await_hello(j, encryption_ms(j->recipe), e);
+        if (rc && ds_job_reach(j, e))
+            return e->cls;
+        if (j->hello.is_app && j->hello.stage == DEVSTAMP__STAGE__STAGE_SEALED)
+            return DS_OK;
+        if (ds_now_ms() >= j->deadline_ms)
+            return ds_hint((ds_fail(e, DS_DEVICE, "the device still runs %s %s (stage %d)", j->hello.project,
+                                    j->hello.version, j->hello.stage),
+                            e),
+                           "run again; if it stays so, read its console with -v");
+        ds_sleep_ms(100);
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The recipe: what a product is. Loaded from YAML with everything it names, and checked as a whole before any device is
+// touched: images, partition table, signatures and key digests must belong together, since what follows burns eFuses.
+#ifndef DS_STATION_RECIPE_H
+#define DS_STATION_RECIPE_H
+
+#include "src/base/buf.h"
+#include "src/esp/chip.h"
+#include "src/esp/image.h"
+#include "src/esp/ptable.h"
+#include "src/esp/sbv2.h"
+
+enum ds_region_id {
+    DS_REGION_BOOTLOADER,
+    DS_REGION_SECURE_BOOTLOADER,
+    DS_REGION_TABLE,
+    DS_REGION_MFG,
+    DS_REGION_APP,
+    DS_REGION_COUNT,
+};
+
+// One piece of flash and what belongs there.
+typedef struct ds_region {
+    const char *what; // "mfg image"
+    uint32_t addr;
+    ds_buf data;        // whole file, padded to 4 with FF
+    ds_image_info info; // images only; borrows from data
+    uint8_t md5[16];
+    uint8_t sha256[32];
+} ds_region;
+
+typedef struct ds_recipe_value {
+    char *name_space, *key, *value;
+    int type; // Devstamp__ValueType
+} ds_recipe_value;
+
+struct ds_recipe_yaml; // as the file has it; recipe.c
+
+typedef struct ds_recipe {
+    char *path;
+    struct ds_recipe_yaml *yaml;
+    const char *product;
+    const ds_chip *chip;
+    uint32_t flash_size;
+    uint32_t table_offset;
+    ds_ptable table;
+    ds_region regions[DS_REGION_COUNT];
+    const char *mfg_partition, *app_partition; // labels
+    unsigned mfg_slot, app_slot;               // ota_N
+    const char *mfg_min_version, *app_min_version;
+    int key_type; // Devstamp__KeyType
+    const char *subject;
+    unsigned certificate_days; // 0 = no well-defined expiry
+    const char *serial_format, *endpoint;
+    ds_buf endpoint_ca; // PEM; empty where none
+    unsigned pop_length;
+    bool close_download;
+    const ds_recipe_value *values;
+    unsigned value_count;
+    bool release;           // flash encryption in release mode is expected
+    bool full_proof;        // negative proof by the ROM demanded
+    uint8_t key_digest[32]; // secure boot key digest that bootloader and app are signed with
+} ds_recipe;
+
+// DS_INPUT names file, line and key, or the image and what is wrong with it; DS_POLICY: a combination that must not be
+// built (images signed with different keys, a signed mfg image).
+enum ds_class ds_recipe_load(const char *path, ds_recipe **ret, ds_err *e) DS_MUST;
+void ds_recipe_free(ds_recipe *r);
+
+// {serial}, {mac}, {product} replaced. DS_INPUT on an unknown placeholder.
+enum ds_class ds_recipe_subject(const ds_recipe *r, const char *serial, const uint8_t mac[6], char ret[256],
+                                ds_err *e) DS_MUST;
+
+// The 8 KiB of otadata that boots ota_slot, as written onto a blank partition.
+void ds_recipe_otadata(const ds_recipe *r, unsigned slot, uint8_t ret[0x2000]);
+
+// The one file that a chip supplier pre-flashes: plain bootloader, partition table, otadata that selects the mfg app,
+// mfg app, signed app; gaps FF; up to the last used byte, or the whole flash.
+enum ds_class ds_recipe_merge(const ds_recipe *r, bool whole_flash, ds_buf *ret, ds_err *e) DS_MUST;
+
+#endif

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The checks of a recipe as a whole; see recipe_check.h. "Nothing irreversible without proof" begins here: the secure
+// bootloader would burn the key digest of whatever key it carries.
+#include "src/station/recipe_check.h"
+
+#include "proto/stamp.pb-c.h"
+#include "src/esp/sbv2.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static enum ds_class bad(const ds_recipe *r, ds_err *e, const char *what)
+{
+    return ds_fail(e, DS_INPUT, "%s: %s", r->path, what);
+}
+
+static enum ds_class need_partition(const ds_recipe *r, const char *label, uint8_t type, uint8_t subtype, ds_err *e)
+{
+    const ds_part *p = ds_ptable_find(&r->table, label);
+    if (!p)
+        return ds_hint((ds_fail(e, DS_INPUT, "%s: the partition table has no partition '%s'", r->path, label), e),
+                       "docs/recipe.md shows a partition table that fits");
+    if (p->type != type || p->subtype != subtype)
+        return ds_fail(e, DS_INPUT, "%s: partition '%s' has type %02x/%02x, not %02x/%02x", r->path, label, p->type,
+                       p->subtype, type, subtype);
+    return DS_OK;
+}
+
+static enum ds_class check_partitions(const ds_recipe *r, ds_err *e)
+{
+    if (need_partition(r, "stamp", DS_PART_DATA, DS_PART_DATA_NVS, e) ||
+        need_partition(r, "nvs", DS_PART_DATA, DS_PART_DATA_NVS, e))
+        return e->cls;
+    const ds_part *keys = ds_ptable_find_type(&r->table, DS_PART_DATA, DS_PART_DATA_NVS_KEYS);
+    if (!keys || !keys->encrypted)
+        return bad(r, e, "the partition table has no nvs_keys partition flagged encrypted");
+    if (!ds_ptable_find_type(&r->table, DS_PART_DATA, DS_PART_DATA_OTA))
+        return bad(r, e, "the partition table has no otadata partition");
+    if (ds_ptable_find(&r->table, "stamp")->encrypted || ds_ptable_find(&r->table, "nvs")->encrypted)
+        return bad(r, e, "NVS partitions are not part of flash encryption: clear their encrypted flag");
+    return DS_OK;
+}
+
+static enum ds_class check_app_place(ds_recipe *r, enum ds_region_id id, const char *label, unsigned *ret_slot,
+                                     ds_err *e)
+{
+    ds_region *region = &r->regions[id];
+    const ds_part *p = ds_ptable_find(&r->table, label);
+    if (!p)
+        return ds_fail(e, DS_INPUT, "%s: %s: the partition table has no partition '%s'", r->path, region->what, label);
+    if (p->type != DS_PART_APP || p->subtype < DS_PART_APP_OTA0 || p->subtype > DS_PART_APP_OTA0 + 15)
+        return ds_fail(e, DS_INPUT, "%s: %s: partition '%s' is not an OTA slot", r->path, region->what, label);
+    if (region->data.len > p->size)
+        return ds_fail(e, DS_INPUT, "%s: %s: %zu bytes do not fit into '%s' of %u", r->path, region->what,
+                       region->data.len, label, p->size);
+    region->addr = p->offset;
+    *ret_slot = p->subtype - (unsigned)DS_PART_APP_OTA0;
+    return DS_OK;
+}
+
+static enum ds_class check_chip(const ds_recipe *r, ds_err *e)
+{
+    for (int i = 0; i < DS_REGION_COUNT; i++) {
+        const ds_region *region = &r->regions[i];
+        if (i == DS_REGION_TABLE || region->info.chip_id == r->chip->id)
+            continue;
+        const ds_chip *other = ds_chip_by_id(region->info.chip_id);
+        return ds_fail(e, DS_INPUT, "%s: %s: is for %s, the recipe is for %s", r->path, region->what,
+                       other ? other->title : "another chip", r->chip->title);
+    }
+    return DS_OK;
+}
+
+static enum ds_class check_version(const ds_recipe *r, enum ds_region_id id, const char *minimum, ds_err *e)
+{
+    const ds_region *region = &r->regions[id];
+    if (!region->info.has_app_desc)
+        return ds_fail(e, DS_INPUT, "%s: %s: has no application description", r->path, region->what);
+    if (ds_version_compare(region->info.app.version, minimum) < 0)
+        return ds_fail(e, DS_INPUT, "%s: %s: version %s is below the recipe's own minimum %s", r->path, region->what,
+                       region->info.app.version, minimum);
+    return DS_OK;
+}
+
+static enum ds_sbv2_verdict verify(const ds_region *region, uint8_t digest[32])
+{
+    return ds_sbv2_verify(ds_buf_view(&region->data), ds_sbv2_content_len(region->info.len), NULL, 0, digest);
+}
+
+static enum ds_class check_signatures(ds_recipe *r, ds_err *e)
+{
+    const ds_region *boot = &r->regions[DS_REGION_SECURE_BOOTLOADER], *app = &r->regions[DS_REGION_APP];
+    uint8_t app_digest[32], other[32];
+    enum ds_sbv2_verdict v = verify(boot, r->key_digest);
+    if (v)
+        return ds_hint((ds_fail(e, DS_INPUT, "%s: secure bootloader: %s", r->path, ds_sbv2_verdict_text(v)), e),
+                       "sign it: devstamp image sign --key KEY IN -o OUT");
+    v = verify(app, app_digest);
+    if (v)
+        return ds_hint((ds_fail(e, DS_INPUT, "%s: app image: %s", r->path, ds_sbv2_verdict_text(v)), e),
+                       "sign it: devstamp image sign --key KEY IN -o OUT");
+    if (memcmp(app_digest, r->key_digest, 32) != 0)
+        return ds_hint(
+            (ds_fail(e, DS_POLICY, "%s: secure bootloader and app are signed with different keys", r->path), e),
+            "the device would lock itself out: sign both with one key");
+    if (verify(&r->regions[DS_REGION_MFG], other) == DS_SBV2_OK && memcmp(other, r->key_digest, 32) == 0)
+        return ds_hint((ds_fail(e, DS_POLICY, "%s: the mfg image is signed with the secure boot key", r->path), e),
+                       "it could boot again on a locked device: leave it unsigned");
+    return DS_OK;
+}
+
+static enum ds_class check_bootloaders(const ds_recipe *r, ds_err *e)
+{
+    for (int i = DS_REGION_BOOTLOADER; i <= DS_REGION_SECURE_BOOTLOADER; i++) {
+        const ds_region *region = &r->regions[i];
+        if (region->addr + region->data.len > r->table_offset)
+            return ds_fail(e, DS_INPUT, "%s: %s: %zu bytes reach into the partition table at 0x%x", r->path,
+                           region->what, region->data.len, r->table_offset);
+    }
+    return DS_OK;
+}
+
+static enum ds_class check_value(const ds_recipe *r, const ds_recipe_value *v, ds_err *e)
+{
+    char *end = NULL;
+    bool ok = true;
+    if (v->type == DEVSTAMP__VALUE_TYPE__VALUE_BLOB) {
+        DS_CLEANUP_FREE uint8_t *raw = ds_alloc(strlen(v->value) / 2 + 1);
+        ok = strlen(v->value) % 2 == 0 && ds_unhex(v->value, raw, strlen(v->value) / 2);
+    } else if (v->type != DEVSTAMP__VALUE_TYPE__VALUE_STRING) {
+        ok = v->value[0] != '\0';
+        (void)strtoll(v->value, &end, 0);
+        ok = ok && *end == '\0';
+    }
+    if (!ok)
+        return ds_fail(e, DS_INPUT, "%s: stamp.values: %s/%s: '%s' is not of its type", r->path, v->name_space, v->key,
+                       v->value);
+    if (strcmp(v->name_space, "stamp") == 0)
+        return ds_fail(e, DS_INPUT, "%s: stamp.values: %s/%s: the namespace 'stamp' is devstamp's own", r->path,
+                       v->name_space, v->key);
+    return DS_OK;
+}
+
+static enum ds_class check_stamp(const ds_recipe *r, ds_err *e)
+{
+    if (strncmp(r->endpoint, "mqtts://", 8) != 0)
+        return bad(r, e, "stamp.endpoint: must start with mqtts://");
+    if (!r->endpoint_ca.len)
+        return ds_hint((bad(r, e, "stamp.endpoint_ca: missing"), e),
+                       "the app must be able to tell the endpoint from an impostor");
+    if (r->pop_length < 8 || r->pop_length > 63)
+        return bad(r, e, "stamp.pop_length: must be 8 to 63");
+    if (!strstr(r->subject, "{serial}"))
+        return bad(r, e, "certificate.subject: must contain {serial}");
+    for (unsigned i = 0; i < r->value_count; i++)
+        if (check_value(r, &r->values[i], e))
+            return e->cls;
+    char subject[256];
+    const uint8_t mac[6] = {0};
+    return ds_recipe_subject(r, "0", mac, subject, e);
+}
+
+enum ds_class ds_recipe_check(ds_recipe *r, ds_err *e)
+{
+    if (check_partitions(r, e) || check_app_place(r, DS_REGION_MFG, r->mfg_partition, &r->mfg_slot, e) ||
+        check_app_place(r, DS_REGION_APP, r->app_partition, &r->app_slot, e))
+        return e->cls;
+    if (r->mfg_slot == r->app_slot)
+        return bad(r, e, "mfg and app must live in different partitions");
+    if (check_chip(r, e) || check_version(r, DS_REGION_MFG, r->mfg_min_version, e) ||
+        check_version(r, DS_REGION_APP, r->app_min_version, e) || check_bootloaders(r, e) || check_signatures(r, e))
+        return e->cls;
+    return check_stamp(r, e);
+}

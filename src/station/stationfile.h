@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The station: one computer on the line, its slots, its signer and its ledger. Loaded from YAML.
+#ifndef DS_STATION_STATIONFILE_H
+#define DS_STATION_STATIONFILE_H
+
+#include "src/base/buf.h"
+#include "src/link/transport.h"
+
+#define DS_STATION_MAX_SLOTS 64
+
+typedef struct ds_slot_config {
+    char *name;    // never NULL once loaded
+    char *port;    // transport address
+    char *command; // reset command, or NULL
+    char *product; // NULL: the recipe is chosen by chip
+    int reset;     // enum ds_reset_kind
+} ds_slot_config;
+
+struct ds_station_yaml;
+
+typedef struct ds_station {
+    char *path;
+    struct ds_station_yaml *yaml;
+    const char *name;
+    char *ledger;                          // path
+    char *signer_certificate, *signer_log; // paths
+    char *signer_key;                      // file: path made absolute, or pkcs11: URI
+    const char *signer_module;             // or NULL
+    char *pin_file;                        // or NULL
+    uint32_t baud, flash_baud;
+    ds_slot_config *slots;
+    unsigned slot_count;
+} ds_station;
+
+// DS_INPUT names file, line and key. Ports named by "discover" are looked for now; none found and none named is
+// DS_DEVICE.
+enum ds_class ds_station_load(const char *path, ds_station **ret, ds_err *e) DS_MUST;
+void ds_station_free(ds_station *s);
+
+#endif

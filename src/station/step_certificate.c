@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Steps 4 and 5: the device's request, and its certificate. Write-ahead in the ledger, then sign, then confirm: a
+// certificate that was signed is never lost and never issued twice for one stamp.
+#include "src/station/job.h"
+
+#include "src/base/clock.h"
+#include "src/pki/csr.h"
+
+#include <openssl/sha.h>
+#include <string.h>
+
+static const int64_t NO_EXPIRY = 253402300799; // RFC 5280, 4.1.2.5: 99991231235959Z
+
+// What the ledger has for this device, if anything, into j->cert.
+static bool recall(ds_job *j)
+{
+    ds_err none = DS_ERR_INIT;
+    ds_ledger_cert_free(&j->cert);
+    j->cert = (ds_ledger_cert){0};
+    return ds_ledger_cert_of(j->o->ledger, j->device.id, &j->cert, &none) == DS_OK;
+}
+
+static bool ledger_has_this_key(ds_job *j)
+{
+    return recall(j) && j->hello.has_key && memcmp(j->cert.public_key_digest, j->hello.key_digest, 32) == 0;
+}
+
+enum ds_class ds_step_csr_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
+{
+    if (!j->has_hello && ds_job_hello(j, 3000, e))
+        return e->cls;
+    *ret = ledger_has_this_key(j) ? DS_ALREADY : DS_READY;
+    if (*ret == DS_READY && j->hello.stage >= DEVSTAMP__STAGE__STAGE_CERTIFIED)
+        return ds_hint((ds_fail(e, DS_POLICY, "the device holds a certificate that this ledger does not know"), e),
+                       "it was provisioned elsewhere: use that station's ledger");
+    return DS_OK;
+}
+
+static enum ds_class ask_csr(ds_job *j, const char *subject, ds_buf *ret, ds_err *e)
+{
+    DS_CLEANUP_FREE char *text = ds_strdup(subject);
+    Devstamp__MakeCsr make = DEVSTAMP__MAKE_CSR__INIT;
+    make.subject = text;
+    Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
+    req.body_case = DEVSTAMP__REQUEST__BODY_MAKE_CSR;
+    req.make_csr = &make;
+    Devstamp__Response *r = NULL;
+    if (ds_job_call(j, &req, 15000, &r, e))
+        return e->cls;
+    enum ds_class rc = DS_OK;
+    if (r->body_case == DEVSTAMP__RESPONSE__BODY_CSR)
+        ds_buf_add(ret, r->csr->csr.data, r->csr->csr.len);
+    else
+        rc = ds_fail(e, DS_DEVICE, "the agent answered with something else");
+    devstamp__response__free_unpacked(r, NULL);
+    return rc;
+}
+
+static enum ds_class check_csr(const ds_job *j, ds_view csr, ds_csr_info *info, ds_err *e)
+{
+    if (ds_csr_check(csr, info, e))
+        return ds_wrap(e, "the device's request");
+    if (info->key_type != j->recipe->key_type)
+        return ds_fail(e, DS_POLICY, "the request's key is not of the recipe's type");
+    if (memcmp(info->public_key_digest, j->hello.key_digest, 32) != 0)
+        return ds_fail(e, DS_POLICY, "the request is for another key than the device's hello showed");
+    return DS_OK;
+}
+
+enum ds_class ds_step_csr_apply(ds_job *j, ds_err *e)
+{
+    char subject[256];
+    if (ds_ledger_device_serial(j->o->ledger, j->device.id, j->recipe->serial_format, j->device.serial, e) ||
+        ds_recipe_subject(j->recipe, j->device.serial, j->hello.mac, subject, e))
+        return e->cls;
+    DS_CLEANUP_BUF ds_buf csr = {0};
+    ds_csr_info info;
+    if (ask_csr(j, subject, &csr, e) || check_csr(j, ds_buf_view(&csr), &info, e))
+        return e->cls;
+    int64_t now = ds_utc_now();
+    const ds_ledger_reserve r = {
+        .device = j->device.id,
+        .csr = ds_buf_view(&csr),
+        .public_key_digest = info.public_key_digest,
+        .subject = subject,
+        .not_before_utc = now - 3600, // a device whose clock is an hour behind still connects
+        .not_after_utc = j->recipe->certificate_days ? now + (int64_t)j->recipe->certificate_days * 86400 : NO_EXPIRY,
+    };
+    ds_ledger_cert_free(&j->cert);
+    return ds_ledger_cert_reserve(j->o->ledger, &r, &j->cert, e);
+}
+
+enum ds_class ds_step_csr_check(ds_job *j, ds_err *e)
+{
+    if (!ledger_has_this_key(j))
+        return ds_fail(e, DS_STORE, "the ledger does not show the request it was given");
+    if (ds_ledger_device_serial(j->o->ledger, j->device.id, j->recipe->serial_format, j->device.serial, e))
+        return e->cls;
+    strncpy(j->result->serial, j->device.serial, sizeof j->result->serial - 1);
+    return DS_OK;
+}
+
+enum ds_class ds_step_certificate_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
+{
+    const ds_hello *h = &j->hello;
+    bool same = h->has_certificate && j->cert.state >= DS_LEDGER_SIGNED &&
+                memcmp(h->certificate_digest, j->cert.fingerprint, 32) == 0;
+    *ret = same && j->cert.state >= DS_LEDGER_INSTALLED ? DS_ALREADY : DS_READY;
+    if (h->is_app && !same)
+        return ds_fail(e, DS_POLICY, "the running app shows a certificate that is not the ledger's");
+    return DS_OK;
+}
+
+static enum ds_class sign(ds_job *j, ds_err *e)
+{
+    const ds_sign_request req = {
+        .csr = ds_buf_view(&j->cert.csr),
+        .serial = j->cert.serial,
+        .not_before_utc = j->cert.not_before_utc,
+        .not_after_utc = j->cert.not_after_utc,
+        .subject = j->cert.subject,
+        .key_type = j->recipe->key_type,
+    };
+    DS_CLEANUP_BUF ds_buf der = {0};
+    if (ds_signer_sign(j->o->signer, &req, &der, e))
+        return ds_wrap(e, "sign");
+    if (ds_ledger_cert_signed(j->o->ledger, j->cert.id, ds_buf_view(&der), e))
+        return e->cls;
+    return recall(j) ? DS_OK : ds_fail(e, DS_STORE, "the ledger lost the certificate it confirmed");
+}
+
+static enum ds_class write_chain(ds_job *j, ds_err *e)
+{
+    const ds_buf *ca = &ds_signer_get_status(j->o->signer)->ca_certificate;
+    ProtobufCBinaryData certs[2] = {{j->cert.certificate.len, j->cert.certificate.ptr}, {ca->len, ca->ptr}};
+    Devstamp__WriteChain chain = DEVSTAMP__WRITE_CHAIN__INIT;
+    chain.n_certificate = 2;
+    chain.certificate = certs;
+    Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
+    req.body_case = DEVSTAMP__REQUEST__BODY_WRITE_CHAIN;
+    req.write_chain = &chain;
+    j->has_hello = false;
+    return ds_job_do(j, &req, 5000, e);
+}
+
+// The digest of what the device reads back, computed here over the bytes it sends, not taken from its word.
+static enum ds_class read_back(ds_job *j, uint8_t digest[32], ds_err *e)
+{
+    Devstamp__ReadChain read = DEVSTAMP__READ_CHAIN__INIT;
+    Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
+    req.body_case = DEVSTAMP__REQUEST__BODY_READ_CHAIN;
+    req.read_chain = &read;
+    Devstamp__Response *r = NULL;
+    if (ds_job_call(j, &req, 3000, &r, e))
+        return e->cls;
+    enum ds_class rc = DS_OK;
+    if (r->body_case == DEVSTAMP__RESPONSE__BODY_CHAIN && r->chain->n_certificate > 0)
+        SHA256(r->chain->certificate[0].data, r->chain->certificate[0].len, digest);
+    else
+        rc = ds_fail(e, DS_DEVICE, "the device reads back no certificate");
+    devstamp__response__free_unpacked(r, NULL);
+    return rc;
+}
+
+enum ds_class ds_step_certificate_apply(ds_job *j, ds_err *e)
+{
+    if (j->cert.state == DS_LEDGER_RESERVED && sign(j, e))
+        return e->cls;
+    uint8_t digest[32];
+    if (!j->hello.is_app) { // an app on its way to be sealed has it, and takes no other
+        if (write_chain(j, e))
+            return ds_wrap(e, "write");
+        if (read_back(j, digest, e))
+            return ds_wrap(e, "read back");
+    } else {
+        memcpy(digest, j->hello.certificate_digest, sizeof digest);
+    }
+    return ds_ledger_cert_installed(j->o->ledger, j->cert.id, digest, e);
+}
+
+enum ds_class ds_step_certificate_check(ds_job *j, ds_err *e)
+{
+    if (!recall(j) || j->cert.state < DS_LEDGER_INSTALLED)
+        return ds_fail(e, DS_STORE, "the ledger does not show the certificate as installed");
+    if (!j->has_hello && ds_job_hello(j, 3000, e))
+        return e->cls;
+    if (!j->hello.has_certificate || memcmp(j->hello.certificate_digest, j->cert.fingerprint, 32) != 0)
+        return ds_fail(e, DS_DEVICE, "the device does not show the certificate it was given");
+    return DS_OK;
+}
