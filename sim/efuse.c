@@ -20,6 +20,7 @@ static void fresh_factory(const ds_chip *chip, const uint8_t mac[6], ds_efuse_wo
     ds_efuse_set(chip, w, "CHIP_CPU_FREQ_RATED", 1);
     ds_efuse_set(chip, w, "CHIP_PACKAGE", 1);
     ds_efuse_set(chip, w, "ADC_VREF", 8);
+    ds_efuse_set(chip, w, "CLK8M_FREQ", 64);
     const ds_efuse_field *unique = ds_efuse_field_find(chip, "OPTIONAL_UNIQUE_ID");
     for (unsigned i = 0; unique && i < unique->bits / 32; i++)
         w->w[unique->block][unique->first_bit / 32 + i] = (uint32_t)ds_sim_random(&id);
