@@ -164,6 +164,25 @@ enum ds_class ds_ledger_cert_of(ds_ledger *l, int64_t device, ds_ledger_cert *re
     return DS_OK;
 }
 
+enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e)
+{
+    bool found;
+    return ds_ledger_load_cert(
+        l, DS_LEDGER_CERT_COLUMNS "WHERE device = ? ORDER BY revoked_at IS NOT NULL, id DESC LIMIT 1", DS_INT(device),
+        ret, &found, e);
+}
+
+enum ds_class ds_ledger_cert_newest(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e)
+{
+    ds_ledger_cert c = {0};
+    ds_ledger_lock(l);
+    enum ds_class rc = ds_ledger_load_newest(l, device, &c, e);
+    ds_ledger_unlock(l);
+    if (!rc)
+        *ret = c;
+    return rc;
+}
+
 enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[32], int64_t *ret_device, ds_err *e)
 {
     ds_ledger_lock(l);

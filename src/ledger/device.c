@@ -198,13 +198,10 @@ static enum ds_class read_ids(ds_ledger *l, ds_buf *ids, ds_err *e)
 
 static enum ds_class one_row(ds_ledger *l, int64_t id, ds_ledger_device *d, ds_ledger_cert *c, ds_err *e)
 {
-    bool found;
     ds_ledger_lock(l);
     enum ds_class rc = ds_ledger_load_device(l, id, d, e);
     if (!rc)
-        rc = ds_ledger_load_cert(
-            l, DS_LEDGER_CERT_COLUMNS "WHERE device = ? ORDER BY revoked_at IS NOT NULL, id DESC LIMIT 1", DS_INT(id),
-            c, &found, e);
+        rc = ds_ledger_load_newest(l, id, c, e);
     ds_ledger_unlock(l);
     return rc;
 }

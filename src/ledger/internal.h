@@ -30,6 +30,8 @@ enum ds_class ds_ledger_load_device(ds_ledger *l, int64_t id, ds_ledger_device *
 // The certificate a one-argument condition on table certificate selects; *found false where none.
 enum ds_class ds_ledger_load_cert(ds_ledger *l, const char *sql, ds_sql_arg key, ds_ledger_cert *ret, bool *found,
                                   ds_err *e) DS_MUST;
+// The row ds_ledger_cert_newest returns; zeros where none.
+enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 #define DS_LEDGER_CERT_COLUMNS                                                                                 \
     "SELECT id, device, state, serial, key_digest, not_before, not_after, subject, fingerprint, reserved_at, " \
     "signed_at, installed_at, registered_at, revoked_at, csr, der FROM certificate "

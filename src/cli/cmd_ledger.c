@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// devstamp ledger: list, show, check and revoke on the record. All but revoke open it read-only and take no lock, so
+// that they work while a utility runs.
+#include "src/cli/cli.h"
+#include "src/cli/cmd_ledger.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: devstamp ledger list --ledger FILE [--json]\n"
+    "       devstamp ledger show --ledger FILE [--json] [--pem] [--secrets] SERIAL|MAC\n"
+    "       devstamp ledger check --ledger FILE [--json] [--registered] [--head HASH]\n"
+    "       devstamp ledger revoke --ledger FILE --reason TEXT SERIAL|MAC\n"
+    "\n"
+    "  list      one line a device\n"
+    "  show      everything known of one device\n"
+    "  check     name every device and certificate that is not whole, and why; exit 0 when all is whole, 6 when not\n"
+    "  revoke    give up a device's certificate for good, so that it may get another one\n"
+    "\n"
+    "  --ledger FILE   the record\n"
+    "  --json          for machines\n"
+    "  --pem           show: print the certificate too\n"
+    "  --secrets       show: print the proof of possession too\n"
+    "  --registered    check: a certificate that no endpoint has registered is not whole\n"
+    "  --head HASH     check: the evidence chain must contain this hash, noted from an earlier check\n"
+    "  --reason TEXT   revoke: why, for the record\n";
+
+static bool parse(int argc, char **argv, ds_ledger_options *o, bool *ret_help)
+{
+    static const struct option options[] = {
+        {"ledger", required_argument, NULL, 'l'},
+        {"json", no_argument, NULL, 'j'},
+        {"pem", no_argument, NULL, 'p'},
+        {"secrets", no_argument, NULL, 's'},
+        {"registered", no_argument, NULL, 'r'},
+        {"head", required_argument, NULL, 'H'},
+        {"reason", required_argument, NULL, 'R'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int opt;
+    optind = 1;
+    while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        switch (opt) {
+        case 'l':
+            o->ledger = optarg;
+            break;
+        case 'j':
+            o->json = true;
+            break;
+        case 'p':
+            o->pem = true;
+            break;
+        case 's':
+            o->secrets = true;
+            break;
+        case 'r':
+            o->registered = true;
+            break;
+        case 'H':
+            o->head = optarg;
+            break;
+        case 'R':
+            o->reason = optarg;
+            break;
+        case 'h':
+            *ret_help = true;
+            return true;
+        default:
+            return false;
+        }
+    }
+    return true;
+}
+
+void ds_ledger_mac_text(const uint8_t mac[6], char ret[18])
+{
+    snprintf(ret, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+static bool list_row(void *arg, const ds_ledger_device *d, const ds_ledger_cert *c)
+{
+    char mac[18], at[21];
+    DS_CLEANUP_FREE char *stage = ds_ledger_clean_text(d->stage);
+    DS_CLEANUP_FREE char *serial = ds_ledger_clean_text(d->serial[0] ? d->serial : "-");
+    (void)arg;
+    ds_ledger_mac_text(d->mac, mac);
+    printf("%-24s %-17s %-9s %-12s %-11s %-20s %s\n", serial, mac, ds_ledger_chip_text(d->chip_id),
+           stage[0] ? stage : "-", ds_ledger_cert_text(c), ds_ledger_time_text(c->registered_utc, at),
+           d->locked ? "yes" : "no");
+    return true;
+}
+
+static bool list_json(void *arg, const ds_ledger_device *d, const ds_ledger_cert *c)
+{
+    return json_array_append_new(arg, ds_ledger_row_json(d, c, false)) == 0;
+}
+
+static int print_json(json_t *value)
+{
+    int rc = json_dumpf(value, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+    putchar('\n');
+    json_decref(value);
+    return rc == 0 ? DS_EXIT_OK : DS_EXIT_INTERNAL;
+}
+
+static int cmd_list(ds_ledger *l, const ds_ledger_options *o)
+{
+    ds_err e = DS_ERR_INIT;
+    json_t *rows = o->json ? json_array() : NULL;
+    if (!o->json)
+        printf("%-24s %-17s %-9s %-12s %-11s %-20s %s\n", "SERIAL", "MAC", "CHIP", "STAGE", "CERTIFICATE", "REGISTERED",
+               "LOCKED");
+    if (ds_ledger_each(l, o->json ? list_json : list_row, rows, &e)) {
+        json_decref(rows);
+        return ds_cli_fail(&e);
+    }
+    return o->json ? print_json(rows) : DS_EXIT_OK;
+}
+
+typedef struct findings {
+    json_t *lines;
+    unsigned problems, devices, waiting;
+    bool json, registered;
+} findings;
+
+static void finding(findings *f, const char *line)
+{
+    DS_CLEANUP_FREE char *clean = ds_ledger_clean_text(line);
+    if (f->json)
+        json_array_append_new(f->lines, json_string(clean));
+    else
+        puts(clean);
+}
+
+static void check_line(void *arg, const char *line)
+{
+    finding(arg, line);
+}
+
+static bool check_registered(void *arg, const ds_ledger_device *d, const ds_ledger_cert *c)
+{
+    findings *f = arg;
+    char mac[18];
+    f->devices++;
+    if (c->state != DS_LEDGER_INSTALLED || c->revoked)
+        return true;
+    f->waiting++;
+    if (!f->registered)
+        return true;
+    ds_ledger_mac_text(d->mac, mac);
+    DS_CLEANUP_FREE char *line =
+        ds_asprintf("device %s (%s): its certificate is installed and not registered", d->serial, mac);
+    finding(f, line);
+    f->problems++;
+    return true;
+}
+
+static enum ds_class check_head(ds_ledger *l, const char *text, findings *f, ds_err *e)
+{
+    uint8_t hash[32];
+    bool has = false;
+    if (!ds_unhex(text, hash, sizeof hash))
+        return ds_fail(e, DS_USAGE, "--head takes 64 hexadecimal digits");
+    enum ds_class rc = ds_ledger_contains(l, hash, &has, e);
+    if (rc || has)
+        return rc;
+    finding(f, "evidence chain: does not contain the noted hash: its end was cut off, or it was made anew");
+    f->problems++;
+    return DS_OK;
+}
+
+static int report(const findings *f, int64_t events, const uint8_t head[32])
+{
+    char hex[65];
+    ds_hex(head, 32, hex);
+    if (f->json) {
+        json_t *o = json_pack("{s:b, s:i, s:i, s:I, s:s, s:O}", "whole", f->problems == 0, "devices", (int)f->devices,
+                              "waiting_for_registration", (int)f->waiting, "events", (json_int_t)events, "head", hex,
+                              "problems", f->lines);
+        print_json(o);
+    } else {
+        printf("%u device%s, %u problem%s, %u waiting for their first connect\n", f->devices,
+               f->devices == 1 ? "" : "s", f->problems, f->problems == 1 ? "" : "s", f->waiting);
+        printf("evidence chain: %lld events, head %s\n", (long long)events, hex);
+    }
+    return f->problems ? DS_EXIT_STORE : DS_EXIT_OK;
+}
+
+static int cmd_check(ds_ledger *l, const ds_ledger_options *o)
+{
+    ds_err e = DS_ERR_INIT;
+    findings f = {.lines = json_array(), .json = o->json, .registered = o->registered};
+    int64_t events = 0;
+    uint8_t head[32] = {0};
+    enum ds_class rc = ds_ledger_check(l, check_line, &f, &f.problems, &e);
+    if (!rc)
+        rc = ds_ledger_each(l, check_registered, &f, &e);
+    if (!rc && o->head)
+        rc = check_head(l, o->head, &f, &e);
+    if (!rc)
+        rc = ds_ledger_head(l, &events, head, &e);
+    int code = rc ? ds_cli_fail(&e) : report(&f, events, head);
+    json_decref(f.lines);
+    return code;
+}
+
+static int cmd_revoke(ds_ledger *l, const ds_ledger_options *o, const char *key)
+{
+    ds_err e = DS_ERR_INIT;
+    ds_ledger_device d;
+    ds_ledger_cert c = {0};
+    char hex[33];
+    enum ds_class rc = ds_ledger_find(l, key, &d, &e);
+    if (!rc)
+        rc = ds_ledger_cert_of(l, d.id, &c, &e);
+    if (!rc)
+        rc = ds_ledger_cert_revoke(l, c.id, o->reason, &e);
+    if (!rc) {
+        ds_hex(c.serial, sizeof c.serial, hex);
+        printf("certificate %s of %s is revoked here; refuse it at the endpoint too: devstamp registry set\n", hex,
+               key);
+    }
+    ds_ledger_cert_free(&c);
+    return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
+}
+
+static int run(const char *verb, const ds_ledger_options *o, const char *key)
+{
+    ds_err e = DS_ERR_INIT;
+    ds_ledger *l = NULL;
+    bool revoke = strcmp(verb, "revoke") == 0;
+    if (ds_ledger_open(o->ledger, !revoke, &l, &e))
+        return ds_cli_fail(&e);
+    int code;
+    if (strcmp(verb, "list") == 0)
+        code = cmd_list(l, o);
+    else if (strcmp(verb, "check") == 0)
+        code = cmd_check(l, o);
+    else if (strcmp(verb, "show") == 0)
+        code = ds_ledger_cmd_show(l, o, key);
+    else
+        code = cmd_revoke(l, o, key);
+    ds_ledger_close(l);
+    return code;
+}
+
+// Does the verb exist, and does it have what it needs?
+static bool complete(const char *verb, const ds_ledger_options *o, int operands)
+{
+    bool plain = strcmp(verb, "list") == 0 || strcmp(verb, "check") == 0;
+    bool keyed = strcmp(verb, "show") == 0 || strcmp(verb, "revoke") == 0;
+    if (!o->ledger || !(plain || keyed) || operands != (keyed ? 1 : 0))
+        return false;
+    return strcmp(verb, "revoke") != 0 || o->reason;
+}
+
+int ds_cmd_ledger(int argc, char **argv)
+{
+    ds_ledger_options o = {0};
+    bool help = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+    if (help || argc < 2)
+        return ds_cli_usage(usage, help);
+    if (!parse(argc - 1, argv + 1, &o, &help) || (!help && !complete(argv[1], &o, argc - 1 - optind)))
+        return ds_cli_usage(usage, false);
+    if (help)
+        return ds_cli_usage(usage, true);
+    return run(argv[1], &o, optind < argc - 1 ? argv[1 + optind] : NULL);
+}
