@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// A CA's key behind a URI: "file:path" (PEM, readable by its owner alone; for development, the demo and an off-line
+// root) or RFC 7512 "pkcs11:token=…;object=…". Used in the signer process only.
+#ifndef DS_PKI_KEY_H
+#define DS_PKI_KEY_H
+
+#include "src/base/secret.h"
+#include "src/pki/keytype.h"
+
+typedef struct ds_key ds_key;
+
+typedef struct ds_key_source {
+    const char *uri;
+    const char *module;   // PKCS#11 module path; NULL for files
+    const ds_secret *pin; // NULL for files; must outlive the ds_key where the key asks for it at each use
+} ds_key_source;
+
+// Is uri one of the two kinds? ret_token: it is a token's. DS_USAGE otherwise.
+enum ds_class ds_key_uri_check(const char *uri, bool *ret_token, ds_err *e) DS_MUST;
+
+// Open an existing key. DS_INPUT/DS_POLICY: file missing, bad, or readable by others; DS_TOKEN as ds_token_open.
+enum ds_class ds_key_open(const ds_key_source *src, ds_key **ret, ds_err *e) DS_MUST;
+// Make a key: a new file (never over an old one), or inside the token.
+enum ds_class ds_key_create(const ds_key_source *src, enum ds_key_type type, ds_key **ret, ds_err *e) DS_MUST;
+// Undo ds_key_create and free: only right after it, when what it was made for failed.
+void ds_key_discard(ds_key *k);
+void ds_key_free(ds_key *k);
+
+// Borrowed. The private one signs (X509_sign) and may be a handle into a token.
+EVP_PKEY *ds_key_private(const ds_key *k);
+EVP_PKEY *ds_key_public(const ds_key *k);
+
+// Write a private key as PEM (PKCS#8), mode 0600, never over an existing file.
+enum ds_class ds_key_file_write(const char *path, EVP_PKEY *key, ds_err *e) DS_MUST;
+
+#endif

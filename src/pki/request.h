@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Certificate requests for those who go on to use them: checked as csr.h says, then handed over as OpenSSL's object;
+// and made. Source: RFC 2986.
+#ifndef DS_PKI_REQUEST_H
+#define DS_PKI_REQUEST_H
+
+#include "src/pki/csr.h"
+#include "src/pki/ossl.h"
+
+// As ds_csr_check; ret_req (may be NULL) becomes the caller's.
+enum ds_class ds_request_open(ds_view der, ds_csr_info *ret, X509_REQ **ret_req, ds_err *e) DS_MUST;
+
+// Make a request for subject, signed by key; appends its DER to ret.
+enum ds_class ds_request_make(const X509_NAME *subject, EVP_PKEY *key, ds_buf *ret, ds_err *e) DS_MUST;
+
+#endif

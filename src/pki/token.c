@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Module, slot and login; see token.h.
+#include "src/pki/token_int.h"
+
+#include "src/base/log.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    CK_RV rv;
+    const char *words;
+} meanings[] = {
+    {CKR_PIN_INCORRECT, "the PIN is wrong"},
+    {CKR_PIN_INVALID, "the PIN holds characters the token does not take"},
+    {CKR_PIN_LEN_RANGE, "the PIN has a length the token does not take"},
+    {CKR_PIN_EXPIRED, "the PIN has expired"},
+    {CKR_PIN_LOCKED, "the PIN is locked"},
+    {CKR_USER_NOT_LOGGED_IN, "the token demands a login of another kind"},
+    {CKR_USER_PIN_NOT_INITIALIZED, "the token has no user PIN yet"},
+    {CKR_DEVICE_REMOVED, "the token was removed"},
+    {CKR_DEVICE_ERROR, "the token reports an error"},
+    {CKR_DEVICE_MEMORY, "the token is full"},
+    {CKR_TOKEN_NOT_PRESENT, "the token is not there"},
+    {CKR_TOKEN_WRITE_PROTECTED, "the token is write protected"},
+    {CKR_TOKEN_NOT_RECOGNIZED, "the token is not recognized"},
+    {CKR_MECHANISM_INVALID, "the token cannot do that"},
+    {CKR_FUNCTION_NOT_SUPPORTED, "the module cannot do that"},
+    {CKR_TEMPLATE_INCONSISTENT, "the token does not take such a key"},
+    {CKR_ATTRIBUTE_VALUE_INVALID, "the token does not take such a key"},
+    {CKR_CURVE_NOT_SUPPORTED, "the token does not know the curve"},
+    {CKR_GENERAL_ERROR, "general error"},
+};
+
+enum ds_class ds_token_fail(ds_err *e, CK_RV rv, const char *what)
+{
+    const char *words = "the module refused";
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
+        if (meanings[i].rv == rv)
+            words = meanings[i].words;
+    (void)ds_fail(e, DS_TOKEN, "%s: %s (0x%lx)", what, words, rv);
+    if (e)
+        e->code = (uint32_t)rv;
+    return DS_TOKEN;
+}
+
+bool ds_token_code_is_pin(uint32_t code)
+{
+    return code == CKR_PIN_INCORRECT || code == CKR_PIN_INVALID || code == CKR_PIN_LEN_RANGE ||
+           code == CKR_PIN_EXPIRED || code == CKR_PIN_LOCKED;
+}
+
+static enum ds_class parse_uri(const char *text, P11KitUri **ret, ds_err *e)
+{
+    P11KitUri *uri = p11_kit_uri_new();
+    if (!uri)
+        return ds_fail(e, DS_INTERNAL, "out of memory");
+    int rc = p11_kit_uri_parse(text, P11_KIT_URI_FOR_OBJECT_ON_TOKEN_AND_MODULE, uri);
+    enum ds_class cls = DS_OK;
+    if (rc != P11_KIT_URI_OK)
+        cls = ds_fail(e, DS_USAGE, "key URI: %s", p11_kit_uri_message(rc));
+    else if (p11_kit_uri_get_pin_value(uri) || p11_kit_uri_get_pin_source(uri))
+        cls = ds_hint((ds_fail(e, DS_POLICY, "the key URI carries a PIN"), e),
+                      "leave pin-value and pin-source out; give the PIN by file, file descriptor or prompt");
+    else if (p11_kit_uri_any_unrecognized(uri))
+        cls = ds_fail(e, DS_USAGE, "the key URI holds an attribute that is not known");
+    else if (!p11_kit_uri_get_attribute(uri, CKA_LABEL) && !p11_kit_uri_get_attribute(uri, CKA_ID))
+        cls = ds_hint((ds_fail(e, DS_USAGE, "the key URI names no key"), e), "add object=NAME or id=%%02");
+    if (cls) {
+        p11_kit_uri_free(uri);
+        return cls;
+    }
+    *ret = uri;
+    return DS_OK;
+}
+
+enum ds_class ds_token_uri_check(const char *uri, ds_err *e)
+{
+    P11KitUri *parsed = NULL;
+    enum ds_class rc = parse_uri(uri, &parsed, e);
+    p11_kit_uri_free(parsed);
+    return rc;
+}
+
+bool ds_token_same(const char *uri_a, const char *uri_b)
+{
+    P11KitUri *a = NULL, *b = NULL;
+    bool same = !parse_uri(uri_a, &a, NULL) && !parse_uri(uri_b, &b, NULL) &&
+                memcmp(p11_kit_uri_get_token_info(a), p11_kit_uri_get_token_info(b), sizeof(CK_TOKEN_INFO)) == 0;
+    p11_kit_uri_free(a);
+    p11_kit_uri_free(b);
+    return same;
+}
+
+static enum ds_class load_module(ds_token *t, ds_err *e)
+{
+    t->handle = dlopen(t->module, RTLD_NOW | RTLD_LOCAL);
+    if (!t->handle) {
+        const char *why = dlerror();
+        return ds_hint((ds_fail(e, DS_TOKEN, "load PKCS#11 module: %s", why ? why : t->module), e),
+                       "check the module's path");
+    }
+    CK_RV (*get_list)(CK_FUNCTION_LIST **) = NULL;
+    void *symbol = dlsym(t->handle, "C_GetFunctionList");
+    memcpy(&get_list, &symbol, sizeof get_list);
+    if (!get_list || get_list(&t->fn) != CKR_OK || !t->fn)
+        return ds_fail(e, DS_TOKEN, "%s is not a PKCS#11 module", t->module);
+    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
+    CK_RV rv = t->fn->C_Initialize(&args);
+    if (rv != CKR_OK)
+        return ds_token_fail(e, rv, "start PKCS#11 module");
+    t->initialised = true;
+    return DS_OK;
+}
+
+static void copy_padded(char *ret, const unsigned char *src, size_t len)
+{
+    while (len > 0 && src[len - 1] == ' ')
+        len--;
+    memcpy(ret, src, len);
+    ret[len] = '\0';
+}
+
+// Slot numbers change from run to run: a token is known by what its URI says of it.
+static enum ds_class find_slot(ds_token *t, CK_TOKEN_INFO *ret_info, ds_err *e)
+{
+    enum { SLOTS_MAX = 64 };
+    CK_SLOT_ID slots[SLOTS_MAX];
+    CK_ULONG count = SLOTS_MAX;
+    CK_RV rv = t->fn->C_GetSlotList(CK_TRUE, slots, &count);
+    if (rv != CKR_OK)
+        return ds_token_fail(e, rv, "list tokens");
+    unsigned found = 0;
+    for (CK_ULONG i = 0; i < count; i++) {
+        CK_TOKEN_INFO info;
+        if (t->fn->C_GetTokenInfo(slots[i], &info) != CKR_OK || !(info.flags & CKF_TOKEN_INITIALIZED) ||
+            !p11_kit_uri_match_token_info(t->uri, &info))
+            continue;
+        found++;
+        t->slot = slots[i];
+        *ret_info = info;
+    }
+    if (found == 1) {
+        copy_padded(t->label, ret_info->label, sizeof ret_info->label);
+        return DS_OK;
+    }
+    if (found > 1)
+        return ds_hint((ds_fail(e, DS_TOKEN, "%u tokens match the key URI", found), e),
+                       "name the token exactly, for instance with serial=");
+    (void)ds_fail(e, DS_TOKEN, "no token matches the key URI");
+    if (e)
+        e->code = CKR_TOKEN_NOT_PRESENT;
+    return ds_hint(e, "is it plugged in? list tokens with: pkcs11-tool --module %s -T", t->module);
+}
+
+static enum ds_class check_pin_flags(const ds_token *t, CK_FLAGS flags, ds_err *e)
+{
+    const char *left = flags & CKF_USER_PIN_LOCKED ? "its PIN is locked" : "one try of its PIN is left";
+    if (flags & (CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY)) {
+        (void)ds_fail(e, DS_TOKEN, "token \"%s\": %s; nothing was tried", t->label, left);
+        if (e)
+            e->code = CKR_PIN_LOCKED;
+        return ds_hint(e, "%s with the token's own tool",
+                       flags & CKF_USER_PIN_LOCKED ? "unlock the PIN" : "make sure of the PIN and log in once");
+    }
+    if (flags & CKF_USER_PIN_COUNT_LOW)
+        ds_log(DS_LOG_WARN, "token \"%s\": a wrong PIN was entered before", t->label);
+    return DS_OK;
+}
+
+// The one and only try.
+static enum ds_class login(ds_token *t, CK_FLAGS flags, const ds_secret *pin, ds_err *e)
+{
+    if (!(flags & CKF_LOGIN_REQUIRED))
+        return DS_OK;
+    if (check_pin_flags(t, flags, e))
+        return DS_TOKEN;
+    if (!pin || !pin->ptr)
+        return ds_hint((ds_fail(e, DS_TOKEN, "token \"%s\" needs a PIN", t->label), e),
+                       "give it by file, file descriptor or prompt");
+    CK_RV rv = t->fn->C_Login(t->session, CKU_USER, pin->ptr, pin->len);
+    if (rv == CKR_OK)
+        return DS_OK;
+    (void)ds_token_fail(e, rv, "log in");
+    (void)ds_wrap(e, "token \"%s\"", t->label);
+    if (ds_token_code_is_pin((uint32_t)rv))
+        (void)ds_hint(e, "it was tried once and is not tried again by itself; correct the PIN before the next start");
+    return DS_TOKEN;
+}
+
+static enum ds_class open_parts(ds_token *t, const ds_secret *pin, bool rw, ds_err *e)
+{
+    CK_TOKEN_INFO info = {0};
+    enum ds_class rc = load_module(t, e);
+    if (!rc)
+        rc = find_slot(t, &info, e);
+    if (rc)
+        return rc;
+    CK_RV rv = t->fn->C_OpenSession(t->slot, CKF_SERIAL_SESSION | (rw ? CKF_RW_SESSION : 0), NULL, NULL, &t->session);
+    if (rv != CKR_OK)
+        return ds_token_fail(e, rv, "open session");
+    return login(t, info.flags, pin, e);
+}
+
+enum ds_class ds_token_open(const char *uri, const char *module, const ds_secret *pin, bool rw, ds_token **ret,
+                            ds_err *e)
+{
+    P11KitUri *parsed = NULL;
+    enum ds_class rc = parse_uri(uri, &parsed, e);
+    if (rc)
+        return rc;
+    if (!module)
+        module = p11_kit_uri_get_module_path(parsed);
+    if (!module) {
+        p11_kit_uri_free(parsed);
+        return ds_hint((ds_fail(e, DS_USAGE, "no PKCS#11 module is named"), e), "add --module PATH");
+    }
+    ds_token *t = ds_alloc(sizeof *t);
+    t->uri = parsed;
+    t->module = ds_strdup(module);
+    rc = open_parts(t, pin, rw, e);
+    if (rc) {
+        ds_token_close(t);
+        return rc;
+    }
+    *ret = t;
+    return DS_OK;
+}
+
+void ds_token_close(ds_token *t)
+{
+    if (!t)
+        return;
+    if (t->session)
+        (void)t->fn->C_CloseSession(t->session);
+    if (t->initialised)
+        (void)t->fn->C_Finalize(NULL);
+    if (t->handle)
+        dlclose(t->handle);
+    p11_kit_uri_free(t->uri);
+    free(t->module);
+    free(t);
+}
+
+const char *ds_token_module(const ds_token *t)
+{
+    return t->module;
+}
+
+unsigned long ds_token_slot(const ds_token *t)
+{
+    return t->slot;
+}

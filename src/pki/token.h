@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// A token behind a PKCS#11 module (OASIS PKCS#11 2.40), named by an RFC 7512 URI: found, logged in once, keys found or
+// made inside it. Signing goes through libp11 (key.c); login and key generation do not, because libp11 0.4 keeps its
+// own copy of the PIN, makes RSA keys only, and hides why a login failed.
+//
+// PIN safety: the token's own flags are read first. With one try left or none, no login is tried at all. A PIN is tried
+// once for each ds_token_open and never again. Never fork after a token was opened.
+#ifndef DS_PKI_TOKEN_H
+#define DS_PKI_TOKEN_H
+
+#include "src/base/secret.h"
+#include "src/pki/keytype.h"
+
+typedef struct ds_token ds_token;
+
+// Load the module (path; NULL: the URI's module-path), find the one token the URI names, log in with pin. The session
+// is writable where rw. DS_TOKEN with the CKR_ value as code: no such token, PIN wrong, few tries left, token gone.
+// DS_USAGE: the URI cannot be used. pin is not kept.
+enum ds_class ds_token_open(const char *uri, const char *module, const ds_secret *pin, bool rw, ds_token **ret,
+                            ds_err *e) DS_MUST;
+void ds_token_close(ds_token *t);
+
+// What libp11 needs to find the same token again.
+const char *ds_token_module(const ds_token *t);
+unsigned long ds_token_slot(const ds_token *t);
+
+// One private key and its public half. id and label as the token holds them.
+typedef struct ds_token_key {
+    uint8_t id[64];
+    size_t id_len;
+    char label[128];
+    EVP_PKEY *public_key;              // owned
+    unsigned long private_h, public_h; // object handles
+} ds_token_key;
+void ds_token_key_free(ds_token_key *k);
+
+// The one key the URI names (object and/or id).
+enum ds_class ds_token_find(ds_token *t, ds_token_key *ret, ds_err *e) DS_MUST;
+
+// Make a key pair inside the token under the URI's name: sensitive, not extractable. DS_POLICY where the name is taken.
+enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key *ret, ds_err *e) DS_MUST;
+
+// Remove a key pair again: only for undoing ds_token_generate.
+void ds_token_destroy(ds_token *t, const ds_token_key *k);
+
+// Is this a CKR_ value that says something about the PIN (wrong, locked, expired, invalid)? Then it must not be tried
+// again.
+bool ds_token_code_is_pin(uint32_t code);
+
+// RFC 7512 URI that names a key in a token and carries no PIN? DS_USAGE or DS_POLICY otherwise.
+enum ds_class ds_token_uri_check(const char *uri, ds_err *e) DS_MUST;
+
+// Do both URIs name the same token, as far as they tell?
+bool ds_token_same(const char *uri_a, const char *uri_b);
+
+#endif

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Keys inside a token: finding them, making them, reading their public half; see token.h. Public keys become
+// named-curve keys whatever the module says of the curve (ykcs11 spells the parameters out).
+#include "src/pki/token_int.h"
+
+#include <openssl/core_names.h>
+#include <openssl/ec.h>
+#include <openssl/param_build.h>
+#include <stdio.h>
+#include <string.h>
+
+void ds_token_key_free(ds_token_key *k)
+{
+    EVP_PKEY_free(k->public_key);
+    *k = (ds_token_key){0};
+}
+
+// Handles of the objects of a class that the URI's name (or, where id is given, that id) matches.
+static enum ds_class find_objects(ds_token *t, CK_OBJECT_CLASS class, const ds_view *id, CK_OBJECT_HANDLE found[2],
+                                  CK_ULONG *ret_count, ds_err *e)
+{
+    CK_ATTRIBUTE query[3] = {{CKA_CLASS, &class, sizeof class}};
+    CK_ULONG n = 1;
+    uint8_t id_copy[64];
+    CK_ATTRIBUTE *by_label = p11_kit_uri_get_attribute(t->uri, CKA_LABEL);
+    CK_ATTRIBUTE *by_id = p11_kit_uri_get_attribute(t->uri, CKA_ID);
+    if (id) {
+        memcpy(id_copy, id->ptr, id->len);
+        query[n++] = (CK_ATTRIBUTE){CKA_ID, id_copy, id->len};
+    } else {
+        if (by_label)
+            query[n++] = *by_label;
+        if (by_id)
+            query[n++] = *by_id;
+    }
+    CK_RV rv = t->fn->C_FindObjectsInit(t->session, query, n);
+    if (rv == CKR_OK) {
+        rv = t->fn->C_FindObjects(t->session, found, 2, ret_count);
+        (void)t->fn->C_FindObjectsFinal(t->session);
+    }
+    return rv == CKR_OK ? DS_OK : ds_token_fail(e, rv, "look for the key");
+}
+
+// One attribute of at most cap bytes; its length, 0 where there is none.
+static size_t read_attribute(ds_token *t, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *ret, size_t cap)
+{
+    CK_ATTRIBUTE a = {type, ret, cap};
+    if (t->fn->C_GetAttributeValue(t->session, object, &a, 1) != CKR_OK || a.ulValueLen > cap)
+        return 0;
+    return a.ulValueLen;
+}
+
+static enum ds_class public_from_params(const char *algorithm, OSSL_PARAM *params, EVP_PKEY **ret, ds_err *e)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, algorithm, NULL);
+    bool good = ctx && params && EVP_PKEY_fromdata_init(ctx) == 1 &&
+                EVP_PKEY_fromdata(ctx, ret, EVP_PKEY_PUBLIC_KEY, params) == 1;
+    EVP_PKEY_CTX_free(ctx);
+    return good ? DS_OK : ds_ossl_fail(e, DS_TOKEN, "the token's public key is not sound");
+}
+
+static enum ds_class read_rsa(ds_token *t, CK_OBJECT_HANDLE object, EVP_PKEY **ret, ds_err *e)
+{
+    uint8_t modulus[1024], exponent[16];
+    size_t modulus_len = read_attribute(t, object, CKA_MODULUS, modulus, sizeof modulus);
+    size_t exponent_len = read_attribute(t, object, CKA_PUBLIC_EXPONENT, exponent, sizeof exponent);
+    if (!modulus_len || !exponent_len)
+        return ds_fail(e, DS_TOKEN, "the token does not show the public key");
+    BIGNUM *n = BN_bin2bn(modulus, (int)modulus_len, NULL), *x = BN_bin2bn(exponent, (int)exponent_len, NULL);
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *params = NULL;
+    if (n && x && build && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, x))
+        params = OSSL_PARAM_BLD_to_param(build);
+    enum ds_class rc = public_from_params("RSA", params, ret, e);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(build);
+    BN_free(n);
+    BN_free(x);
+    return rc;
+}
+
+// CKA_EC_PARAMS: a curve's OID, or all its parameters.
+static const char *curve_name(const uint8_t *params, size_t len)
+{
+    const unsigned char *p = params;
+    EC_GROUP *group = d2i_ECPKParameters(NULL, &p, (long)len);
+    int nid = group ? EC_GROUP_get_curve_name(group) : NID_undef;
+    if (group && nid == NID_undef)
+        nid = EC_GROUP_check_named_curve(group, 0, NULL);
+    EC_GROUP_free(group);
+    return nid == NID_undef ? NULL : OBJ_nid2sn(nid);
+}
+
+static enum ds_class read_ec(ds_token *t, CK_OBJECT_HANDLE object, EVP_PKEY **ret, ds_err *e)
+{
+    uint8_t ec_params[1024], point[256];
+    size_t params_len = read_attribute(t, object, CKA_EC_PARAMS, ec_params, sizeof ec_params);
+    size_t point_len = read_attribute(t, object, CKA_EC_POINT, point, sizeof point);
+    const char *curve = params_len ? curve_name(ec_params, params_len) : NULL;
+    if (!curve || point_len < 4)
+        return ds_fail(e, DS_TOKEN, "the token does not show the public key");
+    // The standard wraps the point into an OCTET STRING (67 and 99 bytes for our curves); some modules give it bare.
+    size_t skip = (point_len == 67 || point_len == 99) && point[2] == POINT_CONVERSION_UNCOMPRESSED ? 2 : 0;
+    char curve_copy[64];
+    snprintf(curve_copy, sizeof curve_copy, "%s", curve);
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, curve_copy, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point + skip, point_len - skip),
+        OSSL_PARAM_construct_end(),
+    };
+    return public_from_params("EC", params, ret, e);
+}
+
+static enum ds_class read_public(ds_token *t, ds_token_key *k, ds_err *e)
+{
+    CK_KEY_TYPE kind = CKK_VENDOR_DEFINED;
+    enum ds_class rc;
+    if (read_attribute(t, k->private_h, CKA_KEY_TYPE, &kind, sizeof kind) != sizeof kind ||
+        (kind != CKK_RSA && kind != CKK_EC))
+        rc = ds_fail(e, DS_TOKEN, "the token's key is neither RSA nor EC");
+    else
+        rc = kind == CKK_RSA ? read_rsa(t, k->public_h, &k->public_key, e) : read_ec(t, k->public_h, &k->public_key, e);
+    if (!rc && ds_key_type_of(k->public_key) == DS_KEY_NONE)
+        rc = ds_fail(e, DS_TOKEN, "the token's key is of a type that is not used here");
+    return rc;
+}
+
+static enum ds_class describe(ds_token *t, ds_token_key *k, ds_err *e)
+{
+    CK_OBJECT_HANDLE found[2];
+    CK_ULONG count = 0;
+    k->id_len = read_attribute(t, k->private_h, CKA_ID, k->id, sizeof k->id);
+    size_t label_len = read_attribute(t, k->private_h, CKA_LABEL, k->label, sizeof k->label - 1);
+    k->label[label_len] = '\0';
+    ds_view id = {k->id, k->id_len};
+    if (find_objects(t, CKO_PUBLIC_KEY, k->id_len ? &id : NULL, found, &count, e))
+        return DS_TOKEN;
+    if (count != 1)
+        return ds_fail(e, DS_TOKEN, "%s public keys belong to the private key", count ? "several" : "no");
+    k->public_h = found[0];
+    return read_public(t, k, e);
+}
+
+enum ds_class ds_token_find(ds_token *t, ds_token_key *ret, ds_err *e)
+{
+    CK_OBJECT_HANDLE found[2];
+    CK_ULONG count = 0;
+    if (find_objects(t, CKO_PRIVATE_KEY, NULL, found, &count, e))
+        return ds_wrap(e, "token \"%s\"", t->label);
+    ds_token_key k = {0};
+    if (count == 1) {
+        k.private_h = found[0];
+        if (!describe(t, &k, e)) {
+            *ret = k;
+            return DS_OK;
+        }
+    } else if (count == 0) {
+        (void)ds_fail(e, DS_TOKEN, "no private key of that name");
+        (void)ds_hint(e, "list keys with: pkcs11-tool --module %s --login -O", t->module);
+    } else {
+        (void)ds_fail(e, DS_TOKEN, "several private keys of that name");
+        (void)ds_hint(e, "name the key exactly, with object= and id=");
+    }
+    ds_token_key_free(&k);
+    return ds_wrap(e, "token \"%s\"", t->label);
+}
+
+static CK_RV generate_pair(ds_token *t, const ds_key_kind *kind, CK_ATTRIBUTE *label, CK_ATTRIBUTE *id, ds_token_key *k)
+{
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_ULONG bits = kind->bits;
+    uint8_t f4[] = {1, 0, 1}, oid[16], *oid_end = oid;
+    CK_ATTRIBUTE public_part[8] = {{CKA_TOKEN, &yes, 1}, {CKA_VERIFY, &yes, 1}, *id};
+    CK_ATTRIBUTE private_part[8] = {{CKA_TOKEN, &yes, 1}, {CKA_PRIVATE, &yes, 1},    {CKA_SENSITIVE, &yes, 1},
+                                    {CKA_SIGN, &yes, 1},  {CKA_EXTRACTABLE, &no, 1}, *id};
+    CK_ULONG publics = 3, privates = 6;
+    if (label) {
+        public_part[publics++] = *label;
+        private_part[privates++] = *label;
+    }
+    if (kind->curve) {
+        int len = i2d_ASN1_OBJECT(OBJ_nid2obj(OBJ_sn2nid(kind->curve)), &oid_end);
+        public_part[publics++] = (CK_ATTRIBUTE){CKA_EC_PARAMS, oid, (CK_ULONG)len};
+    } else {
+        public_part[publics++] = (CK_ATTRIBUTE){CKA_MODULUS_BITS, &bits, sizeof bits};
+        public_part[publics++] = (CK_ATTRIBUTE){CKA_PUBLIC_EXPONENT, f4, sizeof f4};
+    }
+    CK_MECHANISM mechanism = {kind->curve ? CKM_EC_KEY_PAIR_GEN : CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
+    return t->fn->C_GenerateKeyPair(t->session, &mechanism, public_part, publics, private_part, privates, &k->public_h,
+                                    &k->private_h);
+}
+
+// The token must have kept its word: a key that could leave it again is no token key.
+static enum ds_class check_guarded(ds_token *t, const ds_token_key *k, ds_err *e)
+{
+    CK_BBOOL sensitive = CK_FALSE, extractable = CK_TRUE;
+    (void)read_attribute(t, k->private_h, CKA_SENSITIVE, &sensitive, 1);
+    (void)read_attribute(t, k->private_h, CKA_EXTRACTABLE, &extractable, 1);
+    if (!sensitive || extractable)
+        return ds_fail(e, DS_TOKEN, "the token made a key that can leave it");
+    return DS_OK;
+}
+
+static enum ds_class check_unused(ds_token *t, ds_err *e)
+{
+    CK_OBJECT_HANDLE found[2];
+    CK_ULONG privates = 0, publics = 0;
+    if (find_objects(t, CKO_PRIVATE_KEY, NULL, found, &privates, e) ||
+        find_objects(t, CKO_PUBLIC_KEY, NULL, found, &publics, e))
+        return DS_TOKEN;
+    if (privates || publics)
+        return ds_hint((ds_fail(e, DS_POLICY, "a key of that name exists already"), e),
+                       "choose another object name, or use the key that is there (--existing)");
+    return DS_OK;
+}
+
+enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key *ret, ds_err *e)
+{
+    const ds_key_kind *kind = ds_key_kind_of(type);
+    if (!kind)
+        return ds_fail(e, DS_USAGE, "no such key type");
+    enum ds_class rc = check_unused(t, e);
+    if (rc)
+        return ds_wrap(e, "token \"%s\"", t->label);
+    uint8_t random_id[8];
+    ds_random(random_id, sizeof random_id);
+    CK_ATTRIBUTE id = {CKA_ID, random_id, sizeof random_id};
+    if (p11_kit_uri_get_attribute(t->uri, CKA_ID))
+        id = *p11_kit_uri_get_attribute(t->uri, CKA_ID);
+    ds_token_key k = {0};
+    CK_RV rv = generate_pair(t, kind, p11_kit_uri_get_attribute(t->uri, CKA_LABEL), &id, &k);
+    if (rv != CKR_OK) {
+        (void)ds_token_fail(e, rv, "make the key");
+        (void)ds_hint(e, "where the token makes keys only with its own tool, do that and use --existing");
+        return ds_wrap(e, "token \"%s\"", t->label);
+    }
+    rc = check_guarded(t, &k, e);
+    if (!rc)
+        rc = describe(t, &k, e);
+    if (rc) {
+        ds_token_destroy(t, &k);
+        ds_token_key_free(&k);
+        return ds_wrap(e, "token \"%s\"", t->label);
+    }
+    *ret = k;
+    return DS_OK;
+}
+
+void ds_token_destroy(ds_token *t, const ds_token_key *k)
+{
+    (void)t->fn->C_DestroyObject(t->session, k->private_h);
+    (void)t->fn->C_DestroyObject(t->session, k->public_h);
+}
