@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The agent's requests from the station's side, over a console that also carries log text. Each call sends, retries after
-// a lost or damaged answer (requests are idempotent) and waits until its deadline; Progress keeps a call alive.
+// The agent's requests from the station's side, over a console that also carries log text. Each call sends, retries
+// after a lost or damaged answer (requests are idempotent) and waits until its deadline; Progress keeps a call alive.
 #ifndef DS_LINK_AGENT_CLIENT_H
 #define DS_LINK_AGENT_CLIENT_H
 
@@ -16,9 +16,9 @@ typedef struct ds_agent_client ds_agent_client;
 ds_agent_client *ds_agent_client_new(ds_transport *t, void (*log)(void *arg, const char *line), void *arg);
 void ds_agent_client_free(ds_agent_client *c); // leaves t open
 
-// Send req (its id is set here) and return the answer; the caller frees it with devstamp__response__free_unpacked(r, NULL).
-// A non-zero status becomes DS_DEVICE with the status word in e->code and its words in e->text. deadline_ms: of ds_now_ms();
-// try_ms: how long one try waits for an answer or a sign of life before the request is sent again.
+// Send req (its id is set here) and return the answer; the caller frees it with devstamp__response__free_unpacked(r,
+// NULL). A non-zero status becomes DS_DEVICE with the status word in e->code and its words in e->text. deadline_ms: of
+// ds_now_ms(); try_ms: how long one try waits for an answer or a sign of life before the request is sent again.
 enum ds_class ds_agent_call(ds_agent_client *c, Devstamp__Request *req, int64_t deadline_ms, int try_ms,
                             Devstamp__Response **ret, ds_err *e) DS_MUST;
 
@@ -27,5 +27,7 @@ bool ds_agent_wait_text(ds_agent_client *c, const char *needle, int64_t deadline
 
 // The words of a status: "image: bad signature (0x070a0123)".
 void ds_status_text(uint32_t status, char *ret, size_t cap);
+// What to do next about it; NULL where nothing useful can be said.
+const char *ds_status_hint(uint32_t status);
 
 #endif
