@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The app side: on first boot moves the stamp from plain to encrypted NVS and erases the plain one, closes download mode
-// where the stamp says so, and says hello to the endpoint. Every step can be cut off by a power loss and is then repeated
-// or already complete.
+// The app side: on first boot moves the stamp from plain to encrypted NVS and erases the plain one, closes download
+// mode where the stamp says so, and says hello to the endpoint. Every step can be cut off by a power loss and is then
+// repeated or already complete.
 #ifndef DS_AGENT_APP_H
 #define DS_AGENT_APP_H
 
 #include "agent/core/agent.h"
 
 // Move the stamp: copy every value, read it back and compare, mark the copy complete, erase the plain partition. Only
-// once flash encryption is on (NOT_ALLOWED otherwise): a copy before would lie readable in nvs_keys. Idempotent; OK at once
-// when nothing is left to do.
+// once flash encryption is on (NOT_ALLOWED otherwise): a copy before would lie readable in nvs_keys. Idempotent; OK at
+// once when nothing is left to do.
 ds_status ds_app_migrate(ds_agent *a);
 
-// Connect to the endpoint named by the stamp and publish the first message (topic "<serial>/hello": devstamp/<serial>/hello).
+// Connect to the endpoint named by the stamp and publish the first message (topic "<serial>/hello":
+// devstamp/<serial>/hello).
 ds_status ds_app_hello(ds_agent *a);
 
 // First boot and every boot: migrate, close download mode where asked, publish, then answer the station for ever

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The agent: answers the station's requests on the device's console. Portable C99 on mbedTLS; no operating-system calls; no
-// allocation but mbedTLS's own.
+// The agent: answers the station's requests on the device's console. Portable C99 on mbedTLS; no operating-system
+// calls; no allocation but mbedTLS's own.
 #ifndef DS_AGENT_H
 #define DS_AGENT_H
 
@@ -40,7 +40,8 @@ typedef struct ds_agent {
 // Prepare an agent; memory as described above stays the caller's.
 void ds_agent_init(ds_agent *a, const ds_port *port, int role, uint8_t *frame, uint8_t *scratch);
 
-// Wait at most timeout_ms for console bytes, once, and answer every whole request among them. False when the console is gone.
+// Wait at most timeout_ms for console bytes, once, and answer every whole request among them. False when the console is
+// gone.
 bool ds_agent_poll(ds_agent *a, uint32_t timeout_ms);
 
 // The mfg firmware's main loop: answers until the console is gone.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// What the agent needs of the platform below: a struct of functions. ESP-IDF, the virtual device and tests each have one.
-// C99, no operating-system types. Every function returns a status word unless said; none may block for more than 100 ms
-// except where said.
+// What the agent needs of the platform below: a struct of functions. ESP-IDF, the virtual device and tests each have
+// one. C99, no operating-system types. Every function returns a status word unless said; none may block for more than
+// 100 ms except where said.
 #ifndef DS_AGENT_PORT_H
 #define DS_AGENT_PORT_H
 
@@ -54,8 +54,8 @@ typedef ds_status (*ds_value_fn)(void *arg, const char *name_space, const char *
 typedef struct ds_port {
     void *ctx;
 
-    // Values. set is atomic under power loss and durable on return: afterwards either the old or the new value is there.
-    // get: NOT_FOUND where absent; *ret_len is the value's length even where cap was too small (then NO_SPACE).
+    // Values. set is atomic under power loss and durable on return: afterwards either the old or the new value is
+    // there. get: NOT_FOUND where absent; *ret_len is the value's length even where cap was too small (then NO_SPACE).
     ds_status (*value_get)(void *ctx, enum ds_area area, const char *name_space, const char *key, void *buf, size_t cap,
                            size_t *ret_len);
     ds_status (*value_set)(void *ctx, enum ds_area area, const char *name_space, const char *key,
@@ -88,15 +88,16 @@ typedef struct ds_port {
     void (*console_write)(void *ctx, const uint8_t *buf, size_t len);
     // A line of log text on the console.
     void (*log)(void *ctx, const char *line);
-    void (*alive)(void *ctx);  // feed the watchdog; called often during long work
+    void (*alive)(void *ctx);                   // feed the watchdog; called often during long work
     void (*key_delay)(void *ctx, int key_type); // a timing model's cost of making such a key; may do nothing
-    void (*reboot)(void *ctx); // does not return
+    void (*reboot)(void *ctx);                  // does not return
 
     // App side only; may be NULL in mfg firmware.
     // Close ROM download mode for good.
     ds_status (*download_close)(void *ctx);
-    // Connect to "mqtts://host:port" by mutual TLS with this key (PKCS#8 or SEC1/PKCS#1 DER) and chain (concatenated DER
-    // certificates, own first), publish payload to topic with QoS 1, wait for the acknowledgement. May block for 10 s.
+    // Connect to "mqtts://host:port" by mutual TLS with this key (PKCS#8 or SEC1/PKCS#1 DER) and chain (concatenated
+    // DER certificates, own first), publish payload to topic with QoS 1, wait for the acknowledgement. May block for 10
+    // s.
     ds_status (*publish)(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
                          const uint8_t *chain, size_t chain_len, const char *topic, const char *payload);
 } ds_port;

@@ -12,8 +12,8 @@
 typedef uint32_t ds_status;
 
 #define DS_STATUS_OK ((ds_status)0)
-#define DS_STATUS(module, code)                                                                                        \
-    ((ds_status)((uint32_t)DEVSTAMP__STATUS_MODULE__MODULE_##module << 24 |                                             \
+#define DS_STATUS(module, code)                                             \
+    ((ds_status)((uint32_t)DEVSTAMP__STATUS_MODULE__MODULE_##module << 24 | \
                  (uint32_t)DEVSTAMP__STATUS_CODE__CODE_##code << 16 | ((uint32_t)__LINE__ & 0xFFFF)))
 #define DS_STATUS_CODE(s) (((s) >> 16) & 0xFF)
 

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// First boot: the stamp moves from plain to encrypted NVS. The mark "moved" is set after every value was read back from
+// the copy and before anything of the original is erased. Without the mark the original counts and the copy is
+// repeated; with it the copy counts and the erase is repeated. So a power loss anywhere leaves one whole stamp.
+#include "agent/app/internal.h"
+
+// Copies every value, or (copy false) only checks that the copy has it.
+static ds_status for_each_value(ds_agent *a, bool copy)
+{
+    ds_value v = {.key = ""};
+    for (bool found = true;;) {
+        ds_status s = ds_store_next(a, DS_AREA_PLAIN, &v, a->scratch, DS_AGENT_WORK, &found);
+        if (s != DS_STATUS_OK || !found)
+            return s;
+        bool same = false;
+        s = ds_store_same(a, DS_AREA_ENCRYPTED, &v, &same);
+        if (s == DS_STATUS_OK && !same)
+            s = copy ? ds_store_put(a, DS_AREA_ENCRYPTED, &v) : DS_STATUS(MIGRATE, FLASH);
+        if (s != DS_STATUS_OK)
+            return s;
+        a->port->alive(a->port->ctx);
+    }
+}
+
+static ds_status copy_stamp(ds_agent *a)
+{
+    int stage = 0;
+    ds_status s = ds_store_stage(a, &stage);
+    if (s == DS_STATUS_OK && stage != (int)DEVSTAMP__STAGE__STAGE_STAMPED)
+        s = DS_STATUS(MIGRATE, NOT_ALLOWED);
+    if (s == DS_STATUS_OK)
+        s = for_each_value(a, true);
+    if (s == DS_STATUS_OK)
+        s = for_each_value(a, false);
+    mbedtls_platform_zeroize(a->scratch, DS_AGENT_WORK);
+    if (s != DS_STATUS_OK)
+        return s;
+    ds_value moved = ds_value_of(DS_AGENT_NAMESPACE, DS_VALUE_MOVED, DS_VALUE_U8, (const uint8_t[]){1}, 1);
+    return ds_store_put(a, DS_AREA_ENCRYPTED, &moved);
+}
+
+static ds_status erase_original(ds_agent *a)
+{
+    if (a->port->area_is_blank(a->port->ctx, DS_AREA_PLAIN))
+        return DS_STATUS_OK;
+    ds_status s = a->port->area_erase(a->port->ctx, DS_AREA_PLAIN);
+    if (s == DS_STATUS_OK && !a->port->area_is_blank(a->port->ctx, DS_AREA_PLAIN))
+        s = DS_STATUS(MIGRATE, FLASH);
+    if (s == DS_STATUS_OK)
+        a->port->log(a->port->ctx, "app: stamp moved to encrypted storage");
+    return s;
+}
+
+ds_status ds_app_migrate(ds_agent *a)
+{
+    ds_security security = {0};
+    a->port->security(a->port->ctx, &security);
+    if (!security.flash_encryption)
+        return DS_STATUS(MIGRATE, NOT_ALLOWED);
+    bool moved = false;
+    ds_status s = ds_store_mark(a, DS_AREA_ENCRYPTED, DS_VALUE_MOVED, &moved);
+    if (s == DS_STATUS_OK && !moved)
+        s = copy_stamp(a);
+    return s == DS_STATUS_OK ? erase_original(a) : s;
+}
+
+ds_status ds_app_close_download(ds_agent *a)
+{
+    bool wanted = false;
+    int stage = 0;
+    ds_status s = ds_store_stage(a, &stage);
+    if (s != DS_STATUS_OK || stage != (int)DEVSTAMP__STAGE__STAGE_SEALED)
+        return s;
+    s = ds_store_mark(a, DS_AREA_ENCRYPTED, "close_dl", &wanted);
+    if (s != DS_STATUS_OK || !wanted)
+        return s;
+    ds_security security = {0};
+    a->port->security(a->port->ctx, &security);
+    if (security.download == DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED)
+        return DS_STATUS_OK;
+    if (a->port->download_close == NULL)
+        return DS_STATUS(MIGRATE, UNSUPPORTED);
+    s = a->port->download_close(a->port->ctx);
+    if (s == DS_STATUS_OK)
+        a->port->log(a->port->ctx, "app: download mode closed");
+    return s;
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The certificate chain (RFC 5280). Stored as one blob of concatenated DER, own certificate first; only for the key
+// this device holds, and only where each certificate is signed by the next. Validity dates need a clock, which a device
+// on the line does not have: they are the station's and the endpoint's to check.
+#include "agent/core/internal.h"
+
+#include <mbedtls/x509_crt.h>
+
+#include <string.h>
+
+size_t ds_der_len(const uint8_t *data, size_t len)
+{
+    if (len < 2 || data[0] != 0x30)
+        return 0;
+    size_t body = data[1], head = 2;
+    if (body >= 0x80) {
+        size_t octets = body - 0x80;
+        if (octets < 1 || octets > 2 || len < 2 + octets)
+            return 0;
+        body = octets == 1 ? data[2] : (size_t)data[2] << 8 | data[3];
+        head += octets;
+    }
+    return body <= len - head ? head + body : 0;
+}
+
+static ds_status parse(mbedtls_x509_crt *crt, const ProtobufCBinaryData *der)
+{
+    mbedtls_x509_crt_init(crt);
+    if (der->len == 0 || ds_der_len(der->data, der->len) != der->len)
+        return DS_STATUS(CHAIN, BAD_REQUEST);
+    if (mbedtls_x509_crt_parse_der(crt, der->data, der->len) != 0)
+        return DS_STATUS(CHAIN, BAD_REQUEST);
+    return DS_STATUS_OK;
+}
+
+// The certificate must carry the device's own public key.
+static ds_status check_key(ds_agent *a, mbedtls_x509_crt *own)
+{
+    ds_rng rng = {.a = a};
+    mbedtls_pk_context pk;
+    ds_status s = ds_key_load(a, &rng, &pk);
+    if (s == DS_STATUS_OK) {
+        size_t device_len = 0, cert_len = 0;
+        const uint8_t *device = ds_key_public(&pk, a->frame, &device_len);
+        const uint8_t *cert = ds_key_public(&own->pk, a->frame + DS_AGENT_SPKI_MAX, &cert_len);
+        if (device == NULL)
+            s = DS_STATUS(CHAIN, CRYPTO);
+        else if (cert == NULL || device_len != cert_len || memcmp(device, cert, cert_len) != 0)
+            s = DS_STATUS(CHAIN, MISMATCH);
+    }
+    mbedtls_pk_free(&pk);
+    return s;
+}
+
+static ds_status check_signed_by(mbedtls_x509_crt *crt, mbedtls_x509_crt *issuer)
+{
+    uint32_t flags = 0;
+    int r = mbedtls_x509_crt_verify(crt, issuer, NULL, NULL, &flags, NULL, NULL);
+    if (r == 0)
+        return DS_STATUS_OK;
+    flags &= ~(uint32_t)(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
+    return r == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED && flags == 0 ? DS_STATUS_OK : DS_STATUS(CHAIN, BAD_SIGNATURE);
+}
+
+// Parses and checks certificate i against its issuer, which is certificate i + 1 where that exists.
+static ds_status check_link(ds_agent *a, const Devstamp__WriteChain *q, size_t i)
+{
+    mbedtls_x509_crt crt, issuer;
+    mbedtls_x509_crt_init(&issuer);
+    ds_status s = parse(&crt, &q->certificate[i]);
+    if (s == DS_STATUS_OK && i == 0)
+        s = check_key(a, &crt);
+    if (s == DS_STATUS_OK && i + 1 < q->n_certificate) {
+        s = parse(&issuer, &q->certificate[i + 1]);
+        if (s == DS_STATUS_OK)
+            s = check_signed_by(&crt, &issuer);
+    }
+    mbedtls_x509_crt_free(&issuer);
+    mbedtls_x509_crt_free(&crt);
+    return s;
+}
+
+static ds_status check_chain(ds_agent *a, const Devstamp__WriteChain *q, size_t *ret_total)
+{
+    if (q->n_certificate == 0 || q->n_certificate > DS_AGENT_CERTS_MAX)
+        return DS_STATUS(CHAIN, BAD_REQUEST);
+    size_t total = 0;
+    for (size_t i = 0; i < q->n_certificate; i++) {
+        total += q->certificate[i].len;
+        if (total > DS_AGENT_CHAIN_MAX)
+            return DS_STATUS(CHAIN, NO_SPACE);
+    }
+    for (size_t i = 0; i < q->n_certificate; i++) {
+        ds_agent_progress(a);
+        ds_status s = check_link(a, q, i);
+        if (s != DS_STATUS_OK)
+            return s;
+    }
+    *ret_total = total;
+    return DS_STATUS_OK;
+}
+
+// Stores the chain in a->frame unless exactly it is stored. Once stamped, no other chain may come.
+static ds_status store_chain(ds_agent *a, size_t len)
+{
+    ds_value v = ds_value_of(DS_AGENT_NAMESPACE, DS_VALUE_CHAIN, DS_VALUE_BLOB, a->frame, len);
+    bool same = false;
+    ds_status s = ds_store_same(a, DS_AREA_PLAIN, &v, &same);
+    if (s != DS_STATUS_OK || same)
+        return s;
+    bool done = false;
+    s = ds_store_mark(a, DS_AREA_PLAIN, DS_VALUE_DONE, &done);
+    if (s == DS_STATUS_OK && done)
+        s = DS_STATUS(CHAIN, EXISTS);
+    if (s == DS_STATUS_OK)
+        s = ds_store_put(a, DS_AREA_PLAIN, &v);
+    if (s == DS_STATUS_OK)
+        a->port->log(a->port->ctx, "agent: certificate stored");
+    return s;
+}
+
+static void reply_chain(ds_reply *r)
+{
+    devstamp__chain_reply__init(&r->body.chain);
+    r->response.body_case = DEVSTAMP__RESPONSE__BODY_CHAIN;
+    r->response.chain = &r->body.chain;
+    r->body.chain.digest = (ProtobufCBinaryData){.data = r->digest[0], .len = sizeof r->digest[0]};
+}
+
+ds_status ds_chain_digest(ds_agent *a, uint8_t ret[32], size_t *ret_len)
+{
+    size_t len = 0;
+    *ret_len = 0;
+    ds_status s = ds_store_get(a, DS_VALUE_CHAIN, a->frame, DS_AGENT_CHAIN_MAX, &len);
+    if (DS_STATUS_IS(s, NOT_FOUND))
+        return DS_STATUS_OK;
+    if (s != DS_STATUS_OK)
+        return s;
+    size_t own = ds_der_len(a->frame, len);
+    if (own == 0)
+        return DS_STATUS(CHAIN, FLASH);
+    if (!ds_sha256(a->frame, own, ret))
+        return DS_STATUS(CHAIN, CRYPTO);
+    *ret_len = 32;
+    return DS_STATUS_OK;
+}
+
+ds_status ds_handle_write_chain(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
+{
+    const Devstamp__WriteChain *chain = q->write_chain;
+    size_t total = 0;
+    ds_status s = check_chain(a, chain, &total);
+    if (s != DS_STATUS_OK)
+        return s;
+    uint8_t *at = a->frame;
+    for (size_t i = 0; i < chain->n_certificate; i++) {
+        memcpy(at, chain->certificate[i].data, chain->certificate[i].len);
+        at += chain->certificate[i].len;
+    }
+    s = store_chain(a, total);
+    size_t len = 0;
+    if (s == DS_STATUS_OK)
+        s = ds_chain_digest(a, r->digest[0], &len);
+    if (s == DS_STATUS_OK && len == 0)
+        s = DS_STATUS(CHAIN, FLASH);
+    reply_chain(r);
+    return s;
+}
+
+ds_status ds_handle_read_chain(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
+{
+    (void)q;
+    size_t len = 0, count = 0;
+    ds_status s = ds_store_get(a, DS_VALUE_CHAIN, a->frame, DS_AGENT_CHAIN_MAX, &len);
+    if (s != DS_STATUS_OK)
+        return s;
+    for (size_t at = 0; at < len; count++) {
+        size_t one = ds_der_len(a->frame + at, len - at);
+        if (one == 0 || count == DS_AGENT_CERTS_MAX)
+            return DS_STATUS(CHAIN, FLASH);
+        r->list[count] = (ProtobufCBinaryData){.data = a->frame + at, .len = one};
+        at += one;
+    }
+    if (count == 0)
+        return DS_STATUS(CHAIN, FLASH);
+    if (!ds_sha256(r->list[0].data, r->list[0].len, r->digest[0]))
+        return DS_STATUS(CHAIN, CRYPTO);
+    reply_chain(r);
+    r->body.chain.certificate = r->list;
+    r->body.chain.n_certificate = count;
+    return DS_STATUS_OK;
+}

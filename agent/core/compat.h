@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// What differs between mbedTLS 2.28 and 3.x for the few calls the agent makes.
+#ifndef DS_AGENT_COMPAT_H
+#define DS_AGENT_COMPAT_H
+
+#include <mbedtls/pk.h>
+#include <mbedtls/platform_util.h>
+#include <mbedtls/version.h>
+
+#if MBEDTLS_VERSION_MAJOR >= 3
+#define DS_PK_PARSE_KEY(pk, der, len, f_rng, p_rng) mbedtls_pk_parse_key((pk), (der), (len), NULL, 0, (f_rng), (p_rng))
+#else
+#define DS_PK_PARSE_KEY(pk, der, len, f_rng, p_rng) \
+    ((void)(f_rng), (void)(p_rng), mbedtls_pk_parse_key((pk), (der), (len), NULL, 0))
+#endif
+
+#endif

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// What the parts of the agent share: storage, randomness, the device key, and the handlers of the dispatch table.
+// Handlers run with the decoded request in a->scratch and have all of a->frame (DS_AGENT_WORK bytes) to work in; both
+// are wiped after the answer was sent.
+#ifndef DS_AGENT_INTERNAL_H
+#define DS_AGENT_INTERNAL_H
+
+#include "agent/core/agent.h"
+#include "agent/core/compat.h"
+
+#define DS_AGENT_WORK (DS_AGENT_FRAME_MAX + 16u)
+#define DS_AGENT_CERTS_MAX 8u
+#define DS_AGENT_NAME_MAX 15u    // of a namespace or key
+#define DS_AGENT_VALUE_MAX 4000u // what NVS takes as one string
+#define DS_AGENT_SPKI_MAX 512u   // SubjectPublicKeyInfo of RSA-3072: 422
+#define DS_STATUS_IS(status, code) (DS_STATUS_CODE(status) == (uint32_t)DEVSTAMP__STATUS_CODE__CODE_##code)
+
+// The agent's own values in DS_AGENT_NAMESPACE.
+#define DS_VALUE_KEY "key"     // blob: private key, PKCS#1 or SEC1 DER
+#define DS_VALUE_CHAIN "chain" // blob: concatenated DER certificates
+#define DS_VALUE_DONE "done"   // u8: FinishStamp succeeded
+#define DS_VALUE_MOVED "moved" // u8, encrypted area only: the copy there is complete
+
+// An answer and what it points to.
+typedef struct ds_reply {
+    Devstamp__Response response;
+    union {
+        Devstamp__HelloReply hello;
+        Devstamp__KeyReply key;
+        Devstamp__CsrReply csr;
+        Devstamp__ChainReply chain;
+        Devstamp__ImageReply image;
+        Devstamp__ReportReply report;
+    } body;
+    ds_identity identity;
+    ds_security security;
+    char serial[DS_AGENT_SERIAL_MAX + 1];
+    uint8_t digest[2][32];
+    ProtobufCBinaryData list[DS_AGENT_CERTS_MAX];
+    bool reboot; // once the answer is out
+} ds_reply;
+
+typedef ds_status (*ds_handler)(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_hello(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_report(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_make_key(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_make_csr(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_write_chain(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_read_chain(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_write_value(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_finish_stamp(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_image_begin(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_image_data(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_image_end(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_select_boot(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_reboot(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+
+// Tell the station that the request is still being worked on, and feed the watchdog.
+void ds_agent_progress(ds_agent *a);
+
+// --- store.c: values of DS_AGENT_NAMESPACE in the area that counts now
+
+// The area that holds the stamp: the encrypted one once the app has moved it there, else the plain one.
+ds_status ds_store_area(ds_agent *a, enum ds_area *ret);
+// NOT_FOUND where absent.
+ds_status ds_store_get(ds_agent *a, const char *key, void *buf, size_t cap, size_t *ret_len);
+ds_status ds_store_has(ds_agent *a, const char *key, bool *ret);
+// Text with its NUL; "" where absent.
+ds_status ds_store_text(ds_agent *a, const char *key, char *buf, size_t cap);
+// Is this u8 in that area 1?
+ds_status ds_store_mark(ds_agent *a, enum ds_area area, const char *key, bool *ret);
+ds_status ds_store_stage(ds_agent *a, int *ret);
+
+typedef struct ds_value {
+    char name_space[DS_AGENT_NAME_MAX + 1], key[DS_AGENT_NAME_MAX + 1];
+    enum ds_value_type type;
+    const uint8_t *data;
+    size_t len;
+} ds_value;
+
+// Is exactly this value there? By what the storage holds, type included.
+ds_status ds_store_same(ds_agent *a, enum ds_area area, const ds_value *v, bool *ret);
+// Set a value, read it back and compare: FLASH where it differs.
+ds_status ds_store_put(ds_agent *a, enum ds_area area, const ds_value *v);
+// Walk an area's values in the order of namespace, then key, without memory for sorting: v holds the one before (empty
+// names: start) and becomes the next, its data copied to buf. *ret_found false at the end.
+ds_status ds_store_next(ds_agent *a, enum ds_area area, ds_value *v, uint8_t *buf, size_t cap, bool *ret_found);
+// A ds_value; name_space and key must fit.
+ds_value ds_value_of(const char *name_space, const char *key, enum ds_value_type type, const uint8_t *data, size_t len);
+
+// --- rng.c
+
+// mbedTLS's f_rng over the port's, with the repetition count test of NIST SP 800-90B, 4.4.1, a watchdog feed at each
+// call and a Progress now and then.
+typedef struct ds_rng {
+    ds_agent *a;
+    uint32_t calls;
+    uint8_t last, run;
+    bool failed; // the source failed; tells CODE_RANDOM from CODE_CRYPTO
+} ds_rng;
+
+int ds_rng_draw(void *rng, unsigned char *buf, size_t len);
+// SHA-256; false on failure.
+bool ds_sha256(const uint8_t *data, size_t len, uint8_t ret[32]);
+
+// --- key.c
+
+// Load the device key; NOT_FOUND where there is none. pk is initialised here and must be freed by the caller whatever
+// the result. Uses the first DS_AGENT_KEY_MAX bytes of a->frame and wipes them.
+ds_status ds_key_load(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk);
+int ds_key_type(const mbedtls_pk_context *pk); // Devstamp__KeyType; KEY_NONE where it is none of ours
+// The SubjectPublicKeyInfo, at the end of buf (DS_AGENT_SPKI_MAX bytes); NULL on failure.
+uint8_t *ds_key_public(mbedtls_pk_context *pk, uint8_t *buf, size_t *ret_len);
+
+// --- chain.c
+
+// Length of the DER element at the start of data; 0 where it is not a whole SEQUENCE.
+size_t ds_der_len(const uint8_t *data, size_t len);
+// SHA-256 of the stored device certificate; *ret_len 0 where there is none, else 32. Uses a->frame.
+ds_status ds_chain_digest(ds_agent *a, uint8_t ret[32], size_t *ret_len);
+
+#endif

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The platform in memory; see fake_port.h.
+#include "tests/unit/fake_port.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// Does this call fail? *ret_effect tells whether it has its effect all the same.
+static ds_status begin_call(fake_port *f, bool *ret_effect)
+{
+    f->calls++;
+    *ret_effect = !f->dead;
+    if (f->dead)
+        return DS_STATUS(PORT, FLASH);
+    if (f->calls != f->fail_call)
+        return DS_STATUS_OK;
+    *ret_effect = f->fail_after;
+    return DS_STATUS(PORT, FLASH);
+}
+
+// One write point. True where the write takes effect; f->dead tells whether power is there afterwards.
+static bool write_point(fake_port *f)
+{
+    if (f->dead)
+        return false;
+    if (++f->writes != f->power_write)
+        return true;
+    f->dead = true;
+    return f->power_after;
+}
+
+static fake_value *find(fake_port *f, enum ds_area area, const char *name_space, const char *key)
+{
+    if (area == DS_AREA_ENCRYPTED && !f->security.flash_encryption)
+        f->encrypted_opened_in_plain = true;
+    for (int i = 0; i < FAKE_VALUES; i++) {
+        fake_value *v = &f->areas[area].values[i];
+        if (v->used && strcmp(v->name_space, name_space) == 0 && strcmp(v->key, key) == 0)
+            return v;
+    }
+    return NULL;
+}
+
+const fake_value *fake_find(const fake_port *f, enum ds_area area, const char *name_space, const char *key)
+{
+    for (int i = 0; i < FAKE_VALUES; i++) {
+        const fake_value *v = &f->areas[area].values[i];
+        if (v->used && strcmp(v->name_space, name_space) == 0 && strcmp(v->key, key) == 0)
+            return v;
+    }
+    return NULL;
+}
+
+static ds_status value_get(void *ctx, enum ds_area area, const char *name_space, const char *key, void *buf, size_t cap,
+                           size_t *ret_len)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (s != DS_STATUS_OK)
+        return s;
+    const fake_value *v = find(f, area, name_space, key);
+    if (v == NULL)
+        return DS_STATUS(PORT, NOT_FOUND);
+    *ret_len = v->len;
+    if (v->len > cap)
+        return DS_STATUS(PORT, NO_SPACE);
+    if (v->len > 0)
+        memcpy(buf, v->data, v->len);
+    return DS_STATUS_OK;
+}
+
+static bool put(fake_port *f, enum ds_area area, const char *name_space, const char *key, enum ds_value_type type,
+                const void *data, size_t len)
+{
+    fake_value *v = find(f, area, name_space, key);
+    for (int i = 0; v == NULL && i < FAKE_VALUES; i++)
+        if (!f->areas[area].values[i].used)
+            v = &f->areas[area].values[i];
+    if (v == NULL || len > FAKE_VALUE_MAX)
+        return false;
+    memset(v, 0, sizeof *v);
+    v->used = true;
+    v->type = type;
+    v->len = len;
+    strncpy(v->name_space, name_space, sizeof v->name_space - 1);
+    strncpy(v->key, key, sizeof v->key - 1);
+    if (len > 0)
+        memcpy(v->data, data, len);
+    f->areas[area].touched = true;
+    if (area == DS_AREA_PLAIN && strcmp(key, "key") == 0)
+        f->key_sets++;
+    return true;
+}
+
+static ds_status value_set(void *ctx, enum ds_area area, const char *name_space, const char *key,
+                           enum ds_value_type type, const void *data, size_t len)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (effect && write_point(f) && !put(f, area, name_space, key, type, data, len))
+        return DS_STATUS(PORT, NO_SPACE);
+    return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
+static ds_status value_each(void *ctx, enum ds_area area, ds_value_fn fn, void *arg)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (!effect)
+        return s;
+    for (int i = 0; i < FAKE_VALUES; i++) {
+        const fake_value *v = &f->areas[area].values[i];
+        if (!v->used)
+            continue;
+        // A copy of its own, so that use after the callback is caught.
+        uint8_t *data = malloc(v->len + 1);
+        memcpy(data, v->data, v->len);
+        ds_status one = fn(arg, v->name_space, v->key, v->type, data, v->len);
+        free(data);
+        if (one != DS_STATUS_OK)
+            return one;
+    }
+    return s;
+}
+
+// Each value vanishes by itself, so that power can be lost between any two.
+static ds_status area_erase(void *ctx, enum ds_area area)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    for (int i = 0; effect && i < FAKE_VALUES; i++)
+        if (f->areas[area].values[i].used && write_point(f))
+            memset(&f->areas[area].values[i], 0, sizeof f->areas[area].values[i]);
+    if (effect && write_point(f))
+        f->areas[area].touched = false;
+    return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
+static bool area_is_blank(void *ctx, enum ds_area area)
+{
+    fake_port *f = ctx;
+    bool effect;
+    return begin_call(f, &effect) == DS_STATUS_OK && !f->areas[area].touched;
+}
+
+static uint32_t area_free(void *ctx, enum ds_area area)
+{
+    fake_port *f = ctx;
+    uint32_t left = 0;
+    for (int i = 0; i < FAKE_VALUES; i++)
+        left += f->areas[area].values[i].used ? 0 : 100;
+    return left;
+}
+
+static int random_bytes(void *ctx, unsigned char *buf, size_t len)
+{
+    fake_port *f = ctx;
+    bool effect;
+    if (begin_call(f, &effect) != DS_STATUS_OK)
+        return -1;
+    for (size_t i = 0; i < len; i++) {
+        f->seed ^= f->seed << 13;
+        f->seed ^= f->seed >> 7;
+        f->seed ^= f->seed << 17;
+        buf[i] = f->stuck_random ? 0x5A : (uint8_t)(f->seed >> 32);
+    }
+    return 0;
+}
+
+static uint32_t image_capacity(void *ctx, enum ds_image_place place)
+{
+    (void)ctx, (void)place;
+    return FAKE_PLACE;
+}
+
+static bool bad_range(uint32_t offset, size_t len)
+{
+    return offset > FAKE_PLACE || len > FAKE_PLACE - offset;
+}
+
+static ds_status image_erase(void *ctx, enum ds_image_place place, uint32_t offset, uint32_t len)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (bad_range(offset, len) || offset % 4096 != 0 || len % 4096 != 0)
+        return DS_STATUS(PORT, BAD_REQUEST);
+    if (effect && write_point(f))
+        memset(f->places[place] + offset, 0xFF, len);
+    return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
+static ds_status image_write(void *ctx, enum ds_image_place place, uint32_t offset, const void *data, size_t len)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (bad_range(offset, len) || offset % 32 != 0 || len % 32 != 0)
+        return DS_STATUS(PORT, BAD_REQUEST);
+    bool whole = effect && write_point(f);
+    // A write that is cut off leaves its first half.
+    for (size_t i = 0; effect && i < (whole ? len : len / 2); i++)
+        f->places[place][offset + i] &= ((const uint8_t *)data)[i];
+    if (f->stuck_flash)
+        f->places[place][offset] |= 1;
+    return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
+static ds_status image_read(void *ctx, enum ds_image_place place, uint32_t offset, void *buf, size_t len)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (bad_range(offset, len))
+        return DS_STATUS(PORT, BAD_REQUEST);
+    memcpy(buf, f->places[place] + offset, len);
+    return s;
+}
+
+static ds_status boot_select(void *ctx, const char *label)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (strcmp(label, "ota_0") != 0 && strcmp(label, "ota_1") != 0)
+        return DS_STATUS(PORT, NOT_FOUND);
+    if (effect && write_point(f))
+        strcpy(f->boot, label);
+    return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
+static void identity(void *ctx, ds_identity *ret)
+{
+    *ret = ((fake_port *)ctx)->identity;
+}
+
+static void security(void *ctx, ds_security *ret)
+{
+    *ret = ((fake_port *)ctx)->security;
+}
+
+static uint32_t self_test(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
+static int console_read(void *ctx, uint8_t *buf, size_t cap, uint32_t timeout_ms)
+{
+    fake_port *f = ctx;
+    (void)timeout_ms;
+    size_t left = f->in_len - f->in_at;
+    size_t n = left < cap ? left : cap;
+    if (n > 0)
+        memcpy(buf, f->in + f->in_at, n);
+    f->in_at += n;
+    if (n == 0 && f->idle_polls > 0 && --f->idle_polls == 0)
+        return -1;
+    return (int)n;
+}
+
+static void console_write(void *ctx, const uint8_t *buf, size_t len)
+{
+    fake_port *f = ctx;
+    if (f->dead)
+        return;
+    if (len > sizeof f->out - f->out_len)
+        abort(); // a test that overlooks output proves nothing
+    memcpy(f->out + f->out_len, buf, len);
+    f->out_len += len;
+}
+
+static void log_line(void *ctx, const char *line)
+{
+    fake_port *f = ctx;
+    if (f->dead || strlen(f->log) + strlen(line) + 2 > sizeof f->log)
+        return;
+    strcat(f->log, line);
+    strcat(f->log, "\n");
+    console_write(f, (const uint8_t *)line, strlen(line));
+    console_write(f, (const uint8_t *)"\n", 1);
+}
+
+static void alive(void *ctx)
+{
+    ((fake_port *)ctx)->alives++;
+}
+
+static void key_delay(void *ctx, int key_type)
+{
+    (void)key_type;
+    ((fake_port *)ctx)->key_delays++;
+}
+
+static void reboot(void *ctx)
+{
+    fake_port *f = ctx;
+    if (!f->dead)
+        f->reboots++;
+}
+
+static ds_status download_close(void *ctx)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (effect && write_point(f)) {
+        f->security.download = DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED;
+        f->closes++;
+    }
+    return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
+static ds_status publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
+                         const uint8_t *chain, size_t chain_len, const char *topic, const char *payload)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (s != DS_STATUS_OK)
+        return s;
+    if (f->publish_failures > 0) {
+        f->publish_failures--;
+        return DS_STATUS(ENDPOINT, NETWORK);
+    }
+    const fake_value *k = fake_find(f, DS_AREA_ENCRYPTED, "stamp", "key");
+    const fake_value *c = fake_find(f, DS_AREA_ENCRYPTED, "stamp", "chain");
+    if (k == NULL || c == NULL || k->len != key_len || c->len != chain_len || memcmp(k->data, key, key_len) != 0 ||
+        memcmp(c->data, chain, chain_len) != 0)
+        return DS_STATUS(ENDPOINT, CRYPTO);
+    strncpy(f->endpoint, endpoint, sizeof f->endpoint - 1);
+    strncpy(f->client_id, client_id, sizeof f->client_id - 1);
+    strncpy(f->topic, topic, sizeof f->topic - 1);
+    strncpy(f->payload, payload, sizeof f->payload - 1);
+    f->publishes++;
+    return DS_STATUS_OK;
+}
+
+bool fake_contains(const void *hay, size_t hay_len, const void *needle, size_t len)
+{
+    const uint8_t *h = hay;
+    for (size_t i = 0; len > 0 && i + len <= hay_len; i++)
+        if (memcmp(h + i, needle, len) == 0)
+            return true;
+    return false;
+}
+
+bool fake_leaks(const fake_port *f, const void *secret, size_t len)
+{
+    uint8_t plain[FAKE_CONSOLE];
+    size_t n = 0;
+    for (size_t i = 0; i < f->out_len; i++) {
+        uint8_t c = f->out[i];
+        if (c == 0xDB && i + 1 < f->out_len)
+            c = f->out[++i] == 0xDC ? 0xC0 : 0xDB;
+        plain[n++] = c;
+    }
+    return fake_contains(plain, n, secret, len) || fake_contains(f->out, f->out_len, secret, len) ||
+           fake_contains(f->log, strlen(f->log), secret, len);
+}
+
+void fake_power_on(fake_port *f, int role)
+{
+    f->dead = false;
+    f->fail_call = f->power_write = 0;
+    f->in_len = f->in_at = 0;
+    memset(f->frame, 0xA5, sizeof f->frame);
+    memset(f->scratch, 0xA5, sizeof f->scratch);
+    ds_agent_init(&f->agent, &f->port, role, f->frame, f->scratch);
+}
+
+void fake_init(fake_port *f, uint64_t seed)
+{
+    memset(f, 0, sizeof *f);
+    f->seed = seed * 0x9E3779B97F4A7C15u + 1;
+    f->port = (ds_port){
+        .ctx = f,
+        .value_get = value_get,
+        .value_set = value_set,
+        .value_each = value_each,
+        .area_erase = area_erase,
+        .area_is_blank = area_is_blank,
+        .area_free = area_free,
+        .random = random_bytes,
+        .image_capacity = image_capacity,
+        .image_erase = image_erase,
+        .image_write = image_write,
+        .image_read = image_read,
+        .boot_select = boot_select,
+        .identity = identity,
+        .security = security,
+        .self_test = self_test,
+        .console_read = console_read,
+        .console_write = console_write,
+        .log = log_line,
+        .alive = alive,
+        .key_delay = key_delay,
+        .reboot = reboot,
+        .download_close = download_close,
+        .publish = publish,
+    };
+    f->identity =
+        (ds_identity){.chip_id = 5, .chip_revision = 3, .mac = {0x60, 0x55, 0xF9, 1, 2, 3}, .flash_size = 4u << 20};
+    strcpy(f->identity.project, "devstamp-mfg");
+    strcpy(f->identity.version, "1.2.0");
+    strcpy(f->identity.app_version, "2.0.1");
+    strcpy(f->identity.boot_partition, "ota_1");
+    strcpy(f->boot, "ota_1");
+    memset(f->places, 0xFF, sizeof f->places);
+    fake_power_on(f, DS_AGENT_MFG);
+}
