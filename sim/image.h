@@ -8,6 +8,7 @@
 
 #include "src/base/buf.h"
 #include "src/esp/chip.h"
+#include "src/esp/image.h"
 
 enum ds_sim_image_kind {
     DS_SIM_IMAGE_BOOTLOADER,        // plain: boots anything whole
@@ -28,5 +29,15 @@ typedef struct ds_sim_image_spec {
 } ds_sim_image_spec;
 
 enum ds_class ds_sim_image_make(const ds_sim_image_spec *spec, ds_buf *ret, ds_err *e) DS_MUST;
+
+// What a bootloader image says of itself.
+typedef struct ds_sim_boot_kind {
+    bool secure;           // first boot: burns, encrypts
+    bool release;          // flash encryption in release mode
+    uint32_t table_offset; // where it looks for the partition table
+} ds_sim_boot_kind;
+
+// False where the image is no bootloader made by ds_sim_image_make(): there is no native code for it.
+bool ds_sim_image_boot_kind(const ds_image_info *info, ds_sim_boot_kind *ret);
 
 #endif
