@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// NVS partitions: parse, build, encrypt. Source: ESP-IDF nvs_flash.rst, nvs_encryption.rst, nvs_page.hpp, nvs_types.hpp;
-// esp-idf-nvs-partition-gen 0.2.0.
+// NVS partitions: parse, build, encrypt. Source: ESP-IDF nvs_flash.rst, nvs_encryption.rst, nvs_page.hpp,
+// nvs_types.hpp; esp-idf-nvs-partition-gen 0.2.0.
 #ifndef DS_ESP_NVS_H
 #define DS_ESP_NVS_H
 
@@ -50,10 +50,12 @@ typedef struct ds_nvs_items {
 void ds_nvs_items_free(ds_nvs_items *items);
 // Append; key and namespace are checked when built. data is copied.
 void ds_nvs_add_number(ds_nvs_items *items, const char *name_space, const char *key, enum ds_nvs_type type, uint64_t v);
-void ds_nvs_add_bytes(ds_nvs_items *items, const char *name_space, const char *key, enum ds_nvs_type type, ds_view data);
+void ds_nvs_add_bytes(ds_nvs_items *items, const char *name_space, const char *key, enum ds_nvs_type type,
+                      ds_view data);
 const ds_nvs_item *ds_nvs_find(const ds_nvs_items *items, const char *name_space, const char *key);
 
-// Build a partition of size bytes (multiple of 4096), byte for byte as nvs_partition_gen does (version 2). keys NULL = plain.
+// Build a partition of size bytes (multiple of 4096), byte for byte as nvs_partition_gen does (version 2). keys NULL =
+// plain.
 enum ds_class ds_nvs_build(const ds_nvs_items *items, uint32_t size, const ds_nvs_keys *keys, ds_buf *ret,
                            ds_err *e) DS_MUST;
 // Read every live item of a partition (pages of v1 and v2, multi-page blobs), ignoring torn entries as the device does.

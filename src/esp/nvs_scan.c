@@ -136,6 +136,12 @@ static bool counts(ds_nvs_ref **sorted, size_t n, const ds_nvs_ref *ref)
     return ref->entry[1] != DS_NVS_BLOB_IDX || walk_chunks(sorted, n, ref->entry, false);
 }
 
+// A namespace that was defined twice with different numbers: items may refer to either.
+static bool is_other_namespace(const ds_nvs_ref *a, const ds_nvs_ref *b)
+{
+    return a->entry[0] == 0 && a->entry[24] != b->entry[24];
+}
+
 // Of each run of equal names mark the newest that counts; data chunks are marked by their index.
 static void mark_live(ds_nvs_ref **sorted, size_t n)
 {
@@ -146,7 +152,7 @@ static void mark_live(ds_nvs_ref **sorted, size_t n)
         ref->live = true;
         if (ref->entry[1] == DS_NVS_BLOB_IDX)
             walk_chunks(sorted, n, ref->entry, true);
-        while (i > 0 && same_identity(sorted[i - 1], ref))
+        while (i > 0 && same_identity(sorted[i - 1], ref) && !is_other_namespace(sorted[i - 1], ref))
             i--;
     }
 }
