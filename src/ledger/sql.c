@@ -4,7 +4,6 @@
 // Statements, values and transactions; see sql.h. Opening is in sql_open.c.
 #include "src/ledger/sql.h"
 
-#include <errno.h>
 #include <string.h>
 
 static enum ds_class fail_full(ds_sql *s, ds_err *e)
@@ -15,13 +14,11 @@ static enum ds_class fail_full(ds_sql *s, ds_err *e)
 
 static enum ds_class fail_io(ds_sql *s, int rc, ds_err *e)
 {
-    int sys = sqlite3_system_errno(s->db);
-    if (sys == ENOSPC || sys == EDQUOT || sys == EFBIG)
-        return fail_full(s, e);
-    ds_fail(e, DS_STORE, "%s %s: %s", s->what, s->path, sqlite3_errstr(rc));
-    if (e && sys)
-        e->code = (uint32_t)sys;
-    return ds_hint(e, "nothing was changed; check the disk and its mount, then run again");
+    ds_fail(e, DS_STORE, "%s %s: %s", s->what, s->path,
+            rc == SQLITE_IOERR_WRITE ? "could not be written" : sqlite3_errmsg(s->db));
+    if (e)
+        e->code = (uint32_t)sqlite3_system_errno(s->db);
+    return ds_hint(e, "nothing was changed; check the disk, its mount and its free space, then run again");
 }
 
 enum ds_class ds_sql_fail(ds_sql *s, int rc, ds_err *e)
@@ -48,14 +45,27 @@ enum ds_class ds_sql_fail(ds_sql *s, int rc, ds_err *e)
     }
 }
 
-// The statement for a literal; the cache is searched by address first, as literals may or may not be merged.
+// Where the cache is full, any statement that is not running makes room.
+static size_t make_room(ds_sql *s)
+{
+    size_t i = s->next_out;
+    while (sqlite3_stmt_busy(s->cache[i].stmt))
+        i = (i + 1) % DS_SQL_STATEMENTS;
+    s->next_out = (i + 1) % DS_SQL_STATEMENTS;
+    sqlite3_finalize(s->cache[i].stmt);
+    s->cache[i].stmt = NULL;
+    s->cache[i].text = NULL;
+    return i;
+}
+
+// The statement for a literal: by its address, or by its text, as equal literals may or may not be merged.
 static enum ds_class prepared(ds_sql *s, const char *sql, sqlite3_stmt **ret, ds_err *e)
 {
     size_t i = 0;
     while (i < DS_SQL_STATEMENTS && s->cache[i].text && s->cache[i].text != sql && strcmp(s->cache[i].text, sql) != 0)
         i++;
     if (i == DS_SQL_STATEMENTS)
-        return ds_fail(e, DS_INTERNAL, "more than %d statements", DS_SQL_STATEMENTS);
+        i = make_room(s);
     if (!s->cache[i].text) {
         int rc = sqlite3_prepare_v3(s->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->cache[i].stmt, NULL);
         if (rc != SQLITE_OK)

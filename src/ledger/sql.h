@@ -19,7 +19,7 @@ typedef struct ds_sql_schema {
     const char *script;     // makes version from an empty file
 } ds_sql_schema;
 
-#define DS_SQL_STATEMENTS 48
+#define DS_SQL_STATEMENTS 64
 
 typedef struct ds_sql {
     sqlite3 *db;
@@ -29,6 +29,7 @@ typedef struct ds_sql {
         const char *text; // the literal it was prepared from
         sqlite3_stmt *stmt;
     } cache[DS_SQL_STATEMENTS];
+    size_t next_out; // whose turn it is to leave a full cache
 } ds_sql;
 
 // Open, or make where read_only is false (mode 0600). DS_STORE: not such a file, newer version, disk.

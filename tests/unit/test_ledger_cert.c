@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Certificates: one way forward, one live certificate a device, one device a key.
+#include "ledger_support.h"
+
+static void test_reserve_again_gives_the_same(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    stamp s = stamp_new("lamp");
+    ds_ledger_cert a = {0}, b = {0};
+    assert_int_equal(reserve(w->l, d.id, &s, &a, &w->e), DS_OK);
+    assert_int_equal(a.state, DS_LEDGER_RESERVED);
+    assert_int_equal(a.csr.len, s.csr.len);
+    assert_memory_equal(a.csr.ptr, s.csr.ptr, s.csr.len);
+    assert_int_equal(a.certificate.len, 0);
+    assert_string_equal(a.subject, "CN=lamp");
+    assert_int_equal(a.not_after_utc, 1900000000);
+    assert_int_not_equal(a.serial[0], 0);
+    reopen(w, false);
+    assert_int_equal(reserve(w->l, d.id, &s, &b, &w->e), DS_OK);
+    assert_int_equal(a.id, b.id);
+    assert_memory_equal(a.serial, b.serial, 16);
+    ds_ledger_cert_free(&a);
+    ds_ledger_cert_free(&b);
+    stamp_free(&s);
+}
+
+static void test_reserve_serials_differ(void **state)
+{
+    world *w = *state;
+    ds_ledger_cert a = {0}, b = {0};
+    stamp s = stamp_new("a"), t = stamp_new("b");
+    assert_int_equal(reserve(w->l, device_n(w->l, 1).id, &s, &a, &w->e), DS_OK);
+    assert_int_equal(reserve(w->l, device_n(w->l, 2).id, &t, &b, &w->e), DS_OK);
+    assert_memory_not_equal(a.serial, b.serial, 16);
+    ds_ledger_cert_free(&a);
+    ds_ledger_cert_free(&b);
+    stamp_free(&s);
+    stamp_free(&t);
+}
+
+static void test_reserve_key_of_another_device_is_refused(void **state)
+{
+    world *w = *state;
+    ds_ledger_device a = device_n(w->l, 1), b = device_n(w->l, 2);
+    stamp s = stamp_new("lamp");
+    ds_ledger_cert c = {0}, none = {.id = 77};
+    int64_t owner = -1;
+    assert_int_equal(ds_ledger_key_owner(w->l, s.digest, &owner, &w->e), DS_OK);
+    assert_int_equal(owner, 0);
+    assert_int_equal(reserve(w->l, a.id, &s, &c, &w->e), DS_OK);
+    assert_int_equal(reserve(w->l, b.id, &s, &none, &w->e), DS_POLICY);
+    assert_has(w->e.text, "020000000001");
+    assert_int_equal(none.id, 77);
+    assert_int_equal(ds_ledger_key_owner(w->l, s.digest, &owner, &w->e), DS_OK);
+    assert_int_equal(owner, a.id);
+    assert_int_equal(ds_ledger_cert_of(w->l, b.id, &none, &w->e), DS_INPUT);
+    ds_ledger_cert_free(&c);
+    stamp_free(&s);
+}
+
+static void test_reserve_second_key_is_refused_until_revoked(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    stamp first = stamp_new("a"), second = stamp_new("b");
+    ds_ledger_cert a = {0}, b = {0};
+    assert_int_equal(reserve(w->l, d.id, &first, &a, &w->e), DS_OK);
+    assert_int_equal(reserve(w->l, d.id, &second, &b, &w->e), DS_POLICY);
+    assert_has(w->e.hint, "revoke");
+    assert_int_equal(ds_ledger_cert_revoke(w->l, a.id, "flash was replaced", &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_revoke(w->l, a.id, "again", &w->e), DS_OK);
+    assert_int_equal(reserve(w->l, d.id, &first, &b, &w->e), DS_POLICY); // that key is spent
+    assert_int_equal(reserve(w->l, d.id, &second, &b, &w->e), DS_OK);
+    ds_ledger_cert_free(&a);
+    assert_int_equal(ds_ledger_cert_of(w->l, d.id, &a, &w->e), DS_OK);
+    assert_int_equal(a.id, b.id);
+    assert_int_equal(ds_ledger_cert_revoke(w->l, 99, "none", &w->e), DS_INPUT);
+    ds_ledger_cert_free(&a);
+    ds_ledger_cert_free(&b);
+    stamp_free(&first);
+    stamp_free(&second);
+}
+
+static void test_reserve_bad_input_is_refused(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    uint8_t csr[1] = {0x30}, digest[32] = {1};
+    char longest[300];
+    ds_ledger_cert c;
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    const ds_ledger_reserve good = {d.id, {csr, 1}, digest, "CN=x", 1, 2};
+    ds_ledger_reserve r = good;
+    r.csr.len = 0;
+    assert_int_equal(ds_ledger_cert_reserve(w->l, &r, &c, &w->e), DS_INPUT);
+    r = good;
+    r.subject = "";
+    assert_int_equal(ds_ledger_cert_reserve(w->l, &r, &c, &w->e), DS_INPUT);
+    r.subject = longest;
+    assert_int_equal(ds_ledger_cert_reserve(w->l, &r, &c, &w->e), DS_INPUT);
+    r = good;
+    r.not_after_utc = r.not_before_utc;
+    assert_int_equal(ds_ledger_cert_reserve(w->l, &r, &c, &w->e), DS_INPUT);
+    r = good;
+    r.device = 55;
+    assert_int_equal(ds_ledger_cert_reserve(w->l, &r, &c, &w->e), DS_INPUT);
+    assert_int_equal(ds_ledger_cert_newest(w->l, d.id, &c, &w->e), DS_OK);
+    assert_int_equal(c.state, 0);
+}
+
+static void test_signed_takes_only_what_was_reserved(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    stamp s = stamp_new("lamp"), other = stamp_new("other");
+    ds_ledger_cert c = {0}, now = {0};
+    uint8_t serial[16];
+    assert_int_equal(reserve(w->l, d.id, &s, &c, &w->e), DS_OK);
+    memcpy(serial, c.serial, 16);
+    serial[15] ^= 1;
+    ds_buf good = certify(c.serial, s.key), wrong_serial = certify(serial, s.key),
+           wrong_key = certify(c.serial, other.key);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&wrong_serial), &w->e), DS_POLICY);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&wrong_key), &w->e), DS_POLICY);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&s.csr), &w->e), DS_INPUT);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, (ds_view){good.ptr, good.len - 1}, &w->e), DS_INPUT);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, (ds_view){0}, &w->e), DS_INPUT);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id + 1, ds_buf_view(&good), &w->e), DS_INPUT);
+    ds_buf_add_u8(&good, 0); // one byte more than a certificate
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&good), &w->e), DS_INPUT);
+    good.len--;
+    assert_int_equal(ds_ledger_cert_of(w->l, d.id, &now, &w->e), DS_OK);
+    assert_int_equal(now.state, DS_LEDGER_RESERVED);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&good), &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&good), &w->e), DS_OK);
+    ds_buf second = certify(c.serial, s.key); // ECDSA: other bytes each time
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&second), &w->e), DS_POLICY);
+    ds_ledger_cert_free(&now);
+    assert_int_equal(reserve(w->l, d.id, &s, &now, &w->e), DS_OK);
+    assert_int_equal(now.state, DS_LEDGER_SIGNED);
+    assert_int_equal(now.certificate.len, good.len);
+    assert_memory_equal(now.certificate.ptr, good.ptr, good.len);
+    ds_buf *bufs[] = {&good, &wrong_serial, &wrong_key, &second};
+    for (size_t i = 0; i < 4; i++)
+        ds_buf_free(bufs[i]);
+    ds_ledger_cert_free(&c);
+    ds_ledger_cert_free(&now);
+    stamp_free(&s);
+    stamp_free(&other);
+}
+
+static enum ds_ledger_state state_of(world *w, int64_t device)
+{
+    ds_ledger_cert c = {0};
+    assert_int_equal(ds_ledger_cert_of(w->l, device, &c, &w->e), DS_OK);
+    ds_ledger_cert_free(&c);
+    return c.state;
+}
+
+static void test_states_only_go_forward(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    stamp s = stamp_new("lamp");
+    ds_ledger_cert c = {0};
+    uint8_t digest[32], wrong[32] = {0};
+    assert_int_equal(reserve(w->l, d.id, &s, &c, &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_installed(w->l, c.id, wrong, &w->e), DS_POLICY); // zeros are no fingerprint
+    ds_buf der = certify(c.serial, s.key);
+    SHA256(der.ptr, der.len, digest);
+    assert_int_equal(ds_ledger_cert_registered(w->l, digest, 5, &w->e), DS_INPUT); // not known yet
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&der), &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_installed(w->l, c.id, wrong, &w->e), DS_POLICY);
+    assert_int_equal(state_of(w, d.id), DS_LEDGER_SIGNED);
+    assert_int_equal(ds_ledger_cert_installed(w->l, c.id, digest, &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_installed(w->l, c.id, digest, &w->e), DS_OK);
+    assert_int_equal(state_of(w, d.id), DS_LEDGER_INSTALLED);
+    assert_int_equal(ds_ledger_cert_registered(w->l, digest, 1750000001, &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_registered(w->l, digest, 1750000002, &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_installed(w->l, c.id, digest, &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&der), &w->e), DS_OK);
+    ds_ledger_cert_free(&c);
+    assert_int_equal(ds_ledger_cert_of(w->l, d.id, &c, &w->e), DS_OK);
+    assert_int_equal(c.state, DS_LEDGER_REGISTERED);
+    assert_int_equal(c.registered_utc, 1750000001);
+    assert_memory_equal(c.fingerprint, digest, 32);
+    ds_buf_free(&der);
+    ds_ledger_cert_free(&c);
+    stamp_free(&s);
+}
+
+static void test_registered_makes_up_for_a_lost_echo(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    stamp s = stamp_new("lamp");
+    ds_ledger_cert c = {0};
+    uint8_t digest[32];
+    assert_int_equal(reserve(w->l, d.id, &s, &c, &w->e), DS_OK);
+    ds_buf der = certify(c.serial, s.key);
+    SHA256(der.ptr, der.len, digest);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&der), &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_registered(w->l, digest, 1750000001, &w->e), DS_OK);
+    ds_ledger_cert_free(&c);
+    assert_int_equal(ds_ledger_cert_of(w->l, d.id, &c, &w->e), DS_OK);
+    assert_int_equal(c.state, DS_LEDGER_REGISTERED);
+    assert_int_equal(c.installed_utc, 1750000001);
+    ds_buf_free(&der);
+    ds_ledger_cert_free(&c);
+    stamp_free(&s);
+}
+
+static void test_revoked_goes_no_further(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    stamp s = stamp_new("lamp");
+    ds_ledger_cert c = {0};
+    uint8_t digest[32];
+    assert_int_equal(reserve(w->l, d.id, &s, &c, &w->e), DS_OK);
+    ds_buf der = certify(c.serial, s.key);
+    SHA256(der.ptr, der.len, digest);
+    assert_int_equal(ds_ledger_cert_revoke(w->l, c.id, "scrapped", &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&der), &w->e), DS_OK); // known, and still revoked
+    assert_int_equal(ds_ledger_cert_installed(w->l, c.id, digest, &w->e), DS_POLICY);
+    assert_int_equal(ds_ledger_cert_registered(w->l, digest, 5, &w->e), DS_POLICY);
+    ds_ledger_cert_free(&c);
+    assert_int_equal(ds_ledger_cert_of(w->l, d.id, &c, &w->e), DS_INPUT);
+    assert_int_equal(ds_ledger_cert_newest(w->l, d.id, &c, &w->e), DS_OK);
+    assert_true(c.revoked);
+    assert_int_equal(c.state, DS_LEDGER_SIGNED);
+    ds_buf_free(&der);
+    ds_ledger_cert_free(&c);
+    stamp_free(&s);
+}
+
+static void test_the_file_itself_refuses_a_step_back(void **state)
+{
+    world *w = *state;
+    static const char *const sqls[] = {
+        "UPDATE certificate SET state = 3, registered_at = NULL",
+        "UPDATE certificate SET der = x'00'",
+        "UPDATE certificate SET serial = zeroblob(16)",
+        "DELETE FROM certificate",
+        "DELETE FROM device",
+        "DELETE FROM event",
+        "UPDATE event SET text = 'nothing happened'",
+        "UPDATE device SET serial = 'other'",
+        "UPDATE device SET locked = 0",
+        "UPDATE proof SET json = '{}'",
+        "INSERT INTO certificate(device, state, serial, key_digest, csr, subject, not_before, not_after, reserved_at) "
+        "SELECT device, 1, randomblob(16), randomblob(32), csr, subject, 1, 2, 3 FROM certificate",
+    };
+    sqlite3 *db;
+    whole_device(w->l, 1);
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    for (size_t i = 0; i < sizeof sqls / sizeof *sqls; i++)
+        if (sqlite3_exec(db, sqls[i], NULL, NULL, NULL) != SQLITE_CONSTRAINT)
+            fail_msg("%s was not refused: %s", sqls[i], sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_reserve_again_gives_the_same),
+        TEST(test_reserve_serials_differ),
+        TEST(test_reserve_key_of_another_device_is_refused),
+        TEST(test_reserve_second_key_is_refused_until_revoked),
+        TEST(test_reserve_bad_input_is_refused),
+        TEST(test_signed_takes_only_what_was_reserved),
+        TEST(test_states_only_go_forward),
+        TEST(test_registered_makes_up_for_a_lost_echo),
+        TEST(test_revoked_goes_no_further),
+        TEST(test_the_file_itself_refuses_a_step_back),
+    };
+    return cmocka_run_group_tests_name("ledger: certificates", tests, NULL, NULL);
+}
