@@ -90,9 +90,10 @@ static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_le
 static enum ds_class insert(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
 {
     uint8_t serial[16];
-    do
+    do { // RFC 5280 4.1.2.2: positive; the top bit stays clear and the first byte is not zero, so that DER has 16 bytes
         ds_random(serial, sizeof serial);
-    while (serial[0] == 0); // RFC 5280 4.1.2.2: positive; and always of 16 or 17 bytes in DER
+        serial[0] &= 0x7F;
+    } while (serial[0] == 0);
     enum ds_class rc = ds_sql_run(
         &l->sql,
         "INSERT INTO certificate(device, state, serial, key_digest, csr, subject, not_before, not_after, reserved_at) "

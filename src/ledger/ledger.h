@@ -55,7 +55,7 @@ enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, c
 typedef struct ds_ledger_cert {
     int64_t id, device;
     enum ds_ledger_state state;
-    uint8_t serial[16];            // certificate serial number
+    uint8_t serial[16];            // certificate serial number: random, first byte 01..7F
     uint8_t public_key_digest[32]; // SHA-256 of SubjectPublicKeyInfo
     int64_t not_before_utc, not_after_utc;
     char subject[256];
