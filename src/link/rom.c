@@ -23,7 +23,7 @@ enum {
     FLAG_SECURE_DOWNLOAD = 1u << 2,
 };
 
-enum { SYNC_MS = 100, SYNC_PAUSE_MS = 50, SYNC_TRIES = 5, SYNC_TRIES_POWER = 15 };
+enum { SYNC_MS = 100, SYNC_PAUSE_MS = 50, SYNC_TRIES = 5, SYNC_TRIES_POWER = 15, CAREFUL_MS = 10 };
 
 enum ds_class ds_rom_read_reg(ds_rom *r, uint32_t addr, uint32_t *ret, ds_err *e)
 {
@@ -175,10 +175,11 @@ static enum ds_class esp32_revision(ds_rom *r, ds_err *e)
 }
 
 // The loader's frames carry no checksum: the blocks that say who the device is and what is locked are read twice.
-static enum ds_class read_efuses(ds_rom *r, ds_err *e)
+static enum ds_class read_efuses_twice(ds_rom *r, bool *ret_same, ds_err *e)
 {
     ds_rom_info *info = &r->info;
     unsigned blocks = ds_efuse_block_count(info->chip);
+    *ret_same = true;
     for (unsigned b = 0; b < blocks && b < DS_EFUSE_BLOCKS; b++) {
         enum ds_class cls = read_block(r, b, info->efuses.w[b], e);
         if (cls)
@@ -189,11 +190,34 @@ static enum ds_class read_efuses(ds_rom *r, ds_err *e)
         enum ds_class cls = read_block(r, b, again, e);
         if (cls)
             return cls;
-        if (memcmp(again, info->efuses.w[b], sizeof again) != 0) {
-            ds_fail(e, DS_DEVICE, "two reads of the eFuses differ");
-            return ds_hint(e, "the line is noisy: check cable and ground, or lower the baud rate");
-        }
+        if (memcmp(again, info->efuses.w[b], sizeof again) != 0)
+            *ret_same = false;
     }
+    return DS_OK;
+}
+
+// Nor do replies say which register they are of: a wire that doubles bytes puts every answer one question late. Then
+// each question waits for silence first.
+static enum ds_class read_efuse_words(ds_rom *r, ds_err *e)
+{
+    bool same = false;
+    enum ds_class cls = read_efuses_twice(r, &same, e);
+    if (cls || same)
+        return cls;
+    r->careful_ms = CAREFUL_MS;
+    cls = read_efuses_twice(r, &same, e);
+    if (cls || same)
+        return cls;
+    ds_fail(e, DS_DEVICE, "two reads of the eFuses differ");
+    return ds_hint(e, "the line is noisy: check cable and ground, or lower the baud rate");
+}
+
+static enum ds_class read_efuses(ds_rom *r, ds_err *e)
+{
+    ds_rom_info *info = &r->info;
+    enum ds_class cls = read_efuse_words(r, e);
+    if (cls)
+        return cls;
     info->has_efuses = info->has_mac = true;
     ds_efuse_get_mac(info->chip, &info->efuses, info->mac);
     info->revision = ds_efuse_revision(info->chip, &info->efuses);

@@ -158,7 +158,7 @@ static enum ds_class try_once(ds_rom *r, const ds_rom_command *c, int64_t deadli
                               bool *ret_answered, ds_err *e)
 {
     *ret_answered = false;
-    enum ds_class cls = ds_rom_drain(r, 0, e);
+    enum ds_class cls = ds_rom_drain(r, c->op == DS_ROM_READ_REG ? r->careful_ms : 0, e);
     r->seen = (ds_rom_seen){0};
     if (!cls)
         cls = send(r, c, e);

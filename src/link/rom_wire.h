@@ -51,6 +51,7 @@ struct ds_rom {
     size_t rx_len, rx_pos;
     ds_buf request, frame;
     ds_rom_seen seen;
+    int careful_ms;           // silence to wait for before a register is read; see rom.c
     int64_t open_deadline_ms; // bounds every wait while opening; 0 = open
     ds_rom_info info;
 };
