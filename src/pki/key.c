@@ -57,7 +57,7 @@ void ds_key_free(ds_key *k)
     free(k);
 }
 
-void ds_key_discard(ds_key *k)
+void ds_key_destroy(ds_key *k)
 {
     if (!k)
         return;
@@ -65,7 +65,6 @@ void ds_key_discard(ds_key *k)
         (void)unlink(k->path);
     if (k->token)
         ds_token_destroy(k->token, &k->object);
-    ds_key_free(k);
 }
 
 // libp11 asks for the PIN of one use of the key.

@@ -24,8 +24,9 @@ enum ds_class ds_key_uri_check(const char *uri, bool *ret_token, ds_err *e) DS_M
 enum ds_class ds_key_open(const ds_key_source *src, ds_key **ret, ds_err *e) DS_MUST;
 // Make a key: a new file (never over an old one), or inside the token.
 enum ds_class ds_key_create(const ds_key_source *src, enum ds_key_type type, ds_key **ret, ds_err *e) DS_MUST;
-// Undo ds_key_create and free: only right after it, when what it was made for failed.
-void ds_key_discard(ds_key *k);
+// Undo ds_key_create: remove the stored key; k is only good for ds_key_free afterwards. Only when what it was made for
+// failed.
+void ds_key_destroy(ds_key *k);
 void ds_key_free(ds_key *k);
 
 // Borrowed. The private one signs (X509_sign) and may be a handle into a token.

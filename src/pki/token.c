@@ -110,9 +110,9 @@ static enum ds_class load_module(ds_token *t, ds_err *e)
         return ds_fail(e, DS_TOKEN, "%s is not a PKCS#11 module", t->module);
     CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
     CK_RV rv = t->fn->C_Initialize(&args);
-    if (rv != CKR_OK)
+    if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED) // by the process's other key in the same module
         return ds_token_fail(e, rv, "start PKCS#11 module");
-    t->initialised = true;
+    t->initialised = rv == CKR_OK;
     return DS_OK;
 }
 
@@ -182,7 +182,7 @@ static enum ds_class login(ds_token *t, CK_FLAGS flags, const ds_secret *pin, ds
         return ds_hint((ds_fail(e, DS_TOKEN, "token \"%s\" needs a PIN", t->label), e),
                        "give it by file, file descriptor or prompt");
     CK_RV rv = t->fn->C_Login(t->session, CKU_USER, pin->ptr, pin->len);
-    if (rv == CKR_OK)
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
         return DS_OK;
     (void)ds_token_fail(e, rv, "log in");
     (void)ds_wrap(e, "token \"%s\"", t->label);

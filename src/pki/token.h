@@ -6,7 +6,8 @@
 // own copy of the PIN, makes RSA keys only, and hides why a login failed.
 //
 // PIN safety: the token's own flags are read first. With one try left or none, no login is tried at all. A PIN is tried
-// once for each ds_token_open and never again. Never fork after a token was opened.
+// once for each ds_token_open and never again. Never fork after a token was opened. A process may open several keys of
+// one token (the login is the process's); closing any of them ends the module for all.
 #ifndef DS_PKI_TOKEN_H
 #define DS_PKI_TOKEN_H
 

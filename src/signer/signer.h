@@ -28,7 +28,7 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
 // Ask it to end, wait; NULL-safe.
 void ds_signer_stop(ds_signer *s);
 
-// What the signer signs as: borrowed until ds_signer_stop.
+// What the signer signs as, at its first start: borrowed until ds_signer_stop.
 typedef struct ds_signer_status {
     char ca_subject[256];
     uint8_t ca_fingerprint[32];
@@ -39,18 +39,23 @@ const ds_signer_status *ds_signer_get_status(const ds_signer *s);
 
 typedef struct ds_sign_request {
     ds_view csr;
-    const uint8_t *serial; // 16
+    const uint8_t *serial; // 16; the certificate carries it with the top bit cleared
     int64_t not_before_utc, not_after_utc;
     const char *subject;
     int key_type;                // Devstamp__KeyType demanded
     const char *subject_alt_uri; // NULL = none
 } ds_sign_request;
 
-// DS_POLICY / DS_INPUT: refused, says why. DS_TOKEN: token or child is gone; the next call starts the child again where the
-// PIN source allows (a file), otherwise says so.
+// DS_POLICY / DS_INPUT: refused, says why. DS_TOKEN: token or child is gone; the next call starts the child again where
+// the PIN source allows (a file), otherwise says so.
 enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e) DS_MUST;
 
 // The child's main: serves on fd until the other side closes. Returns the exit code.
 int ds_signer_main(int fd, const ds_signer_config *cfg);
+
+// The hidden verb "signer": argv[0] is the verb, options as ds_signer_start writes them. Ends the process without
+// running exit handlers, because those of a PKCS#11 module could do anything, and behind the filter not much of it
+// would work.
+_Noreturn void ds_signer_run(int argc, char **argv);
 
 #endif

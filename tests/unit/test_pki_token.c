@@ -137,7 +137,7 @@ static void test_token_key_that_asks_at_every_use_signs_twice(void **state)
     ds_key_free(key);
 }
 
-static void test_token_discarded_key_leaves_nothing(void **state)
+static void test_token_destroyed_key_leaves_nothing(void **state)
 {
     (void)state;
     if (!module)
@@ -148,7 +148,8 @@ static void test_token_discarded_key_leaves_nothing(void **state)
     ds_key *key = NULL;
     ds_err e = DS_ERR_INIT;
     assert_int_equal(ds_key_create(&src, DS_KEY_ECDSA_P256, &key, &e), DS_OK);
-    ds_key_discard(key);
+    ds_key_destroy(key);
+    ds_key_free(key);
     assert_int_equal(ds_key_open(&src, &key, &e), DS_TOKEN);
     assert_non_null(strstr(e.text, "no private key of that name"));
 }
@@ -243,7 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_token_every_key_type_is_made_used_and_found_again),
         cmocka_unit_test(test_token_key_that_asks_at_every_use_signs_twice),
-        cmocka_unit_test(test_token_discarded_key_leaves_nothing),
+        cmocka_unit_test(test_token_destroyed_key_leaves_nothing),
         cmocka_unit_test(test_token_wrong_pin_is_refused_and_said),
         cmocka_unit_test(test_token_unknown_and_misnamed_are_refused),
         cmocka_unit_test(test_file_key_is_made_once_and_kept_private),

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// devstamp ca: make a root and a Sub CA, certify the endpoint's server, show certificates. Keys are used in the signer
+// process alone; what this file sees of the PIN is where it is.
+#include "src/cli/cmd_ca.h"
+
+#include "src/base/buf.h"
+#include "src/base/clock.h"
+#include "src/base/file.h"
+#include "src/pki/cert.h"
+#include "src/pki/dn.h"
+#include "src/pki/key.h"
+#include "src/pki/request.h"
+#include "src/signer/ceremony.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { DAY = 86400, SERVER_DAYS = 397, YEARS_MAX = 1000, HOSTS_MAX = 16 };
+
+static const char init_usage[] =
+    "usage: devstamp ca init --dir DIR [options]\n\n"
+    "Makes a root CA and the Sub CA below it (path length 0), which certifies devices.\n"
+    "Writes DIR/root.pem, DIR/subca.pem, DIR/chain.pem (Sub CA, root) and DIR/root.log. Overwrites nothing.\n\n"
+    "  --dir DIR             where the certificates go; made if missing\n"
+    "  --root-key URI        root's key (default file:DIR/root.key)\n"
+    "  --sub-key URI         Sub CA's key (default file:DIR/subca.key); pkcs11:token=NAME;object=NAME makes it in a "
+    "token\n"
+    "  --module PATH         PKCS#11 module of pkcs11: keys\n"
+    "  --pin-file FILE       PIN of the token, in a file that only its owner can read\n"
+    "  --pin-fd N            PIN from file descriptor N (neither: asked on the terminal)\n"
+    "  --existing            the keys exist already; make only the certificates\n"
+    "  --name NAME           organization (default \"devstamp\"): names become \"NAME Root CA\" and \"NAME Sub CA\"\n"
+    "  --key-type TYPE       of the Sub CA: ecdsa-p256 (default), ecdsa-p384, rsa-2048, rsa-3072, rsa-4096\n"
+    "  --root-key-type TYPE  of the root (default ecdsa-p384)\n"
+    "  --years N             validity of both (default: no expiry, so that devices may have none)\n";
+
+static const char server_usage[] =
+    "usage: devstamp ca server --dir DIR --host NAME [--host NAME...] -o CERT --key KEY [options]\n\n"
+    "Makes a key and a certificate for the endpoint's server, signed by the root.\n\n"
+    "  --dir DIR             of 'devstamp ca init'\n"
+    "  --host NAME           DNS name or IP address the server is reached by; may be repeated\n"
+    "  -o, --output CERT     certificate to write (PEM)\n"
+    "  --key KEY             private key to write (PEM, mode 0600); never overwritten\n"
+    "  --root-key URI        root's key (default file:DIR/root.key)\n"
+    "  --module, --pin-file, --pin-fd  as of 'devstamp ca init'\n"
+    "  --days N              validity (default 397)\n";
+
+typedef struct options {
+    ds_signer_config access;
+    const char *dir, *root_key, *sub_key, *name, *output, *key;
+    const char *hosts[HOSTS_MAX];
+    size_t host_count;
+    enum ds_key_type root_type, sub_type;
+    bool existing;
+    long years, days;
+} options;
+
+static bool read_number(const char *text, long max, long *ret)
+{
+    char *end = NULL;
+    errno = 0;
+    long v = strtol(text, &end, 10);
+    if (errno || end == text || *end || v < 0 || v > max)
+        return false;
+    *ret = v;
+    return true;
+}
+
+static bool read_key_type(const char *text, enum ds_key_type *ret)
+{
+    *ret = ds_key_type_parse(text);
+    return *ret != DS_KEY_NONE;
+}
+
+enum option_id {
+    DIR_ = 256,
+    ROOT_KEY,
+    SUB_KEY,
+    MODULE,
+    PIN_FILE,
+    PIN_FD,
+    EXISTING,
+    NAME,
+    TYPE,
+    ROOT_TYPE,
+    YEARS,
+    HOST,
+    KEY,
+    DAYS
+};
+
+static bool take_pin_fd(options *o, const char *text)
+{
+    long fd = -1;
+    if (!read_number(text, 65535, &fd))
+        return false;
+    o->access.pin = DS_PIN_FD;
+    o->access.pin_fd = (int)fd;
+    return true;
+}
+
+static bool take_host(options *o, const char *host)
+{
+    if (o->host_count == HOSTS_MAX)
+        return false;
+    o->hosts[o->host_count++] = host;
+    return true;
+}
+
+static bool take(options *o, int id, const char *value)
+{
+    const char **texts[] = {[DIR_ - DIR_] = &o->dir,        [ROOT_KEY - DIR_] = &o->root_key,
+                            [SUB_KEY - DIR_] = &o->sub_key, [MODULE - DIR_] = &o->access.module,
+                            [NAME - DIR_] = &o->name,       [KEY - DIR_] = &o->key};
+    switch (id) {
+    case 'o':
+        o->output = value;
+        return true;
+    case PIN_FILE:
+        o->access.pin = DS_PIN_FILE;
+        o->access.pin_file = value;
+        return true;
+    case PIN_FD:
+        return take_pin_fd(o, value);
+    case EXISTING:
+        return o->existing = true;
+    case TYPE:
+        return read_key_type(value, &o->sub_type);
+    case ROOT_TYPE:
+        return read_key_type(value, &o->root_type);
+    case YEARS:
+        return read_number(value, YEARS_MAX, &o->years);
+    case DAYS:
+        return read_number(value, 36500, &o->days) && o->days > 0;
+    case HOST:
+        return take_host(o, value);
+    default:
+        *texts[id - DIR_] = value;
+        return true;
+    }
+}
+
+static const struct option init_options[] = {
+    {"dir", required_argument, NULL, DIR_},
+    {"root-key", required_argument, NULL, ROOT_KEY},
+    {"sub-key", required_argument, NULL, SUB_KEY},
+    {"module", required_argument, NULL, MODULE},
+    {"pin-file", required_argument, NULL, PIN_FILE},
+    {"pin-fd", required_argument, NULL, PIN_FD},
+    {"existing", no_argument, NULL, EXISTING},
+    {"name", required_argument, NULL, NAME},
+    {"key-type", required_argument, NULL, TYPE},
+    {"root-key-type", required_argument, NULL, ROOT_TYPE},
+    {"years", required_argument, NULL, YEARS},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+static const struct option server_options[] = {
+    {"dir", required_argument, NULL, DIR_},
+    {"root-key", required_argument, NULL, ROOT_KEY},
+    {"module", required_argument, NULL, MODULE},
+    {"pin-file", required_argument, NULL, PIN_FILE},
+    {"pin-fd", required_argument, NULL, PIN_FD},
+    {"host", required_argument, NULL, HOST},
+    {"output", required_argument, NULL, 'o'},
+    {"key", required_argument, NULL, KEY},
+    {"days", required_argument, NULL, DAYS},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+// Read the options; false where the exit code is decided already.
+static bool read_options(int argc, char **argv, const struct option *known, const char *usage, options *o,
+                         int *ret_exit)
+{
+    int id;
+    optind = 1;
+    while ((id = getopt_long(argc, argv, "ho:", known, NULL)) != -1) {
+        if (id == 'h' || id == '?' || !take(o, id, optarg)) {
+            if (id != 'h' && id != '?')
+                fprintf(stderr, "devstamp: bad value: %s\n", optarg);
+            *ret_exit = ds_cli_usage(usage, id == 'h');
+            return false;
+        }
+    }
+    if (optind < argc || !o->dir) {
+        *ret_exit = ds_cli_usage(usage, false);
+        return false;
+    }
+    return true;
+}
+
+static enum ds_class make_folder(const char *dir, bool *ret_made, ds_err *e)
+{
+    *ret_made = mkdir(dir, 0755) == 0;
+    if (!*ret_made && errno != EEXIST)
+        return ds_fail_errno(e, DS_STORE, errno, "%s", dir);
+    return DS_OK;
+}
+
+// Ask on the terminal where a token is used and nothing else was said.
+static void choose_pin_source(options *o)
+{
+    bool token = strncmp(o->root_key, "pkcs11:", 7) == 0 || (o->sub_key && strncmp(o->sub_key, "pkcs11:", 7) == 0);
+    if (token && o->access.pin == DS_PIN_NONE)
+        o->access.pin = DS_PIN_PROMPT;
+}
+
+static enum ds_class show_made(const ds_ceremony_result *made, ds_err *e)
+{
+    enum ds_class rc = ds_ca_print((ds_view){made->root.ptr, made->root.len}, "root CA", e);
+    return rc ? rc : ds_ca_print((ds_view){made->certificate.ptr, made->certificate.len}, "Sub CA", e);
+}
+
+// The names of both authorities as text; a comma in the organization's name must not end it.
+static char *subject_of(const char *name, const char *role)
+{
+    DS_CLEANUP_FREE char *escaped = ds_alloc(2 * strlen(name) + 1);
+    size_t n = 0;
+    for (const char *p = name; *p; p++) {
+        if (strchr("\"+,;<=>\\", *p))
+            escaped[n++] = '\\';
+        escaped[n++] = *p;
+    }
+    return ds_asprintf("CN=%s %s,O=%s", escaped, role, escaped);
+}
+
+static enum ds_class run_init(options *o, ds_err *e)
+{
+    DS_CLEANUP_FREE char *root_key = ds_asprintf("file:%s/root.key", o->dir);
+    DS_CLEANUP_FREE char *sub_key = ds_asprintf("file:%s/subca.key", o->dir);
+    DS_CLEANUP_FREE char *root_subject = subject_of(o->name, "Root CA");
+    DS_CLEANUP_FREE char *sub_subject = subject_of(o->name, "Sub CA");
+    o->root_key = o->root_key ? o->root_key : root_key;
+    o->sub_key = o->sub_key ? o->sub_key : sub_key;
+    choose_pin_source(o);
+    // A day back: clocks on lines and devices differ, and a certificate may not begin before its issuer's.
+    int64_t from = ds_utc_now() - DAY;
+    const ds_ca_request req = {
+        .folder = o->dir,
+        .root_key = o->root_key,
+        .sub_key = o->sub_key,
+        .existing = o->existing,
+        .root_key_type = (int)o->root_type,
+        .sub_key_type = (int)o->sub_type,
+        .root_subject = root_subject,
+        .sub_subject = sub_subject,
+        .not_before_utc = from,
+        .not_after_utc = o->years ? from + DAY + o->years * INT64_C(31556952) : DS_NO_EXPIRY,
+    };
+    ds_ceremony_result made = {0};
+    bool new_folder = false;
+    enum ds_class rc = make_folder(o->dir, &new_folder, e);
+    if (!rc)
+        rc = ds_ceremony_make_ca(&o->access, &req, &made, e);
+    if (rc && new_folder)
+        (void)rmdir(o->dir);
+    if (!rc)
+        rc = show_made(&made, e);
+    ds_buf_free(&made.root);
+    ds_buf_free(&made.certificate);
+    return rc;
+}
+
+static int cmd_init(int argc, char **argv)
+{
+    ds_err e = DS_ERR_INIT;
+    int code = 0;
+    options o = {.name = "devstamp", .root_type = DS_KEY_ECDSA_P384, .sub_type = DS_KEY_ECDSA_P256};
+    if (!read_options(argc, argv, init_options, init_usage, &o, &code))
+        return code;
+    return run_init(&o, &e) ? ds_cli_fail(&e) : DS_EXIT_OK;
+}
+
+static enum ds_class write_certificate(const char *path, const ds_buf *der, ds_err *e)
+{
+    DS_CLEANUP_X509 X509 *cert = NULL;
+    DS_CLEANUP_BUF ds_buf pem = {0};
+    enum ds_class rc = ds_cert_parse(ds_buf_view(der), &cert, e);
+    if (!rc)
+        rc = ds_cert_pem(cert, &pem, e);
+    return rc ? rc : ds_file_write(path, ds_buf_view(&pem), 0644, e);
+}
+
+// The server's key is no CA key: it is made here, and only its request goes to the signer.
+static enum ds_class make_server_request(const char *host, EVP_PKEY **ret_key, ds_buf *ret_csr, ds_err *e)
+{
+    DS_CLEANUP_NAME X509_NAME *name = NULL;
+    DS_CLEANUP_FREE char *subject = ds_asprintf("CN=%.64s", host);
+    enum ds_class rc = ds_dn_parse(subject, &name, e);
+    if (!rc)
+        rc = ds_key_make(DS_KEY_ECDSA_P256, ret_key, e);
+    return rc ? rc : ds_request_make(name, *ret_key, ret_csr, e);
+}
+
+static enum ds_class certify_server(options *o, const ds_buf *csr, ds_err *e)
+{
+    int64_t from = ds_utc_now() - DAY / 24;
+    const ds_server_request req = {
+        .folder = o->dir,
+        .root_key = o->root_key,
+        .csr = ds_buf_view(csr),
+        .hosts = o->hosts,
+        .host_count = o->host_count,
+        .not_before_utc = from,
+        .not_after_utc = from + o->days * DAY,
+    };
+    ds_ceremony_result made = {0};
+    enum ds_class rc = ds_ceremony_make_server(&o->access, &req, &made, e);
+    if (!rc)
+        rc = write_certificate(o->output, &made.certificate, e);
+    if (!rc)
+        rc = ds_ca_print(ds_buf_view(&made.certificate), "server", e);
+    ds_buf_free(&made.root);
+    ds_buf_free(&made.certificate);
+    return rc;
+}
+
+static enum ds_class run_server(options *o, ds_err *e)
+{
+    DS_CLEANUP_FREE char *root_key = ds_asprintf("file:%s/root.key", o->dir);
+    DS_CLEANUP_PKEY EVP_PKEY *key = NULL;
+    DS_CLEANUP_BUF ds_buf csr = {0};
+    o->root_key = o->root_key ? o->root_key : root_key;
+    choose_pin_source(o);
+    if (access(o->output, F_OK) == 0)
+        return ds_hint((ds_fail(e, DS_POLICY, "%s exists already", o->output), e), "move it away first");
+    enum ds_class rc = make_server_request(o->hosts[0], &key, &csr, e);
+    if (!rc)
+        rc = ds_key_file_write(o->key, key, e);
+    if (rc)
+        return rc;
+    rc = certify_server(o, &csr, e);
+    if (rc)
+        (void)unlink(o->key);
+    return rc;
+}
+
+static int cmd_server(int argc, char **argv)
+{
+    ds_err e = DS_ERR_INIT;
+    int code = 0;
+    options o = {.days = SERVER_DAYS};
+    if (!read_options(argc, argv, server_options, server_usage, &o, &code))
+        return code;
+    if (o.host_count == 0 || !o.output || !o.key)
+        return ds_cli_usage(server_usage, false);
+    return run_server(&o, &e) ? ds_cli_fail(&e) : DS_EXIT_OK;
+}
+
+int ds_cmd_ca(int argc, char **argv)
+{
+    static const ds_verb verbs[] = {
+        {"init", "make a root CA and a Sub CA", cmd_init},
+        {"server", "make a certificate for the endpoint's server", cmd_server},
+        {"show", "show certificates in plain words", ds_cmd_ca_show},
+        {NULL, NULL, NULL},
+    };
+    return ds_cli_dispatch("devstamp ca", verbs, argc, argv);
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The signer as the station sees it; see signer.h. A child that died is started again where its PIN can be had again
+// without anybody's help; but never where a login was tried and failed, because that would try a PIN twice.
+#include "src/signer/child.h"
+#include "src/signer/signer.h"
+
+#include "src/base/log.h"
+
+#include <p11-kit/pkcs11.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { START_MS = 60000, SIGN_MS = 120000 };
+
+struct ds_signer {
+    pthread_mutex_t mutex;
+    ds_signer_config config; // strings owned
+    ds_child child;
+    bool barred; // no start by itself any more: the PIN was refused
+    ds_signer_status status;
+};
+
+static char *copy(const char *s)
+{
+    return s ? ds_strdup(s) : NULL;
+}
+
+// Each string is held once; the config's members are const for everybody else.
+static void free_copy(const char **s)
+{
+    void *p = NULL;
+    memcpy(&p, s, sizeof p);
+    free(p);
+    *s = NULL;
+}
+
+static void take_status(ds_signer *s, const Devstamp__Signer__StatusReply *status)
+{
+    snprintf(s->status.ca_subject, sizeof s->status.ca_subject, "%s", status->ca_subject);
+    memcpy(s->status.ca_fingerprint, status->ca_fingerprint.data, 32);
+    ds_buf_clear(&s->status.ca_certificate);
+    ds_buf_add(&s->status.ca_certificate, status->ca_certificate.data, status->ca_certificate.len);
+    s->status.log_entries = status->log_entries;
+}
+
+static enum ds_class ask_status(ds_signer *s, bool first, bool *ret_lost, ds_err *e)
+{
+    Devstamp__Signer__Status body = DEVSTAMP__SIGNER__STATUS__INIT;
+    Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
+    Devstamp__Signer__Reply *reply = NULL;
+    request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_STATUS;
+    request.status = &body;
+    int64_t timeout = s->config.pin == DS_PIN_PROMPT ? -1 : START_MS;
+    enum ds_class rc = ds_child_ask(&s->child, &request, timeout, &reply, ret_lost, e);
+    if (rc)
+        return rc;
+    bool good = reply->body_case == DEVSTAMP__SIGNER__REPLY__BODY_STATUS && reply->status->ca_fingerprint.len == 32;
+    if (good && first)
+        take_status(s, reply->status);
+    devstamp__signer__reply__free_unpacked(reply, NULL);
+    return good ? DS_OK : ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+}
+
+static enum ds_class start(ds_signer *s, bool first, ds_err *e)
+{
+    const ds_signer_args args = {.config = s->config};
+    bool lost = false;
+    enum ds_class rc = ds_child_start(&args, &s->child, e);
+    if (rc)
+        return rc;
+    rc = ask_status(s, first, &lost, e);
+    if (!rc)
+        return DS_OK;
+    ds_child_end(&s->child);
+    // A token that is not there was not tried; everything else about a token may have cost a try.
+    if (rc == DS_TOKEN && !(e && e->code == CKR_TOKEN_NOT_PRESENT))
+        s->barred = true;
+    return rc;
+}
+
+enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_err *e)
+{
+    ds_err own = DS_ERR_INIT; // the code decides what may be tried again
+    ds_signer *s = ds_alloc(sizeof *s);
+    pthread_mutex_init(&s->mutex, NULL);
+    s->config = *cfg;
+    s->config.key = copy(cfg->key);
+    s->config.module = copy(cfg->module);
+    s->config.certificate = copy(cfg->certificate);
+    s->config.log = copy(cfg->log);
+    s->config.pin_file = copy(cfg->pin_file);
+    enum ds_class rc = start(s, true, &own);
+    if (rc) {
+        ds_signer_stop(s);
+        if (e)
+            *e = own;
+        return rc;
+    }
+    *ret = s;
+    return DS_OK;
+}
+
+void ds_signer_stop(ds_signer *s)
+{
+    if (!s)
+        return;
+    ds_child_end(&s->child);
+    free_copy(&s->config.key);
+    free_copy(&s->config.module);
+    free_copy(&s->config.certificate);
+    free_copy(&s->config.log);
+    free_copy(&s->config.pin_file);
+    ds_buf_free(&s->status.ca_certificate);
+    pthread_mutex_destroy(&s->mutex);
+    free(s);
+}
+
+const ds_signer_status *ds_signer_get_status(const ds_signer *s)
+{
+    return &s->status;
+}
+
+static enum ds_class restart(ds_signer *s, ds_err *e)
+{
+    bool by_itself = s->config.pin == DS_PIN_FILE || s->config.pin == DS_PIN_NONE;
+    if (s->barred)
+        return ds_hint((ds_fail(e, DS_TOKEN, "the token refused the signer; it is not asked again by itself"), e),
+                       "see to the PIN, then start the utility again");
+    if (!by_itself)
+        return ds_hint((ds_fail(e, DS_TOKEN, "the signer has ended, and its PIN cannot be had again by itself"), e),
+                       "start the utility again and give the PIN");
+    ds_log(DS_LOG_WARN, "the signer process has ended and is started again");
+    enum ds_class rc = start(s, false, e);
+    return rc ? ds_wrap(e, "start the signer again") : DS_OK;
+}
+
+static ProtobufCBinaryData binary(const uint8_t *bytes, size_t len)
+{
+    ProtobufCBinaryData data = {.len = len};
+    memcpy(&data.data, &bytes, sizeof bytes); // protobuf-c wants it writable and only reads
+    return data;
+}
+
+static char *text(const char *s)
+{
+    char *p = NULL;
+    memcpy(&p, &s, sizeof p); // likewise
+    return p;
+}
+
+static enum ds_class sign_locked(ds_signer *s, const Devstamp__Signer__Request *request, ds_buf *ret_der, ds_err *e)
+{
+    enum ds_class rc = s->child.pid ? DS_OK : restart(s, e);
+    if (rc)
+        return rc;
+    Devstamp__Signer__Reply *reply = NULL;
+    bool lost = false;
+    rc = ds_child_ask(&s->child, request, SIGN_MS, &reply, &lost, e);
+    if (lost) {
+        s->barred = s->barred || (e->code >= CKR_PIN_INCORRECT && e->code <= CKR_PIN_LOCKED);
+        ds_child_end(&s->child);
+        (void)ds_hint(e, "nothing is lost: the same request gives the same certificate when asked again");
+    }
+    if (rc)
+        return rc;
+    if (reply->body_case != DEVSTAMP__SIGNER__REPLY__BODY_SIGN || reply->sign->certificate.len == 0)
+        rc = ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+    else
+        ds_buf_add(ret_der, reply->sign->certificate.data, reply->sign->certificate.len);
+    devstamp__signer__reply__free_unpacked(reply, NULL);
+    return rc;
+}
+
+enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e)
+{
+    ds_err own = DS_ERR_INIT;
+    Devstamp__Signer__Sign body = DEVSTAMP__SIGNER__SIGN__INIT;
+    Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
+    body.csr = binary(req->csr.ptr, req->csr.len);
+    body.serial = binary(req->serial, 16);
+    body.not_before_utc = req->not_before_utc;
+    body.not_after_utc = req->not_after_utc;
+    body.subject = text(req->subject);
+    body.key_type = (uint32_t)req->key_type;
+    body.subject_alt_uri = text(req->subject_alt_uri ? req->subject_alt_uri : "");
+    request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
+    request.sign = &body;
+    pthread_mutex_lock(&s->mutex);
+    enum ds_class rc = sign_locked(s, &request, ret_der, &own);
+    pthread_mutex_unlock(&s->mutex);
+    if (rc && e)
+        *e = own;
+    return rc;
+}

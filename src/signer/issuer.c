@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// What is signed and what is not; see issuer.h. The station's word is taken for nothing that can be checked here: the
+// request proves its own key, its subject must be what is demanded, and the certificate is built here from checked
+// parts, so that no bytes made elsewhere are ever signed.
+#include "src/signer/issuer.h"
+
+#include "src/base/clock.h"
+
+#include "src/pki/dn.h"
+#include "src/pki/request.h"
+
+#include <openssl/x509v3.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PIN_MAX = 255 };
+
+enum ds_class ds_issuer_read_pin(const ds_signer_config *cfg, ds_secret *ret, ds_err *e)
+{
+    enum ds_class rc = DS_OK;
+    if (cfg->pin == DS_PIN_FILE)
+        rc = ds_secret_read_file(cfg->pin_file, PIN_MAX, ret, e);
+    else if (cfg->pin == DS_PIN_PROMPT)
+        rc = ds_secret_prompt("PIN of the CA's token: ", PIN_MAX, ret, e);
+    else if (cfg->pin == DS_PIN_FD) {
+        rc = ds_secret_read_line(cfg->pin_fd, PIN_MAX, ret, e);
+        close(cfg->pin_fd);
+    }
+    return rc ? ds_wrap(e, "PIN") : DS_OK;
+}
+
+static enum ds_class check_ca(const ds_cert_info *info, ds_err *e)
+{
+    if (!info->ca || !(info->key_usage & KU_KEY_CERT_SIGN))
+        return ds_hint((ds_fail(e, DS_INPUT, "%s is not a CA that may sign certificates", info->subject), e),
+                       "name the Sub CA's certificate");
+    return DS_OK;
+}
+
+enum ds_class ds_issuer_match(const ds_issuer *i, ds_err *e)
+{
+    uint8_t digest[32];
+    if (check_ca(&i->info, e))
+        return DS_INPUT;
+    if (ds_public_key_digest(ds_key_public(i->key), digest, e))
+        return DS_INTERNAL;
+    if (memcmp(digest, i->info.public_key_digest, sizeof digest) != 0)
+        return ds_hint((ds_fail(e, DS_INPUT, "the certificate of %s belongs to another key", i->info.subject), e),
+                       "name the key that was made with this certificate");
+    return DS_OK;
+}
+
+static enum ds_class open_parts(const ds_signer_config *cfg, ds_issuer *i, ds_err *e)
+{
+    enum ds_class rc = ds_cert_read(cfg->certificate, &i->ca, e);
+    if (!rc)
+        rc = ds_cert_describe(i->ca, &i->info, e);
+    if (!rc)
+        rc = check_ca(&i->info, e);
+    if (!rc)
+        rc = ds_log_open(cfg->log, i->info.fingerprint, &i->log, e);
+    if (!rc)
+        rc = ds_issuer_read_pin(cfg, &i->pin, e);
+    if (rc)
+        return rc;
+    const ds_key_source src = {cfg->key, cfg->module, &i->pin};
+    rc = ds_key_open(&src, &i->key, e);
+    return rc ? rc : ds_issuer_match(i, e);
+}
+
+enum ds_class ds_issuer_open(const ds_signer_config *cfg, ds_issuer *ret, ds_err *e)
+{
+    *ret = (ds_issuer){0};
+    enum ds_class rc = open_parts(cfg, ret, e);
+    if (rc)
+        ds_issuer_close(ret);
+    return rc;
+}
+
+void ds_issuer_close(ds_issuer *i)
+{
+    ds_key_free(i->key);
+    ds_secret_free(&i->pin);
+    ds_log_close(i->log);
+    X509_free(i->ca);
+    *i = (ds_issuer){0};
+}
+
+static enum ds_class check_subject(const Devstamp__Signer__Sign *req, X509_REQ *csr, const ds_csr_info *info,
+                                   X509_NAME **ret, ds_err *e)
+{
+    if (ds_dn_parse(req->subject, ret, e))
+        return DS_INPUT;
+    if (!ds_dn_equal(*ret, X509_REQ_get_subject_name(csr)))
+        return ds_fail(e, DS_POLICY, "the request's subject is \"%s\", but \"%s\" is demanded", info->subject,
+                       req->subject);
+    return DS_OK;
+}
+
+static enum ds_class check_key(const ds_issuer *i, const Devstamp__Signer__Sign *req, const ds_csr_info *info,
+                               ds_err *e)
+{
+    const ds_key_kind *wanted = ds_key_kind_of((enum ds_key_type)req->key_type);
+    if (!wanted)
+        return ds_fail(e, DS_INPUT, "key type %u is demanded, which does not exist", req->key_type);
+    if (info->key_type != (int)wanted->type)
+        return ds_fail(e, DS_POLICY, "the request's key is %s, but %s is demanded",
+                       ds_key_kind_of((enum ds_key_type)info->key_type)->label, wanted->label);
+    if (memcmp(info->public_key_digest, i->info.public_key_digest, 32) == 0)
+        return ds_fail(e, DS_POLICY, "the request shows the CA's own key");
+    return DS_OK;
+}
+
+static enum ds_class check_validity(const ds_issuer *i, const Devstamp__Signer__Sign *req, ds_err *e)
+{
+    if (req->not_before_utc >= i->info.not_before_utc && req->not_after_utc <= i->info.not_after_utc &&
+        req->not_before_utc < req->not_after_utc)
+        return DS_OK;
+    char from[21], to[21];
+    ds_utc_format(i->info.not_before_utc, from);
+    ds_utc_format(i->info.not_after_utc, to);
+    return ds_hint((ds_fail(e, DS_POLICY, "the validity demanded is not within the Sub CA's, %s to %s", from, to), e),
+                   "change the recipe's validity, or make a Sub CA that lives longer");
+}
+
+// The certificate this very request was given before, or the reason why there is a conflict; *ret_found false: neither.
+static enum ds_class look_up(const ds_issuer *i, const ds_csr_info *info, const X509_NAME *subject,
+                             const uint8_t serial[16], ds_buf *ret, bool *ret_found, ds_err *e)
+{
+    const ds_log_entry *entry = ds_log_by_key(i->log, info->public_key_digest);
+    char hex[33];
+    *ret_found = entry != NULL;
+    if (!entry && ds_log_by_serial(i->log, serial))
+        return ds_fail(e, DS_POLICY, "the serial number was given to another public key");
+    if (!entry)
+        return DS_OK;
+    ds_hex(entry->serial, sizeof entry->serial, hex);
+    if (memcmp(entry->serial, serial, sizeof entry->serial) != 0)
+        return ds_hint(
+            (ds_fail(e, DS_POLICY, "this public key was certified before, with serial number %s", hex), e),
+            "ask with that serial number to be given the same certificate, or let the device make a new key");
+    DS_CLEANUP_BUF ds_buf der = {0};
+    DS_CLEANUP_X509 X509 *cert = NULL;
+    enum ds_class rc = ds_log_read(i->log, entry, &der, e);
+    if (!rc)
+        rc = ds_cert_parse(ds_buf_view(&der), &cert, e);
+    if (rc)
+        return rc;
+    if (!ds_dn_equal(subject, X509_get_subject_name(cert)))
+        return ds_fail(e, DS_POLICY, "this public key was certified before for another subject, serial number %s", hex);
+    ds_buf_add(ret, der.ptr, der.len);
+    return DS_OK;
+}
+
+enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t serial[16], ds_buf *ret, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf der = {0};
+    uint8_t positive[16], digest[32];
+    ds_cert_serial(serial, positive);
+    enum ds_class rc = ds_cert_der(cert, &der, e);
+    if (!rc)
+        rc = ds_public_key_digest(X509_get0_pubkey(cert), digest, e);
+    if (!rc)
+        rc = ds_log_append(log, positive, digest, ds_buf_view(&der), e);
+    if (!rc)
+        ds_buf_add(ret, der.ptr, der.len);
+    return rc;
+}
+
+static enum ds_class issue(ds_issuer *i, const Devstamp__Signer__Sign *req, X509_REQ *csr, const X509_NAME *subject,
+                           ds_buf *ret, ds_err *e)
+{
+    const ds_san uri = {DS_SAN_URI, req->subject_alt_uri};
+    const ds_cert_spec spec = {
+        .kind = DS_CERT_DEVICE,
+        .subject = subject,
+        .public_key = X509_REQ_get0_pubkey(csr),
+        .serial = req->serial.data,
+        .not_before_utc = req->not_before_utc,
+        .not_after_utc = req->not_after_utc,
+        .san = &uri,
+        .san_count = req->subject_alt_uri[0] ? 1 : 0,
+    };
+    DS_CLEANUP_X509 X509 *cert = NULL;
+    enum ds_class rc = ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e);
+    return rc ? rc : ds_issuer_record(i->log, cert, req->serial.data, ret, e);
+}
+
+enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds_buf *ret, bool *ret_from_log,
+                             ds_err *e)
+{
+    DS_CLEANUP_REQ X509_REQ *csr = NULL;
+    DS_CLEANUP_NAME X509_NAME *subject = NULL;
+    ds_csr_info info;
+    uint8_t serial[16];
+    if (req->serial.len != sizeof serial)
+        return ds_fail(e, DS_INPUT, "the serial number has %zu bytes instead of 16", req->serial.len);
+    ds_cert_serial(req->serial.data, serial);
+    enum ds_class rc = ds_request_open((ds_view){req->csr.data, req->csr.len}, &info, &csr, e);
+    if (!rc)
+        rc = check_subject(req, csr, &info, &subject, e);
+    if (!rc)
+        rc = check_key(i, req, &info, e);
+    if (!rc)
+        rc = look_up(i, &info, subject, serial, ret, ret_from_log, e);
+    if (rc || *ret_from_log)
+        return rc;
+    rc = check_validity(i, req, e);
+    return rc ? rc : issue(i, req, csr, subject, ret, e);
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Inside the signer process: the CA's key, certificate and log, and the decision whether a certificate may be issued.
+#ifndef DS_SIGNER_ISSUER_H
+#define DS_SIGNER_ISSUER_H
+
+#include "proto/signer.pb-c.h"
+#include "src/pki/cert.h"
+#include "src/pki/key.h"
+#include "src/signer/log.h"
+#include "src/signer/signer.h"
+
+typedef struct ds_issuer {
+    ds_secret pin;
+    ds_key *key;
+    X509 *ca;
+    ds_cert_info info;
+    ds_log_file *log;
+} ds_issuer;
+
+// Read the PIN from where the config says (DS_PIN_NONE: none).
+enum ds_class ds_issuer_read_pin(const ds_signer_config *cfg, ds_secret *ret, ds_err *e) DS_MUST;
+
+// Certificate, log, PIN, key, in this order: everything that can be wrong without a PIN is found before one is tried.
+enum ds_class ds_issuer_open(const ds_signer_config *cfg, ds_issuer *ret, ds_err *e) DS_MUST;
+void ds_issuer_close(ds_issuer *i);
+
+// Does the key belong to the certificate, and is that one a CA's?
+enum ds_class ds_issuer_match(const ds_issuer *i, ds_err *e) DS_MUST;
+
+// Check the request against everything, then build, sign, log, hand out. The certificate's DER is appended to ret.
+enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds_buf *ret, bool *ret_from_log,
+                             ds_err *e) DS_MUST;
+
+// Put a certificate made with this issuer into its log; DER to ret.
+enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t serial[16], ds_buf *ret, ds_err *e) DS_MUST;
+
+#endif
