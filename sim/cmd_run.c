@@ -90,6 +90,11 @@ static enum ds_class lock_state(supervisor *s, ds_err *e)
         return ds_fail_errno(e, DS_STORE, errno, "%s", path);
     if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
         return ds_fail(e, DS_POLICY, "%s: a simulation runs here already", s->state);
+    // What one that was killed left behind must not be taken for ours.
+    s->json_path = ds_asprintf("%s/devices.json", s->state);
+    unlink(s->json_path);
+    if (s->ready_file)
+        unlink(s->ready_file);
     return DS_OK;
 }
 
@@ -162,7 +167,6 @@ static enum ds_class announce(supervisor *s, ds_err *e)
     }
     fflush(stdout);
     ds_sim_control_json(s->devices, s->count, false, &json);
-    s->json_path = ds_asprintf("%s/devices.json", s->state);
     enum ds_class rc = ds_file_write(s->json_path, ds_buf_view(&json), 0644, e);
     if (!rc && s->ready_file)
         rc = ds_file_write(s->ready_file, ds_buf_view(&json), 0644, e);
