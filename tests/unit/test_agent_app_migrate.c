@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// First boot of the app: the stamp moves whole or the move is repeated, the key leaves the plain area, download mode
+// closes last, and the endpoint hears of the device.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "agent/app/internal.h"
+#include "tests/unit/fake_port.c"
+#include "tests/unit/fake_station.c"
+
+#define CODE(x) DEVSTAMP__STATUS_CODE__CODE_##x
+
+static fake_port f;
+static fake_station st;
+static fake_area stamp; // as the station left it
+
+// A stamped device, booting the app for the first time with flash encryption on.
+static int setup(void **state)
+{
+    (void)state;
+    fake_init(&f, 8);
+    fake_station_init(&st);
+    assert_int_equal(fake_provision(&f, &st), 0);
+    stamp = f.areas[DS_AREA_PLAIN];
+    strcpy(f.identity.project, "pump");
+    strcpy(f.identity.version, "3.0");
+    f.security.flash_encryption = f.security.secure_boot = f.security.release_mode = true;
+    f.security.download = DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_SECURE;
+    f.out_len = 0;
+    fake_power_on(&f, DS_AGENT_APP);
+    return 0;
+}
+
+static bool holds_stamp(enum ds_area area)
+{
+    for (int i = 0; i < FAKE_VALUES; i++) {
+        const fake_value *want = &stamp.values[i];
+        if (!want->used)
+            continue;
+        const fake_value *v = fake_find(&f, area, want->name_space, want->key);
+        if (v == NULL || v->type != want->type || v->len != want->len || memcmp(v->data, want->data, v->len) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void assert_sealed(void)
+{
+    assert_true(holds_stamp(DS_AREA_ENCRYPTED));
+    assert_false(f.areas[DS_AREA_PLAIN].touched);
+    uint8_t scalar[32];
+    memcpy(scalar, fake_find(&f, DS_AREA_ENCRYPTED, "stamp", "key")->data + 7, 32);
+    assert_false(fake_contains(&f.areas[DS_AREA_PLAIN], sizeof(fake_area), scalar, 8));
+    assert_false(fake_contains(f.frame, sizeof f.frame, scalar, 8));
+    assert_false(fake_contains(f.scratch, sizeof f.scratch, scalar, 8));
+    assert_false(fake_leaks(&f, scalar, 8));
+    assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_SEALED);
+    assert_int_equal(f.key_sets, 1);
+    assert_false(f.encrypted_opened_in_plain);
+}
+
+static void test_migrate_whole_and_again(void **state)
+{
+    (void)state;
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    assert_sealed();
+    long writes = f.writes;
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    assert_int_equal(f.writes, writes);
+    fake_power_on(&f, DS_AGENT_APP);
+    assert_sealed();
+}
+
+static void test_migrate_refused_without_flash_encryption(void **state)
+{
+    (void)state;
+    f.security.flash_encryption = false;
+    assert_int_equal(DS_STATUS_CODE(ds_app_migrate(&f.agent)), CODE(NOT_ALLOWED));
+    assert_true(holds_stamp(DS_AREA_PLAIN));
+    f.idle_polls = 3;
+    ds_app_run(&f.agent);
+    assert_int_equal(f.publishes, 0);
+    assert_int_equal(DS_STATUS_CODE(f.agent.last_status), CODE(NOT_ALLOWED));
+    assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_STAMPED);
+    assert_false(f.encrypted_opened_in_plain);
+    assert_int_equal(f.closes, 0);
+}
+
+static void test_migrate_refused_unfinished(void **state)
+{
+    (void)state;
+    for (int i = 0; i < FAKE_VALUES; i++)
+        if (strcmp(f.areas[0].values[i].key, "done") == 0)
+            memset(&f.areas[0].values[i], 0, sizeof(fake_value));
+    assert_int_equal(DS_STATUS_CODE(ds_app_migrate(&f.agent)), CODE(NOT_ALLOWED));
+    assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_CERTIFIED);
+    memset(&f.areas[0], 0, sizeof f.areas[0]);
+    assert_int_equal(DS_STATUS_CODE(ds_app_migrate(&f.agent)), CODE(NOT_ALLOWED));
+    assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_FRESH);
+}
+
+static void test_migrate_every_call_fails_once(void **state)
+{
+    (void)state;
+    bool reached = true;
+    for (long n = 2; reached; n++) {
+        setup(NULL);
+        f.fail_call = f.calls + n / 2;
+        f.fail_after = n % 2 != 0;
+        long last = f.fail_call;
+        bool failed = ds_app_migrate(&f.agent) != 0;
+        reached = f.calls >= last;
+        assert_true(holds_stamp(DS_AREA_PLAIN) || holds_stamp(DS_AREA_ENCRYPTED));
+        if (failed) {
+            assert_true(reached);
+            assert_int_equal(ds_app_migrate(&f.agent), 0);
+        }
+        f.fail_call = 0;
+        assert_sealed();
+    }
+}
+
+static void test_migrate_power_lost_twice_at_every_write(void **state)
+{
+    (void)state;
+    int losses = 0;
+    for (int after = 0; after < 2; after++) {
+        bool first = true;
+        for (long n = 1; first; n++) {
+            bool second = true;
+            for (long m = 1; second; m++) {
+                setup(NULL);
+                f.power_write = f.writes + n;
+                f.power_after = after != 0;
+                ds_app_migrate(&f.agent);
+                first = f.dead;
+                assert_true(holds_stamp(DS_AREA_PLAIN) || holds_stamp(DS_AREA_ENCRYPTED));
+                fake_power_on(&f, DS_AGENT_APP);
+                f.power_write = f.writes + m;
+                f.power_after = after == 0;
+                ds_app_migrate(&f.agent);
+                second = f.dead;
+                assert_true(holds_stamp(DS_AREA_PLAIN) || holds_stamp(DS_AREA_ENCRYPTED));
+                fake_power_on(&f, DS_AGENT_APP);
+                // At any moment the device is stamped with the same identity.
+                assert_true(fake_stage(&f, &st) >= (int)DEVSTAMP__STAGE__STAGE_STAMPED);
+                assert_int_equal(ds_app_migrate(&f.agent), 0);
+                assert_sealed();
+                losses += first + second;
+            }
+        }
+    }
+    assert_true(losses > 200);
+}
+
+static void test_close_download_only_when_asked_and_sealed(void **state)
+{
+    (void)state;
+    assert_int_equal(ds_app_close_download(&f.agent), 0);
+    assert_int_equal(f.closes, 0); // not moved yet
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    assert_int_equal(ds_app_close_download(&f.agent), 0);
+    assert_int_equal(f.closes, 1);
+    assert_int_equal(ds_app_close_download(&f.agent), 0);
+    assert_int_equal(f.closes, 1);
+
+    setup(NULL);
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    assert_true(put(&f, DS_AREA_ENCRYPTED, "stamp", "close_dl", DS_VALUE_U8, "\0", 1));
+    assert_int_equal(ds_app_close_download(&f.agent), 0);
+    assert_int_equal(f.closes, 0);
+    assert_true(put(&f, DS_AREA_ENCRYPTED, "stamp", "close_dl", DS_VALUE_U8, "\1", 1));
+    f.port.download_close = NULL;
+    assert_int_equal(DS_STATUS_CODE(ds_app_close_download(&f.agent)), CODE(UNSUPPORTED));
+}
+
+static void test_hello_publishes(void **state)
+{
+    (void)state;
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    strcpy(f.identity.version, "3.0\"\\\n\xff");
+    f.publish_failures = 2; // as an endpoint that registers just in time
+    assert_int_equal(ds_app_hello(&f.agent), 0);
+    assert_int_equal(f.publishes, 1);
+    assert_string_equal(f.endpoint, "mqtts://localhost:8883");
+    assert_string_equal(f.client_id, "SN0042");
+    assert_string_equal(f.topic, "devstamp/SN0042/hello");
+    assert_string_equal(
+        f.payload, "{\"serial\":\"SN0042\",\"firmware\":\"pump\",\"version\":\"3.0\\u0022\\u005c\\u000a\\u00ff\"}");
+    assert_true(f.agent.endpoint_reached);
+    assert_int_equal(f.agent.last_status, 0);
+    assert_sealed();
+}
+
+static void test_run_first_boot(void **state)
+{
+    (void)state;
+    f.publish_failures = 1;
+    f.idle_polls = 60;
+    ds_app_run(&f.agent);
+    assert_int_equal(f.publishes, 1);
+    assert_int_equal(f.closes, 1);
+    assert_sealed();
+    Devstamp__Report m = DEVSTAMP__REPORT__INIT;
+    Devstamp__Request q = DEVSTAMP__REQUEST__INIT;
+    q.body_case = DEVSTAMP__REQUEST__BODY_REPORT;
+    q.report = &m;
+    Devstamp__Response *r = fake_call(&f, &st, &q);
+    assert_int_equal(r->report->stage, DEVSTAMP__STAGE__STAGE_SEALED);
+    assert_true(r->report->nvs_encrypted && r->report->plain_stamp_erased && r->report->endpoint_reached);
+    assert_int_equal(r->report->download, DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED);
+    assert_string_equal(r->report->serial, "SN0042");
+    fake_free(r);
+}
+
+static void test_run_unreachable_endpoint_answers_and_keeps_trying(void **state)
+{
+    (void)state;
+    f.publish_failures = 5;
+    f.idle_polls = 28 + 59; // the tries of the first boot, then not yet another
+    ds_app_run(&f.agent);
+    assert_int_equal(f.publishes, 0);
+    assert_int_equal(f.publish_failures, 1);
+    assert_int_equal(DS_STATUS_CODE(f.agent.last_status), CODE(NETWORK));
+    assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_SEALED);
+    setup(NULL);
+    f.publish_failures = 5;
+    f.idle_polls = 28 + 130;
+    ds_app_run(&f.agent);
+    assert_int_equal(f.publishes, 1);
+}
+
+static void test_run_failed_move_is_tried_again(void **state)
+{
+    (void)state;
+    f.fail_call = f.calls + 20;
+    f.idle_polls = 70;
+    ds_app_run(&f.agent);
+    assert_int_equal(f.publishes, 1);
+    assert_sealed();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_migrate_whole_and_again, setup),
+        cmocka_unit_test_setup(test_migrate_refused_without_flash_encryption, setup),
+        cmocka_unit_test_setup(test_migrate_refused_unfinished, setup),
+        cmocka_unit_test_setup(test_migrate_every_call_fails_once, setup),
+        cmocka_unit_test_setup(test_migrate_power_lost_twice_at_every_write, setup),
+        cmocka_unit_test_setup(test_close_download_only_when_asked_and_sealed, setup),
+        cmocka_unit_test_setup(test_hello_publishes, setup),
+        cmocka_unit_test_setup(test_run_first_boot, setup),
+        cmocka_unit_test_setup(test_run_unreachable_endpoint_answers_and_keeps_trying, setup),
+        cmocka_unit_test_setup(test_run_failed_move_is_tried_again, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
