@@ -26,6 +26,7 @@ static const char usage[] =
     "  --pin-file FILE  token PIN in a file that only its owner can read (else the station file's, else asked for)\n"
     "  --pin-fd N       token PIN from an open file descriptor\n"
     "  --json           one JSON document on standard output\n"
+    "  --report FILE    the same document in a file\n"
     "  --qr             print each device's proof-of-possession QR code\n"
     "  -v, --verbose    what the devices say on their consoles, on standard error\n"
     "\n"
@@ -34,7 +35,7 @@ static const char usage[] =
 typedef struct options {
     const char *recipe_paths[MAX_RECIPES];
     unsigned recipe_count;
-    const char *station, *pin_file;
+    const char *station, *pin_file, *report;
     int pin_fd;
     bool json, qr, verbose;
 } options;
@@ -44,6 +45,7 @@ static const struct option long_options[] = {
     {"station", required_argument, NULL, 's'},
     {"pin-file", required_argument, NULL, 'p'},
     {"pin-fd", required_argument, NULL, 'd'},
+    {"report", required_argument, NULL, 'R'},
     {"json", no_argument, NULL, 'j'},
     {"qr", no_argument, NULL, 'q'},
     {"verbose", no_argument, NULL, 'v'},
@@ -79,6 +81,9 @@ static int parse(int argc, char **argv, options *o)
             break;
         case 'd':
             ok = parse_fd(optarg, &o->pin_fd);
+            break;
+        case 'R':
+            o->report = optarg;
             break;
         case 'j':
             o->json = true;
@@ -194,6 +199,8 @@ int ds_cmd_provision(int argc, char **argv)
     ds_progress_summary(&progress);
     if (o.qr && !o.json)
         print_labels(&r);
+    if (o.report && ds_progress_report(&progress, o.report, &e))
+        failed = (unsigned)ds_cli_fail(&e);
     run_close(&r);
     return failed ? DS_EXIT_SOME_FAILED : DS_EXIT_OK;
 }

@@ -4,9 +4,12 @@
 // How a run is shown; see progress.h.
 #include "src/cli/progress.h"
 
+#include "src/base/file.h"
+
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -100,25 +103,41 @@ static json_t *slot_json(const ds_slot_result *r)
     return j;
 }
 
-static void print_json(const ds_progress *p, unsigned failed)
+static unsigned count_failed(const ds_progress *p)
 {
+    unsigned failed = 0;
+    for (unsigned i = 0; i < p->count; i++)
+        failed += !p->results[i].ok;
+    return failed;
+}
+
+// The whole run as one document; caller frees. NULL where memory or text fails.
+static char *document(const ds_progress *p)
+{
+    unsigned failed = count_failed(p);
     json_t *slots = json_array();
     for (unsigned i = 0; i < p->count; i++)
         json_array_append_new(slots, slot_json(&p->results[i]));
     json_t *all = json_pack("{s:i,s:i,s:o}", "passed", (int)(p->count - failed), "failed", (int)failed, "slots", slots);
     char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
-    puts(text ? text : "{}");
-    free(text);
     json_decref(all);
+    return text;
+}
+
+enum ds_class ds_progress_report(const ds_progress *p, const char *path, ds_err *e)
+{
+    DS_CLEANUP_FREE char *text = document(p);
+    if (!text)
+        return ds_fail(e, DS_INTERNAL, "the report cannot be written down");
+    return ds_file_write(path, (ds_view){(const uint8_t *)text, strlen(text)}, 0644, e);
 }
 
 void ds_progress_summary(const ds_progress *p)
 {
-    unsigned failed = 0;
-    for (unsigned i = 0; i < p->count; i++)
-        failed += !p->results[i].ok;
+    unsigned failed = count_failed(p);
     if (p->mode == DS_PROGRESS_JSON) {
-        print_json(p, failed);
+        DS_CLEANUP_FREE char *text = document(p);
+        puts(text ? text : "{}");
         return;
     }
     for (unsigned i = 0; i < p->count; i++) {

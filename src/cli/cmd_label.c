@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// devstamp label: a device's proof-of-possession QR code, from the ledger.
+#include "src/cli/cli.h"
+
+#include "src/ledger/ledger.h"
+#include "src/station/line.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: devstamp label --ledger FILE SERIAL|MAC\n"
+    "\n"
+    "Prints the QR code that the device's label carries: serial number and proof-of-possession\n"
+    "secret. Whoever reads it can claim the device: print it where only the label goes.\n";
+
+static int print_label(const char *path, const char *who)
+{
+    ds_err e = DS_ERR_INIT;
+    ds_ledger *ledger = NULL;
+    ds_ledger_device d;
+    DS_CLEANUP_FREE char *qr = NULL;
+    enum ds_class rc = ds_ledger_open(path, true, &ledger, &e);
+    if (!rc)
+        rc = ds_ledger_find(ledger, who, &d, &e);
+    if (!rc && !d.pop[0])
+        rc = ds_hint((ds_fail(&e, DS_INPUT, "%s has no proof of possession yet", d.serial), &e), "provision it first");
+    if (!rc) {
+        qr = ds_label_qr(d.serial, d.pop, &e);
+        rc = qr ? DS_OK : e.cls;
+    }
+    ds_ledger_close(ledger);
+    if (rc)
+        return ds_cli_fail(&e);
+    printf("%s (%s)\n%s", d.serial, d.product, qr);
+    return DS_EXIT_OK;
+}
+
+int ds_cmd_label(int argc, char **argv)
+{
+    static const struct option names[] = {
+        {"ledger", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    const char *path = NULL;
+    for (int c; (c = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
+        if (c == 'h')
+            return ds_cli_usage(usage, true);
+        if (c != 'l')
+            return ds_cli_usage(usage, false);
+        path = optarg;
+    }
+    if (!path || optind + 1 != argc)
+        return ds_cli_usage(usage, false);
+    return print_label(path, argv[optind]);
+}

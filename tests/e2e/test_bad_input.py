@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: the devstamp authors
+"""Bad input gets a clear error and changes nothing."""
+
+import os
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from factory import DEVSTAMP, run, wait_for
+
+
+def station_with_port(factory, port):
+    return factory.station([{"name": "A", "port": port, "reset": "none"}])
+
+
+def fails(factory, recipe, station, code, *words):
+    p, doc = factory.provision(recipe, station, ok=False)
+    text = p.stderr + p.stdout
+    assert p.returncode == code, text
+    for w in words:
+        assert w in text, f"{w!r} not in {text}"
+    return p, doc
+
+
+@pytest.mark.parametrize(
+    "changes, code, words",
+    [
+        ({"extra": "colour: red\n"}, 3, ["colour", "Unexpected key", ".yaml:"]),
+        ({"key": "rsa-1024"}, 3, ["key", "rsa-1024"]),
+        ({"chip": "esp99"}, 3, ["chip", "esp99"]),
+        ({"flash_size": "3MB"}, 3, ["flash_size"]),
+        ({"mfg": "/nonexistent/mfg.bin"}, 3, ["mfg", "/nonexistent/mfg.bin"]),
+        ({"mfg_partition": "ota_7"}, 3, ["no partition 'ota_7'"]),
+        ({"mfg_min": "9.0.0"}, 3, ["below the recipe's own minimum 9.0.0"]),
+        ({"subject": "CN=same-for-all"}, 3, ["{serial}"]),
+        ({"subject": "CN={serial}{colour}"}, 3, ["unknown placeholder"]),
+        ({"endpoint": "http://x"}, 3, ["mqtts://"]),
+    ],
+)
+def test_bad_recipe_is_named(products, factory, changes, code, words):
+    recipe = products.recipe(factory.folder, "esp32c3", **changes)
+    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), code, *words)
+    assert not (factory.folder / "ledger.db").exists()
+
+
+def test_unexpected_key_is_named_with_its_own_line(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    text = recipe.read_text().replace("lock: {", "lok: {")
+    recipe.write_text(text)
+    line = [i for i, t in enumerate(text.splitlines(), 1) if t.startswith("lok:")][0]
+    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 3, f"{recipe}:{line}:", "lok")
+
+
+def test_image_for_another_chip(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3", app=products.image("esp32", "app", "2.0.0", signed=True,
+                                                                            **{"secure-pad": True}))
+    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 3, "app image", "ESP32", "ESP32-C3")
+
+
+def test_truncated_image(products, factory):
+    whole = products.image("esp32c3", "mfg", "1.2.0").read_bytes()
+    short = factory.folder / "short.bin"
+    short.write_bytes(whole[:len(whole) - 100])
+    recipe = products.recipe(factory.folder, "esp32c3", mfg=short)
+    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 3, "mfg image", "missing")
+
+
+def test_unsigned_app_and_mixed_keys(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3", app=products.image("esp32c3", "app", "2.0.0", **{"secure-pad": True}))
+    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 3, "app image", "devstamp image sign")
+    other = factory.folder / "other.pem"
+    run("openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072", "-out", other)
+    mixed = factory.folder / "mixed.bin"
+    run(DEVSTAMP, "image", "sign", "--key", other, products.image("esp32c3", "app", "2.0.0", **{"secure-pad": True}), "-o", mixed)
+    recipe = products.recipe(factory.folder, "esp32c3", app=mixed)
+    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 8, "different keys")
+
+
+def test_no_device(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    with socket.socket() as s:  # a port nobody listens on
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    _, doc = fails(factory, recipe, station_with_port(factory, f"tcp://127.0.0.1:{port}"), 1)
+    error = doc["slots"][0]["error"]
+    assert error["class"] == "device" and "slot A" in error["text"] and error["hint"]
+
+
+def test_wrong_chip_for_the_recipe(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    other = products.recipe(factory.folder, "esp32")
+    factory.start(f"chip=esp32,image={factory.merged(other)}")
+    before = factory.flash(0)
+    _, doc = fails(factory, recipe, factory.station(), 1)
+    assert "ESP32" in doc["slots"][0]["error"]["text"] and doc["slots"][0]["error"]["hint"]
+    assert factory.flash(0) == before
+
+
+class Babbler(threading.Thread):
+    """A peer that sends what it is given, again and again, until closed."""
+
+    def __init__(self, chunk, limit=None):
+        super().__init__(daemon=True)
+        self.chunk, self.limit = chunk, limit
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.over = threading.Event()
+        self.start()
+
+    def run(self):
+        connection, _ = self.server.accept()
+        sent = 0
+        try:
+            while not self.over.is_set() and (self.limit is None or sent < self.limit):
+                connection.sendall(self.chunk)
+                sent += len(self.chunk)
+                self.over.wait(0.001)
+        except OSError:
+            pass
+        connection.close()
+
+    def close(self):
+        self.over.set()
+        self.server.close()
+        self.join(timeout=10)
+
+
+@pytest.mark.parametrize("chunk", [b"\x00\xffgarbage\r\n", b"\xc0", b"\xc0DS\x01" + b"A" * 4000, b"\xc0\x01\x08\xff\xff" + b"x" * 999])
+def test_device_that_talks_garbage(products, factory, chunk):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    peer = Babbler(chunk)
+    try:
+        _, doc = fails(factory, recipe, station_with_port(factory, f"tcp://127.0.0.1:{peer.port}"), 1)
+    finally:
+        peer.close()
+    assert doc["slots"][0]["error"]["class"] == "device" and doc["slots"][0]["error"]["hint"]
+
+
+def test_port_that_vanishes_midway(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    peer = Babbler(b"I (12) boot: hello\r\n", limit=200)
+    try:
+        _, doc = fails(factory, recipe, station_with_port(factory, f"tcp://127.0.0.1:{peer.port}"), 1)
+    finally:
+        peer.close()
+    assert doc["slots"][0]["error"]["class"] == "device"
+
+
+def test_two_utilities_on_one_station(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    silent = socket.create_server(("127.0.0.1", 0))
+    station = station_with_port(factory, f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+    first = subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", station], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+    try:
+        silent.accept()  # the first one is at work
+        fails(factory, recipe, station, 6, "in use", str(first.pid))
+    finally:
+        first.kill()
+        first.communicate()
+        silent.close()
+
+
+def test_missing_arguments_show_usage():
+    p = run(DEVSTAMP, "provision", ok=False)
+    assert p.returncode == 2 and "usage:" in p.stderr
+    p = run(DEVSTAMP, "frobnicate", ok=False)
+    assert p.returncode == 2 and "no verb 'frobnicate'" in p.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_full_disk_under_the_ledger(products, factory):
+    """The step fails with the store named; after room was made the same run goes on, with one certificate."""
+    recipe = products.recipe(factory.folder, "esp32c3")
+    small = factory.folder / "small"
+    small.mkdir()
+    if run("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", small, ok=False).returncode != 0:
+        pytest.skip("no mount allowed here")
+    try:
+        factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+        station = factory.station(ledger=small / "ledger.db")
+        filler = small / "filler"
+        with open(filler, "wb") as f:
+            try:
+                while True:
+                    f.write(b"x" * 4096)
+                    f.flush()
+            except OSError:
+                pass
+        p, doc = factory.provision(recipe, station, ok=False)
+        assert p.returncode in (1, 6)
+        assert "full" in (p.stderr + p.stdout) or "space" in (p.stderr + p.stdout)
+        filler.unlink()
+        _, doc = factory.provision(recipe, station)
+        assert doc["passed"] == 1
+        check = run(DEVSTAMP, "ledger", "check", "--ledger", small / "ledger.db")
+        assert check.returncode == 0
+    finally:
+        factory.stop()
+        wait_for(lambda: run("umount", small, ok=False).returncode == 0, what="umount")

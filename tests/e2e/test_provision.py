@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: the devstamp authors
+"""The main job: fresh devices come off the line with their own key, certified, stamped, locked, and provably so."""
+
+import json
+import sqlite3
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from factory import DEVSTAMP, SIM, STAMP, run
+
+
+def certificate_of(factory, serial):
+    p = run(DEVSTAMP, "ledger", "show", "--ledger", factory.folder / "ledger.db", "--pem", serial)
+    pem = p.stdout[p.stdout.index("-----BEGIN CERTIFICATE-----"):]
+    return x509.load_pem_x509_certificate(pem.encode())
+
+
+def states(document, slot=0):
+    return {s["name"]: s["state"] for s in document["slots"][slot]["steps"]}
+
+
+def test_both_chips_are_provisioned_and_locked(products, factory):
+    recipes = [products.recipe(factory.folder, c) for c in ("esp32", "esp32c3")]
+    images = [factory.merged(r) for r in recipes]
+    factory.start(*[f"chip={c},image={i}" for c, i in zip(("esp32", "esp32c3"), images)])
+    _, doc = factory.provision(recipes, factory.station())
+    assert (doc["passed"], doc["failed"]) == (2, 0)
+    for slot in (0, 1):
+        assert set(states(doc, slot).values()) <= {"done", "skipped"}
+        serial = doc["slots"][slot]["serial"]
+        cert = certificate_of(factory, serial)
+        check_certificate(products, cert, serial, rsa_key=slot == 0)
+        check_flash(factory, slot, serial, cert)
+    assert factory.ledger_is_whole().returncode == 0
+    check_proofs(factory)
+
+
+def check_certificate(products, cert, serial, rsa_key):
+    ca = x509.load_pem_x509_certificate((products.folder / "ca/subca.pem").read_bytes())
+    assert cert.issuer == ca.subject
+    # As the recipe says, in the order it says it.
+    assert [a.value for a in cert.subject] == [serial, "Example"]
+    key = cert.public_key()
+    if rsa_key:
+        assert isinstance(key, rsa.RSAPublicKey) and key.key_size == 2048
+    else:
+        assert isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1"
+    extensions = cert.extensions
+    usage = extensions.get_extension_for_class(x509.KeyUsage)
+    assert usage.critical and usage.value.digital_signature and not usage.value.key_cert_sign
+    assert list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert not extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    ski = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    assert ski == x509.SubjectKeyIdentifier.from_public_key(key)
+    aki = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    ca_ski = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    assert aki.key_identifier == ca_ski.digest
+    assert cert.serial_number.bit_length() > 64
+    assert cert.not_valid_after.year == 9999
+    pem = products.folder / f"{serial}.pem"
+    pem.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    run("openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", products.folder / "ca/root.pem",
+        "-untrusted", products.folder / "ca/subca.pem", pem)
+
+
+def check_flash(factory, slot, serial, cert):
+    """What an attacker reads from the flash chip holds none of the stamp; what the chip itself reads does."""
+    factory.ctl(slot, "off")
+    flash = factory.flash(slot)
+    assert len(flash) == 4 << 20
+    der = cert.public_bytes(serialization.Encoding.DER)
+    for secret in (serial.encode(), der, der[64:96], b"mqtts://", b"BEGIN CERTIFICATE"):
+        assert secret not in flash
+    stamp = flash[STAMP[0]:STAMP[0] + STAMP[1]]
+    assert stamp == b"\xff" * len(stamp)
+    clear = factory.folder / "clear.bin"
+    run(SIM, "decrypt", "--state", factory.state, "--device", slot, "-o", clear)
+    # The app decrypts to what was built, byte for byte.
+    doc = factory.products.image("esp32" if slot == 0 else "esp32c3", "app", "2.0.0", signed=True, **{"secure-pad": True})
+    app = doc.read_bytes()
+    assert clear.read_bytes()[0x20000:0x20000 + len(app)] == app
+    assert flash[0x20000:0x20000 + len(app)] != app
+    factory.ctl(slot, "on")
+
+
+def check_proofs(factory):
+    db = sqlite3.connect(f"file:{factory.folder / 'ledger.db'}?mode=ro", uri=True)
+    proofs = [json.loads(r[0]) for r in db.execute("select json from proof")]
+    assert len(proofs) == 2
+    for p in proofs:
+        findings = {k: v["ok"] for k, v in p.items() if isinstance(v, dict)}
+        assert all(findings.values()), p
+        assert {"secure_boot", "flash_encryption", "release_mode", "jtag_disabled", "plain_stamp_erased", "flash_read",
+                "wrongly_signed_image_refused", "key_read", "trusts_only_our_key"} <= set(findings)
+
+
+def test_second_run_changes_nothing(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+    station = factory.station()
+    _, first = factory.provision(recipe, station)
+    before = certificate_of(factory, first["slots"][0]["serial"])
+    _, second = factory.provision(recipe, station)
+    assert second["slots"][0]["serial"] == first["slots"][0]["serial"]
+    again = states(second)
+    assert again.pop("connect") == "done" and again.pop("proof") == "done"
+    assert set(again.values()) == {"skipped"}
+    assert certificate_of(factory, first["slots"][0]["serial"]) == before
+    assert len(factory.ledger()) == 1
+
+
+def test_old_firmware_is_reflashed(products, factory):
+    """A device with older mfg and app images gets the recipe's, and only then makes its key."""
+    old = products.recipe(factory.folder, "esp32", "old", mfg=products.image("esp32", "mfg", "1.0.0"), mfg_min="1.0.0",
+                          app=products.image("esp32", "app", "1.9.0", signed=True, **{"secure-pad": True}), app_min="1.0.0")
+    recipe = products.recipe(factory.folder, "esp32")
+    factory.start(f"chip=esp32,image={factory.merged(old)}")
+    _, doc = factory.provision(recipe, factory.station())
+    assert states(doc)["versions"] == "done"
+    assert "1.0.0" in doc["slots"][0]["note"]
+
+
+def test_blank_device_is_flashed_through_the_rom(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    factory.start("chip=esp32c3")
+    _, doc = factory.provision(recipe, factory.station())
+    assert doc["passed"] == 1
+
+
+def test_plain_tcp_with_a_reset_command(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    factory.start("chip=esp32c3")
+    script = factory.folder / "reset.sh"
+    script.write_text(f"""#!/bin/sh
+case $DEVSTAMP_RESET in download) v=download ;; *) v=reset ;; esac
+exec {SIM} ctl --state {factory.state} --device 0 $v
+""")
+    script.chmod(0o755)
+    slot = {"name": "A", "port": factory.address(0, "tcp"), "reset": "command", "command": script}
+    _, doc = factory.provision(recipe, factory.station([slot]))
+    assert doc["passed"] == 1
+
+
+def test_pty_without_reset_takes_the_report_for_proof(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3", proof="report")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+    slot = {"name": "A", "port": factory.address(0, "pty"), "reset": "none"}
+    _, doc = factory.provision(recipe, factory.station([slot]))
+    assert doc["passed"] == 1
+
+
+def test_download_mode_is_closed_where_the_recipe_wants_it(products, factory):
+    recipes = [products.recipe(factory.folder, c, close_download="true") for c in ("esp32", "esp32c3")]
+    factory.start(*[f"chip={c},image={factory.merged(r)}" for c, r in zip(("esp32", "esp32c3"), recipes)])
+    factory.provision(recipes, factory.station())
+    db = sqlite3.connect(f"file:{factory.folder / 'ledger.db'}?mode=ro", uri=True)
+    for (text,) in db.execute("select json from proof"):
+        assert json.loads(text)["download_mode"]["seen"] == "closed"
+
+
+def test_development_mode_keeps_its_promise_and_no_more(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3", mode="development")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+    _, doc = factory.provision(recipe, factory.station())
+    assert doc["passed"] == 1
+
+
+def test_many_slots_in_parallel(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    image = factory.merged(recipe)
+    factory.start(*[f"chip=esp32c3,image={image}" for _ in range(8)])
+    _, doc = factory.provision(recipe, factory.station())
+    assert doc["passed"] == 8
+    assert len({s["serial"] for s in doc["slots"]}) == 8
+    rows = factory.ledger()
+    assert len(rows) == 8
+    assert factory.ledger_is_whole().returncode == 0
+
+
+def test_plain_lines_in_a_pipe(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+    p = run(DEVSTAMP, "provision", "--recipe", recipe, "--station", factory.station(), "--qr")
+    assert "\033" not in p.stdout
+    for step in ("connect", "key", "certificate", "firstboot", "proof"):
+        assert step in p.stdout
+    assert p.stdout.count("PASS") == 1 and "1 passed, 0 failed" in p.stdout
+    assert "█" in p.stdout

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: the devstamp authors
+"""kill -9 of the utility and of the signer after every step: a rerun finishes, with one live certificate."""
+
+import os
+import pathlib
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from factory import DEVSTAMP, run
+
+STEPS = ["connect", "versions", "key", "csr", "certificate", "stamp", "bootloader", "select", "firstboot", "proof"]
+
+
+def children(pid):
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def kill_after(recipe, station, step, whom):
+    """Run the utility and kill it, or its signer, as soon as it has told that step is over."""
+    p = subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", station], stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, text=True)
+    killed = False
+    for line in p.stdout:
+        if not killed and f" {step} " in line and ("done" in line or "holds already" in line):
+            victims = [p.pid] if whom == "utility" else children(p.pid)
+            assert victims, "no signer process"
+            for v in victims:
+                os.kill(v, signal.SIGKILL)
+            killed = True
+    p.wait(timeout=120)
+    p.stdout.close()
+    assert killed, f"step {step} was never over"
+    return p.returncode
+
+
+def certificates(factory):
+    db = sqlite3.connect(f"file:{factory.folder / 'ledger.db'}?mode=ro", uri=True)
+    return db.execute("select count(*) from certificate").fetchone()[0]
+
+
+def logged(factory):
+    """Certificates in the signer's issuance log, counted by their DER header of the ledger's bytes."""
+    db = sqlite3.connect(f"file:{factory.folder / 'ledger.db'}?mode=ro", uri=True)
+    log = (factory.folder / "issuance.log").read_bytes()
+    ders = [r[0] for r in db.execute("select der from certificate where der is not null")]
+    return [log.count(d) for d in ders]
+
+
+@pytest.mark.parametrize("whom", ["utility", "signer"])
+def test_killed_after_every_step(products, factory, whom):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    image = factory.merged(recipe)
+    factory.start(*[f"chip=esp32c3,image={image}" for _ in STEPS])
+    for i, step in enumerate(STEPS):
+        slot = [{"name": str(i), "port": factory.address(i), "reset": "rfc2217"}]
+        station = factory.station(slot, name=f"station{i}")
+        kill_after(recipe, station, step, whom)
+        _, doc = factory.provision(recipe, station)
+        assert doc["passed"] == 1, step
+    assert certificates(factory) == len(STEPS)
+    assert logged(factory) == [1] * len(STEPS)
+    check = factory.ledger_is_whole()
+    assert check.returncode == 0, check.stdout
+
+
+def test_killed_at_random_moments(products, factory):
+    """Not only between steps: ten devices, each run killed at a seeded moment, until it is through."""
+    import random
+    seed = int(os.environ.get("DEVSTAMP_SEED", "1"))
+    rng = random.Random(seed)
+    recipe = products.recipe(factory.folder, "esp32c3")
+    image = factory.merged(recipe)
+    factory.start(*[f"chip=esp32c3,image={image}" for _ in range(4)])
+    station = factory.station()
+    for _ in range(6):
+        p = subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", station], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(rng.uniform(0.05, 2.0))
+        os.killpg(p.pid, signal.SIGKILL)
+        p.wait()
+    _, doc = factory.provision(recipe, station)
+    assert doc["passed"] == 4, f"seed {seed}"
+    assert certificates(factory) == 4 and logged(factory) == [1] * 4, f"seed {seed}"
+    assert factory.ledger_is_whole().returncode == 0
