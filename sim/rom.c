@@ -76,6 +76,10 @@ static void after_reply(ds_sim_rom *rom)
         if (rom->c->wire->set_baud)
             rom->c->wire->set_baud(rom->c->wire->ctx, rom->baud);
     }
+    if (rom->crashed)
+        ds_sim_print(rom->c, "Fatal exception (0): IllegalInstruction, epc1=0x%08x: no code runs in RAM here\n",
+                     rom->crashed_at);
+    rom->crashed = false;
     if (rom->then == DS_SIM_ROM_RESET)
         ds_sim_reset_now(rom->c);
 }

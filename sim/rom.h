@@ -85,6 +85,8 @@ typedef struct ds_sim_rom {
         bool open;
         uint32_t addr, size, packet_size;
     } mem;
+    bool crashed; // loaded code was started
+    uint32_t crashed_at;
     ds_sim_rom_bus bus;
     enum ds_sim_rom_then then;
 } ds_sim_rom;

@@ -104,14 +104,17 @@ uint8_t ds_sim_rom_mem_data(ds_sim_rom *rom, const ds_sim_rom_request *q, ds_sim
     return DS_SIM_ROM_OK;
 }
 
-// There is no processor to run what was loaded: a host that wants to start it (a flasher stub) is told so.
+// There is no processor to run what was loaded: it "crashes" at once, with an error status and the ROM's panic text, so
+// that a host that waits for its flasher stub does not wait for ever. The loader lives on.
 uint8_t ds_sim_rom_mem_end(ds_sim_rom *rom, const ds_sim_rom_request *q, ds_sim_rom_reply *ret)
 {
     (void)ret;
     if (q->data.len != 8)
         return DS_SIM_ROM_FORMAT;
     rom->mem.open = false;
-    return word(q, 0) == 1 ? DS_SIM_ROM_OK : DS_SIM_ROM_FAILED;
+    rom->crashed_at = word(q, 1);
+    rom->crashed = word(q, 0) != 1;
+    return rom->crashed ? DS_SIM_ROM_FAILED : DS_SIM_ROM_OK;
 }
 
 uint8_t ds_sim_rom_change_baud(ds_sim_rom *rom, const ds_sim_rom_request *q, ds_sim_rom_reply *ret)
