@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// A device as JSON (RFC 8259), for devices.json and for status.
+// A device as JSON (RFC 8259), for devices.json and for status. tcp and rfc2217 are ports on 127.0.0.1.
 #include "sim/device.h"
 
 #include <stdio.h>
@@ -47,13 +47,6 @@ static void add_number(ds_buf *out, const char *name, uint64_t value)
     add_text(out, digits);
 }
 
-static void add_address(ds_buf *out, const char *name, uint16_t port)
-{
-    char address[48];
-    snprintf(address, sizeof address, "%s://127.0.0.1:%u", name, port);
-    add_string(out, name, address);
-}
-
 static void add_status(const ds_sim_device *d, ds_buf *out)
 {
     add_string(out, "power", d->power ? "on" : "off");
@@ -75,8 +68,8 @@ void ds_sim_device_json(const ds_sim_device *d, bool status, ds_buf *out)
     add_string(out, "mac", mac);
     add_number(out, "revision", d->spec.revision);
     add_number(out, "flash_size", d->spec.flash_size);
-    add_address(out, "tcp", d->consoles[DS_SIM_CONSOLE_TCP].port);
-    add_address(out, "rfc2217", d->consoles[DS_SIM_CONSOLE_RFC2217].port);
+    add_number(out, "tcp", d->consoles[DS_SIM_CONSOLE_TCP].port);
+    add_number(out, "rfc2217", d->consoles[DS_SIM_CONSOLE_RFC2217].port);
     add_string(out, "pty", d->consoles[DS_SIM_CONSOLE_PTY].pty);
     add_string(out, "pty_link", d->pty_link);
     add_string(out, "flash", d->files.flash);

@@ -69,7 +69,7 @@ class Simulation:
         return pathlib.Path(self.log.name).read_text(errors="replace")
 
     def port(self, device=0, kind="tcp"):
-        return int(self.devices[device][kind].rsplit(":", 1)[1])
+        return self.devices[device][kind]
 
     def ctl(self, device, *args):
         where = [] if device is None else ["--device", device]

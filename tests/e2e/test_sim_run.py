@@ -23,7 +23,8 @@ def test_devices_are_distinct_and_described(simulation):
         assert os.path.realpath(device["pty_link"]) == device["pty"]
         assert stat.S_ISCHR(os.stat(device["pty"]).st_mode)
         line = next(x for x in sim.output().splitlines() if x.startswith(f"device {i}:"))
-        assert device["tcp"] in line and device["rfc2217"] in line and device["mac"] in line
+        assert f"tcp://127.0.0.1:{device['tcp']} rfc2217://127.0.0.1:{device['rfc2217']} " in line
+        assert device["mac"] in line
     status = json.loads(sim.ctl(None, "status"))
     assert [s["power"] for s in status] == ["on"] * 3
     assert [s["runs"] for s in status] == [1] * 3
