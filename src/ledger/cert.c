@@ -184,6 +184,19 @@ enum ds_class ds_ledger_cert_newest(ds_ledger *l, int64_t device, ds_ledger_cert
     return rc;
 }
 
+enum ds_class ds_ledger_cert_find(ds_ledger *l, const uint8_t fingerprint[32], ds_ledger_cert *ret, ds_err *e)
+{
+    ds_ledger_cert c = {0};
+    bool found;
+    ds_ledger_lock(l);
+    enum ds_class rc =
+        ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE fingerprint = ?", DS_BLOB(fingerprint, 32), &c, &found, e);
+    ds_ledger_unlock(l);
+    if (!rc)
+        *ret = c;
+    return rc;
+}
+
 enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[32], int64_t *ret_device, ds_err *e)
 {
     ds_ledger_lock(l);

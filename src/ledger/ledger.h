@@ -94,6 +94,8 @@ enum ds_class ds_ledger_cert_revoke(ds_ledger *l, int64_t cert, const char *reas
 enum ds_class ds_ledger_cert_of(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // The live or else the newest certificate, revoked or not; state 0 where the device never had one.
 enum ds_class ds_ledger_cert_newest(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
+// The certificate with this fingerprint; state 0 where there is none.
+enum ds_class ds_ledger_cert_find(ds_ledger *l, const uint8_t fingerprint[32], ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // Who showed this public key: device id, or 0.
 enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[32], int64_t *ret_device,
                                   ds_err *e) DS_MUST;

@@ -188,6 +188,13 @@ static void test_states_only_go_forward(void **state)
     assert_int_equal(c.state, DS_LEDGER_REGISTERED);
     assert_int_equal(c.registered_utc, 1750000001);
     assert_memory_equal(c.fingerprint, digest, 32);
+    int64_t id = c.id;
+    ds_ledger_cert_free(&c);
+    assert_int_equal(ds_ledger_cert_find(w->l, digest, &c, &w->e), DS_OK);
+    assert_int_equal(c.id, id);
+    ds_ledger_cert_free(&c);
+    assert_int_equal(ds_ledger_cert_find(w->l, wrong, &c, &w->e), DS_OK);
+    assert_int_equal(c.state, 0);
     ds_buf_free(&der);
     ds_ledger_cert_free(&c);
     stamp_free(&s);

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The mosquitto plugin of the self-hosted endpoint (plugin interface 5): registers a device just in time at its first
+// connect, refuses everybody else, and gives each device its own topics only. The listener must ask for certificates
+// (require_certificate true) and must not take the name from them by itself (use_identity_as_username false), because
+// mosquitto 2.0 then skips the event used here. Nothing is kept per client: what a connection is, stands in its user
+// name, which only this plugin sets. Option: plugin_opt_registry PATH.
+#include "endpoint/rights.h"
+
+#include "src/base/clock.h"
+#include "src/cloud/registry.h"
+
+#include <mosquitto.h>
+#include <mosquitto_broker.h>
+#include <mosquitto_plugin.h>
+#include <openssl/x509.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct plugin {
+    mosquitto_plugin_id_t *id;
+    ds_registry *registry;
+    time_t looked_at; // when the registry was last asked for changes
+} plugin;
+
+static void log_err(int level, const char *what, const ds_err *e)
+{
+    mosquitto_log_printf(level, "devstamp: %s: %s", what, e->text);
+}
+
+// What a stranger called itself, fit for a log line.
+static void clean_copy(const char *text, char *ret, size_t cap)
+{
+    size_t i = 0;
+    for (; text && text[i] && i + 1 < cap; i++)
+        ret[i] = text[i] > 0x20 && text[i] < 0x7F ? text[i] : '?';
+    ret[i] = '\0';
+}
+
+static int refuse(struct mosquitto *client, const char *why)
+{
+    char id[80];
+    const char *address = mosquitto_client_address(client);
+    clean_copy(mosquitto_client_id(client), id, sizeof id);
+    mosquitto_log_printf(MOSQ_LOG_NOTICE, "devstamp: refused '%s' from %s: %s", id, address ? address : "unknown", why);
+    return MOSQ_ERR_AUTH;
+}
+
+// As AWS IoT tells it, so that one consumer serves both.
+static void tell_registered(const ds_registry_client *c, int64_t now_utc)
+{
+    char id[65], ca[65];
+    ds_hex(c->id, sizeof c->id, id);
+    ds_hex(c->ca, sizeof c->ca, ca);
+    DS_CLEANUP_FREE char *topic = ds_asprintf("$aws/events/certificates/registered/%s", ca);
+    DS_CLEANUP_FREE char *payload =
+        ds_asprintf("{\"certificateId\":\"%s\",\"caCertificateId\":\"%s\",\"timestamp\":%lld,"
+                    "\"certificateStatus\":\"ACTIVE\",\"name\":\"%s\"}",
+                    id, ca, (long long)now_utc * 1000, c->name);
+    int rc = mosquitto_broker_publish_copy(NULL, topic, (int)strlen(payload), payload, 1, false, NULL);
+    if (rc != MOSQ_ERR_SUCCESS)
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "devstamp: registration of %s could not be published (%d)", c->name, rc);
+}
+
+static enum ds_class admit(plugin *p, struct mosquitto *client, int64_t now_utc, ds_registry_client *ret, ds_err *e)
+{
+    X509 *cert = mosquitto_client_certificate(client);
+    const char *id = mosquitto_client_id(client);
+    unsigned char *der = NULL;
+    int len = cert ? i2d_X509(cert, &der) : 0;
+    X509_free(cert);
+    enum ds_class rc = len > 0
+                           ? ds_registry_admit(p->registry, (ds_view){der, (size_t)len}, id ? id : "", now_utc, ret, e)
+                           : ds_fail(e, DS_POLICY, "no client certificate");
+    OPENSSL_free(der);
+    return rc;
+}
+
+static int on_connect(int event, void *event_data, void *userdata)
+{
+    (void)event;
+    plugin *p = userdata;
+    struct mosquitto *client = ((struct mosquitto_evt_basic_auth *)event_data)->client;
+    int64_t now = ds_utc_now();
+    ds_registry_client c;
+    ds_err e = DS_ERR_INIT;
+    char user[DS_RIGHTS_USER_MAX];
+    if (admit(p, client, now, &c, &e))
+        return refuse(client, e.text);
+    ds_rights_user(c.name, c.service, user);
+    if (mosquitto_set_username(client, user) != MOSQ_ERR_SUCCESS)
+        return refuse(client, "its name could not be set");
+    if (c.fresh) {
+        mosquitto_log_printf(MOSQ_LOG_NOTICE, "devstamp: registered %s", c.name);
+        tell_registered(&c, now);
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+static int on_access(int event, void *event_data, void *userdata)
+{
+    (void)event, (void)userdata;
+    const struct mosquitto_evt_acl_check *check = event_data;
+    const char *user = mosquitto_client_username(check->client);
+    enum ds_rights_act act = check->access == MOSQ_ACL_WRITE         ? DS_RIGHTS_PUBLISH
+                             : check->access == MOSQ_ACL_UNSUBSCRIBE ? DS_RIGHTS_UNSUBSCRIBE
+                                                                     : DS_RIGHTS_READ;
+    return ds_rights_allow(user, check->topic, act) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+}
+
+static void kick(void *arg, const char *name)
+{
+    (void)arg;
+    char user[DS_RIGHTS_USER_MAX];
+    ds_rights_user(name, false, user);
+    if (mosquitto_kick_client_by_username(user, false) == MOSQ_ERR_SUCCESS)
+        mosquitto_log_printf(MOSQ_LOG_NOTICE, "devstamp: %s is not admitted any more", name);
+}
+
+// Who was connected when the registry changed its mind about it does not stay.
+static int on_tick(int event, void *event_data, void *userdata)
+{
+    (void)event;
+    plugin *p = userdata;
+    const struct mosquitto_evt_tick *tick = event_data;
+    ds_err e = DS_ERR_INIT;
+    bool changed = false;
+    if (tick->now_s == p->looked_at)
+        return MOSQ_ERR_SUCCESS;
+    p->looked_at = tick->now_s;
+    enum ds_class rc = ds_registry_changed(p->registry, &changed, &e);
+    if (!rc && changed)
+        rc = ds_registry_each_refused(p->registry, kick, NULL, &e);
+    if (rc)
+        log_err(MOSQ_LOG_WARNING, "look at the registry", &e);
+    return MOSQ_ERR_SUCCESS;
+}
+
+int mosquitto_plugin_version(int supported_version_count, const int *supported_versions)
+{
+    for (int i = 0; i < supported_version_count; i++)
+        if (supported_versions[i] == MOSQ_PLUGIN_VERSION)
+            return MOSQ_PLUGIN_VERSION;
+    return -1;
+}
+
+static const char *option(const struct mosquitto_opt *options, int count, const char *key)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(options[i].key, key) == 0)
+            return options[i].value;
+    return NULL;
+}
+
+static const struct {
+    int event;
+    MOSQ_FUNC_generic_callback fn;
+} callbacks[] = {
+    {MOSQ_EVT_BASIC_AUTH, on_connect},
+    {MOSQ_EVT_ACL_CHECK, on_access},
+    {MOSQ_EVT_TICK, on_tick},
+};
+
+int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, struct mosquitto_opt *options,
+                          int option_count)
+{
+    ds_err e = DS_ERR_INIT;
+    const char *path = option(options, option_count, "registry");
+    if (!path) {
+        mosquitto_log_printf(MOSQ_LOG_ERR, "devstamp: plugin_opt_registry PATH is missing");
+        return MOSQ_ERR_INVAL;
+    }
+    plugin *p = ds_alloc(sizeof *p);
+    p->id = identifier;
+    if (ds_registry_open(path, false, &p->registry, &e)) {
+        log_err(MOSQ_LOG_ERR, "start", &e);
+        free(p);
+        return MOSQ_ERR_UNKNOWN;
+    }
+    *userdata = p;
+    for (size_t i = 0; i < sizeof callbacks / sizeof *callbacks; i++) {
+        int rc = mosquitto_callback_register(identifier, callbacks[i].event, callbacks[i].fn, NULL, p);
+        if (rc != MOSQ_ERR_SUCCESS)
+            return rc; // the broker ends, and calls cleanup
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+int mosquitto_plugin_cleanup(void *userdata, struct mosquitto_opt *options, int option_count)
+{
+    (void)options, (void)option_count;
+    plugin *p = userdata;
+    if (!p)
+        return MOSQ_ERR_SUCCESS;
+    for (size_t i = 0; i < sizeof callbacks / sizeof *callbacks; i++)
+        mosquitto_callback_unregister(p->id, callbacks[i].event, callbacks[i].fn, NULL);
+    ds_registry_close(p->registry);
+    free(p);
+    return MOSQ_ERR_SUCCESS;
+}
