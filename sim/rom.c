@@ -84,11 +84,17 @@ static void after_reply(ds_sim_rom *rom)
         ds_sim_reset_now(rom->c);
 }
 
+// ROMs that know secure download mode look at the eFuses at every command, the ESP32's at boot alone.
+static bool taken_away(ds_sim_rom *rom)
+{
+    return rom->c->chip->has_secure_download && ds_sim_rom_download_disabled(rom);
+}
+
 static void frame_in(ds_sim_rom *rom, ds_view f)
 {
     static const ds_sim_rom_reply nothing = {.len = 0};
     ds_sim_rom_reply reply = {.len = 0};
-    if (f.len < HEADER || f.ptr[0] != 0 || ds_sim_rom_download_disabled(rom))
+    if (f.len < HEADER || f.ptr[0] != 0 || taken_away(rom))
         return;
     ds_sim_rom_request q = {f.ptr[1], ds_le32(f.ptr + 4), {f.ptr + HEADER, f.len - HEADER}};
     const struct command *k = command_find(rom, q.op);
@@ -100,6 +106,11 @@ static void frame_in(ds_sim_rom *rom, ds_view f)
     uint8_t error = DS_SIM_ROM_FORMAT;
     if (q.data.len == ds_le16(f.ptr + 2))
         error = k->handler(rom, &q, &reply);
+    // The command may just have taken itself away.
+    if (taken_away(rom))
+        return;
+    if (!command_find(rom, q.op))
+        error = DS_SIM_ROM_FAILED;
     answer(rom, q.op, &reply, error, q.op == OP_SYNC && !error ? SYNC_REPLIES : 1);
     after_reply(rom);
 }
