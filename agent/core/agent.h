@@ -37,7 +37,8 @@ typedef struct ds_agent {
     bool escaped, broken;
 } ds_agent;
 
-// Prepare an agent; memory as described above stays the caller's.
+// Prepare an agent; memory as described above stays the caller's. Whoever polls it needs about 8 KiB of stack with
+// mbedTLS (a certificate chain is the deepest) and what mbedTLS allocates for one key.
 void ds_agent_init(ds_agent *a, const ds_port *port, int role, uint8_t *frame, uint8_t *scratch);
 
 // Wait at most timeout_ms for console bytes, once, and answer every whole request among them. False when the console is

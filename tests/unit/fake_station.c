@@ -240,7 +240,8 @@ int fake_write_value(fake_port *f, fake_station *st, const char *name_space, con
     strcpy(ns, name_space);
     strcpy(k, key);
     memcpy(copy, data, len);
-    Devstamp__WriteValue w = DEVSTAMP__WRITE_VALUE__INIT;
+    Devstamp__WriteValue w;
+    devstamp__write_value__init(&w);
     w.name_space = ns;
     w.key = k;
     w.type = (Devstamp__ValueType)type;
@@ -279,7 +280,8 @@ int fake_stage(fake_port *f, fake_station *st)
 static int make_csr(fake_port *f, fake_station *st)
 {
     char subject[] = "CN=SN0042,O=Example,serialNumber=42";
-    Devstamp__MakeCsr m = DEVSTAMP__MAKE_CSR__INIT;
+    Devstamp__MakeCsr m;
+    devstamp__make_csr__init(&m);
     m.subject = subject;
     Devstamp__Request q = DEVSTAMP__REQUEST__INIT;
     q.body_case = DEVSTAMP__REQUEST__BODY_MAKE_CSR;

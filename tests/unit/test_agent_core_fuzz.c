@@ -39,14 +39,15 @@ static void keep(Devstamp__Request *q)
     message_count++;
 }
 
-#define KEEP(Type, type, TYPE, ...)                       \
-    do {                                                  \
-        Devstamp__##Type body = DEVSTAMP__##TYPE##__INIT; \
-        __VA_ARGS__;                                      \
-        Devstamp__Request q = DEVSTAMP__REQUEST__INIT;    \
-        q.body_case = DEVSTAMP__REQUEST__BODY_##TYPE;     \
-        q.type = &body;                                   \
-        keep(&q);                                         \
+#define KEEP(Type, type, TYPE, ...)                    \
+    do {                                               \
+        Devstamp__##Type body;                         \
+        devstamp__##type##__init(&body);               \
+        __VA_ARGS__;                                   \
+        Devstamp__Request q = DEVSTAMP__REQUEST__INIT; \
+        q.body_case = DEVSTAMP__REQUEST__BODY_##TYPE;  \
+        q.type = &body;                                \
+        keep(&q);                                      \
     } while (0)
 
 // Every request, as a station sends them.

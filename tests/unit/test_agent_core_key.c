@@ -56,7 +56,8 @@ static void assert_key_secret(void)
 
 static Devstamp__Response *make_csr_for(char *subject)
 {
-    Devstamp__MakeCsr m = DEVSTAMP__MAKE_CSR__INIT;
+    Devstamp__MakeCsr m;
+    devstamp__make_csr__init(&m);
     m.subject = subject;
     Devstamp__Request q = DEVSTAMP__REQUEST__INIT;
     q.body_case = DEVSTAMP__REQUEST__BODY_MAKE_CSR;

@@ -222,7 +222,8 @@ static void test_select_boot(void **state)
 {
     (void)state;
     char label[24] = "ota_0";
-    Devstamp__SelectBoot m = DEVSTAMP__SELECT_BOOT__INIT;
+    Devstamp__SelectBoot m;
+    devstamp__select_boot__init(&m);
     m.partition = label;
     Devstamp__Request q = DEVSTAMP__REQUEST__INIT;
     q.body_case = DEVSTAMP__REQUEST__BODY_SELECT_BOOT;
