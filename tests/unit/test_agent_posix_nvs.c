@@ -20,7 +20,7 @@
 #define SIZE (PAGES * DS_NVS_PAGE)
 
 // What a word or sector is like that was being changed when power went.
-// TEAR_TAIL: of a sector all but header and bitmap; of a word as SOME_BITS.
+// TEAR_TAIL: of a sector the end is erased, never header and bitmap; of a word as SOME_BITS.
 enum tear { TEAR_NOT_DONE, TEAR_SOME_BITS, TEAR_DONE, TEAR_TAIL };
 #define TEARS 4
 
@@ -86,7 +86,7 @@ static bool nor_erase(void *ctx, uint32_t off, uint32_t len)
     bool cut = f->cut_erase = goes_off(f);
     if (cut && f->tear == TEAR_NOT_DONE)
         return false;
-    for (uint32_t i = cut && f->tear == TEAR_TAIL ? 64 : 0; i < len; i += 4)
+    for (uint32_t i = cut && f->tear == TEAR_TAIL ? 64 + next_noise(&f->noise) % 4032 / 4 * 4 : 0; i < len; i += 4)
         if (!cut || f->tear != TEAR_SOME_BITS || next_noise(&f->noise) % 2)
             memset(f->bytes + off + i, 0xFF, 4);
     return !cut;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// What the posix port needs of the (virtual) chip below: flash as the running firmware sees it, eFuses, console, restart.
-// The virtual device provides one; see sim/firmware.h.
+// What the posix port needs of the (virtual) chip below: flash as the running firmware sees it, eFuses, console,
+// restart. The virtual device provides one; see sim/firmware.h.
 #ifndef DS_AGENT_POSIX_HAL_H
 #define DS_AGENT_POSIX_HAL_H
 
@@ -14,18 +14,20 @@
 typedef struct ds_hal {
     void *ctx;
     const ds_chip *chip;
-    const ds_ptable *table;   // as the bootloader read it
-    const ds_part *running;   // partition of the running app
+    const ds_ptable *table; // as the bootloader read it
+    const ds_part *running; // partition of the running app
     uint32_t flash_size;
+    uint32_t table_offset;         // of the partition table in flash; 0 = unknown: then taken from the lowest partition
     char project[33], version[33]; // of the running image
 
-    // Flash by absolute address; false on a bad range or hardware failure. crypt: through flash encryption where that is
-    // on (else as raw). program only clears bits; len and addr multiples of 4 (of 16, or 32 on ESP32, where encrypted).
+    // Flash by absolute address; false on a bad range or hardware failure. crypt: through flash encryption where that
+    // is on (else as raw). program only clears bits; len and addr multiples of 4 (of 16, or 32 on ESP32, where
+    // encrypted).
     bool (*flash_read)(void *ctx, uint32_t addr, void *buf, uint32_t len, bool crypt);
     bool (*flash_program)(void *ctx, uint32_t addr, const void *data, uint32_t len, bool crypt);
     bool (*flash_erase)(void *ctx, uint32_t addr, uint32_t len); // multiples of 4096
 
-    void (*efuses)(void *ctx, ds_efuse_words *ret);                   // as software may read them
+    void (*efuses)(void *ctx, ds_efuse_words *ret);                            // as software may read them
     bool (*efuse_burn)(void *ctx, unsigned block, const ds_efuse_words *bits); // OR these bits of one block
 
     int (*console_read)(void *ctx, uint8_t *buf, size_t cap, uint32_t timeout_ms); // as ds_port

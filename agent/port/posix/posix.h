@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The agent's port to a chip with a ds_hal: what its parts share. ds_posix_init() gives the struct ds_port.
+#ifndef DS_AGENT_POSIX_POSIX_H
+#define DS_AGENT_POSIX_POSIX_H
+
+#include "agent/port/posix/hal.h"
+#include "agent/port/posix/nvs_flash.h"
+
+#define DS_POSIX_AREAS 2
+
+// One partition of the hal's flash, never through flash encryption: NVS has its own.
+typedef struct ds_posix_window {
+    const ds_hal *hal;
+    uint32_t offset;
+} ds_posix_window;
+
+typedef struct ds_posix {
+    const ds_hal *hal;
+    ds_port port;
+    ds_nvs_flash *area[DS_POSIX_AREAS]; // opened on first use
+    ds_posix_window window[DS_POSIX_AREAS];
+    bool app_version_known; // until the app's slot is written
+    char app_version[33];
+} ds_posix;
+
+// hal stays the caller's and must outlive p.
+void ds_posix_init(ds_posix *p, const ds_hal *hal);
+void ds_posix_deinit(ds_posix *p);
+
+// ---- inside the port ----
+#define DS_POSIX_STATUS_IS(s, code) (DS_STATUS_CODE(s) == DEVSTAMP__STATUS_CODE__CODE_##code)
+
+// The area's partition, NULL where the table has none.
+const ds_part *ds_posix_area_part(const ds_posix *p, enum ds_area area);
+// Mount the area; for reading (make_keys false) NOT_FOUND where its keys were never made, so that it holds nothing.
+ds_status ds_posix_area_open(ds_posix *p, enum ds_area area, bool make_keys, ds_nvs_flash **ret);
+// Forget what is mounted; the next use reads flash again.
+void ds_posix_area_close(ds_posix *p, enum ds_area area);
+bool ds_posix_is_erased(const ds_posix *p, const ds_part *part);
+bool ds_posix_flash_encrypted(const ds_posix *p);
+
+ds_status ds_posix_value_get(void *ctx, enum ds_area area, const char *name_space, const char *key, void *buf,
+                             size_t cap, size_t *ret_len);
+ds_status ds_posix_value_set(void *ctx, enum ds_area area, const char *name_space, const char *key,
+                             enum ds_value_type type, const void *data, size_t len);
+ds_status ds_posix_value_each(void *ctx, enum ds_area area, ds_value_fn fn, void *arg);
+ds_status ds_posix_area_erase(void *ctx, enum ds_area area);
+bool ds_posix_area_is_blank(void *ctx, enum ds_area area);
+uint32_t ds_posix_area_free(void *ctx, enum ds_area area);
+
+uint32_t ds_posix_image_capacity(void *ctx, enum ds_image_place place);
+ds_status ds_posix_image_erase(void *ctx, enum ds_image_place place, uint32_t offset, uint32_t len);
+ds_status ds_posix_image_write(void *ctx, enum ds_image_place place, uint32_t offset, const void *data, size_t len);
+ds_status ds_posix_image_read(void *ctx, enum ds_image_place place, uint32_t offset, void *buf, size_t len);
+
+ds_status ds_posix_boot_select(void *ctx, const char *label);
+// The app partition that boots next, NULL where there is none.
+const ds_part *ds_posix_boot_part(const ds_posix *p);
+
+void ds_posix_identity(void *ctx, ds_identity *ret);
+void ds_posix_security(void *ctx, ds_security *ret);
+uint32_t ds_posix_self_test(void *ctx);
+ds_status ds_posix_download_close(void *ctx);
+int ds_posix_random(void *ctx, unsigned char *buf, size_t len);
+
+ds_status ds_posix_publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
+                           const uint8_t *chain, size_t chain_len, const char *topic, const char *payload);
+
+#endif
