@@ -741,13 +741,16 @@ static void cut_and_recover(const set *s, uint64_t cut_at, uint64_t total)
     assert_true(sec.release && sec.secure_boot && sec.flash_key_protected && sec.digest_count == 1);
 }
 
-// Every operation until encryption is well under way, every erase and its neighbours, the last ones, and a spread of
-// others; DS_TEST_ALL_CUTS=1 takes them all.
+// The burns and what follows them, some erases with their neighbours, the last operations, and a spread of others. The
+// environment's DS_TEST_CUT_STRIDE=N takes every Nth instead.
 static bool take_cut(uint64_t at, uint64_t total)
 {
-    bool near_erase = at > 4 && (at - 5) % 1025 < 2; // a sector is one erase and 1024 words, after a few burns
-    return getenv("DS_TEST_ALL_CUTS") || at <= 8 || at + 6 > total || (near_erase && at / 1025 % 4 == 0) ||
-           at % 997 == 0;
+    const char *stride = getenv("DS_TEST_CUT_STRIDE");
+    uint64_t n = stride ? strtoull(stride, NULL, 10) : 0;
+    if (n)
+        return at % n == 0;
+    bool near_erase = at > 4 && (at - 5) % 1025 < 2; // a sector is one erase and 1024 words, after four burns
+    return at <= 8 || at + 6 > total || (near_erase && at / 1025 % 4 == 0) || at % 997 == 0;
 }
 
 static void test_first_boot_power_cut_anywhere_is_recoverable(void **state)
