@@ -70,7 +70,9 @@ typedef struct ds_port {
     // True randomness; 0 or a negative mbedTLS error. mbedTLS's f_rng shape.
     int (*random)(void *ctx, unsigned char *buf, size_t len);
 
-    // Images. offset and len: multiples of 4096 for erase; write only onto erased flash. Encrypts where the chip must.
+    // Images. offset and len: multiples of 4096 for erase (up to 64 KiB at once, which may block for longer than 100
+    // ms); for write, offset a multiple of 4096 and len of 32 (at most 4096; the end of the image is padded with FF);
+    // write only onto erased flash. Encrypts where the chip must.
     uint32_t (*image_capacity)(void *ctx, enum ds_image_place place);
     ds_status (*image_erase)(void *ctx, enum ds_image_place place, uint32_t offset, uint32_t len);
     ds_status (*image_write)(void *ctx, enum ds_image_place place, uint32_t offset, const void *data, size_t len);

@@ -101,6 +101,8 @@ static ds_status value_set(void *ctx, enum ds_area area, const char *name_space,
     fake_port *f = ctx;
     bool effect;
     ds_status s = begin_call(f, &effect);
+    if (++f->sets == f->lose_set)
+        return s;
     if (effect && write_point(f) && !put(f, area, name_space, key, type, data, len))
         return DS_STATUS(PORT, NO_SPACE);
     return f->dead ? DS_STATUS(PORT, FLASH) : s;
@@ -207,6 +209,9 @@ static ds_status image_write(void *ctx, enum ds_image_place place, uint32_t offs
     // A write that is cut off leaves its first half.
     for (size_t i = 0; effect && i < (whole ? len : len / 2); i++)
         f->places[place][offset + i] &= ((const uint8_t *)data)[i];
+    if (f->spoil_write)
+        f->places[place][offset] = 0;
+    f->spoil_write = false;
     if (f->stuck_flash)
         f->places[place][offset] |= 1;
     return f->dead ? DS_STATUS(PORT, FLASH) : s;

@@ -42,12 +42,14 @@ typedef struct fake_port {
     bool fail_after;      // ... after it had its effect (else instead of it)
     long power_write;     // power is lost at this write ...
     bool power_after;     // ... after its effect
+    long lose_set;        // this value_set says OK and stores nothing
+    bool spoil_write;     // the next image write clears a bit too many
     bool stuck_random;    // random gives the same byte for ever
     bool stuck_flash;     // one bit of flash cannot be cleared
     int publish_failures; // this many publish calls fail
 
     // What happened.
-    long calls, writes;
+    long calls, writes, sets;
     bool dead;
     int key_sets, key_delays, reboots, publishes, alives, closes;
     bool encrypted_opened_in_plain; // the encrypted area was used without flash encryption

@@ -58,6 +58,7 @@ static void assert_sealed(void)
     assert_false(fake_contains(&f.areas[DS_AREA_PLAIN], sizeof(fake_area), scalar, 8));
     assert_false(fake_contains(f.frame, sizeof f.frame, scalar, 8));
     assert_false(fake_contains(f.scratch, sizeof f.scratch, scalar, 8));
+    assert_false(fake_contains(f.scratch, sizeof f.scratch, scalar + 24, 8));
     assert_false(fake_leaks(&f, scalar, 8));
     assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_SEALED);
     assert_int_equal(f.key_sets, 1);
@@ -121,6 +122,22 @@ static void test_migrate_every_call_fails_once(void **state)
             assert_int_equal(ds_app_migrate(&f.agent), 0);
         }
         f.fail_call = 0;
+        assert_sealed();
+    }
+}
+
+static void test_migrate_every_lost_set_is_found(void **state)
+{
+    (void)state;
+    bool reached = true;
+    for (long n = 1; reached; n++) {
+        setup(NULL);
+        long last = f.lose_set = f.sets + n;
+        ds_status s = ds_app_migrate(&f.agent);
+        reached = f.sets >= last;
+        assert_int_equal(DS_STATUS_CODE(s), reached ? CODE(FLASH) : CODE(OK));
+        assert_true(holds_stamp(DS_AREA_PLAIN) || !reached);
+        assert_int_equal(ds_app_migrate(&f.agent), 0);
         assert_sealed();
     }
 }
@@ -197,6 +214,21 @@ static void test_hello_publishes(void **state)
     assert_sealed();
 }
 
+static void test_hello_without_endpoint_or_network(void **state)
+{
+    (void)state;
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    assert_true(put(&f, DS_AREA_ENCRYPTED, "stamp", "endpoint", DS_VALUE_STRING, "", 0));
+    assert_int_equal(DS_STATUS_CODE(ds_app_hello(&f.agent)), CODE(NOT_FOUND));
+    assert_true(put(&f, DS_AREA_ENCRYPTED, "stamp", "endpoint", DS_VALUE_BLOB, stamp.values, 300));
+    assert_int_equal(DS_STATUS_CODE(ds_app_hello(&f.agent)), CODE(NO_SPACE));
+    f.port.publish = NULL;
+    assert_int_equal(DS_STATUS_CODE(ds_app_hello(&f.agent)), CODE(UNSUPPORTED));
+    f.idle_polls = 1;
+    assert_int_equal(DS_STATUS_CODE(ds_app_hello(&f.agent)), CODE(UNSUPPORTED));
+    assert_false(f.agent.endpoint_reached);
+}
+
 static void test_run_first_boot(void **state)
 {
     (void)state;
@@ -252,6 +284,8 @@ int main(void)
         cmocka_unit_test_setup(test_migrate_refused_without_flash_encryption, setup),
         cmocka_unit_test_setup(test_migrate_refused_unfinished, setup),
         cmocka_unit_test_setup(test_migrate_every_call_fails_once, setup),
+        cmocka_unit_test_setup(test_migrate_every_lost_set_is_found, setup),
+        cmocka_unit_test_setup(test_hello_without_endpoint_or_network, setup),
         cmocka_unit_test_setup(test_migrate_power_lost_twice_at_every_write, setup),
         cmocka_unit_test_setup(test_close_download_only_when_asked_and_sealed, setup),
         cmocka_unit_test_setup(test_hello_publishes, setup),

@@ -186,6 +186,19 @@ static void test_stuck_bit_is_found(void **state)
     assert_int_equal(write_all(UPDATE), CODE(FLASH));
 }
 
+static void test_spoiled_write_is_erased_before_next_try(void **state)
+{
+    (void)state;
+    assert_int_equal(begin(UPDATE, sizeof image), 0);
+    assert_int_equal(chunk(0), 0);
+    f.spoil_write = true;
+    assert_int_equal(chunk(4096), CODE(FLASH));
+    for (uint32_t at = 4096; at < sizeof image; at += 4096)
+        assert_int_equal(chunk(at), 0);
+    assert_int_equal(end(), 0);
+    assert_written(DS_PLACE_UPDATE_SLOT);
+}
+
 static void test_app_role_update_slot_only(void **state)
 {
     (void)state;
@@ -237,6 +250,7 @@ int main(void)
         cmocka_unit_test_setup(test_refusals, setup),
         cmocka_unit_test_setup(test_wrong_digest_at_end, setup),
         cmocka_unit_test_setup(test_stuck_bit_is_found, setup),
+        cmocka_unit_test_setup(test_spoiled_write_is_erased_before_next_try, setup),
         cmocka_unit_test_setup(test_app_role_update_slot_only, setup),
         cmocka_unit_test_setup(test_every_call_fails_once, setup),
         cmocka_unit_test_setup(test_power_lost_at_every_write, setup),

@@ -294,6 +294,25 @@ static void test_chain_read_back(void **state)
     assert_int_equal(write_chain_of(1, &dev), CODE(EXISTS));
 }
 
+static void test_damaged_chain_in_storage_is_told(void **state)
+{
+    (void)state;
+    assert_int_equal(fake_make_key(&f, &st, P256, false, NULL), 0);
+    static const char *const damaged[] = {
+        "", "\x30", "\x31\x01\x00", "\x30\x05\x00", "\x30\x83\x00\x00\x01\x00", "\x30\x82\x01", "\x30\x01\x00\x30\x7F"};
+    static const size_t lens[] = {0, 1, 3, 3, 6, 3, 5};
+    for (size_t i = 0; i < sizeof lens / sizeof lens[0]; i++) {
+        assert_true(put(&f, DS_AREA_PLAIN, "stamp", "chain", DS_VALUE_BLOB, damaged[i], lens[i]));
+        Devstamp__ReadChain m = DEVSTAMP__READ_CHAIN__INIT;
+        Devstamp__Request q = DEVSTAMP__REQUEST__INIT;
+        q.body_case = DEVSTAMP__REQUEST__BODY_READ_CHAIN;
+        q.read_chain = &m;
+        assert_int_equal(fake_status(&f, &st, &q), CODE(FLASH));
+        assert_int_equal(fake_make_key(&f, &st, P256, true, NULL), CODE(EXISTS));
+    }
+    assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_CERTIFIED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup(test_make_key_stuck_random_refused, setup),
         cmocka_unit_test_setup(test_damaged_key_is_not_replaced_silently, setup),
         cmocka_unit_test_setup(test_csr_bad_subjects_refused, setup),
+        cmocka_unit_test_setup(test_damaged_chain_in_storage_is_told, setup),
         cmocka_unit_test_setup(test_chain_refusals, setup),
         cmocka_unit_test_setup(test_chain_read_back, setup),
     };

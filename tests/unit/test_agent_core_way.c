@@ -36,15 +36,18 @@ static void private_scalar(enum ds_area area, uint8_t ret[32])
 
 static void assert_whole(void)
 {
+    uint8_t scalar[32];
+    private_scalar(DS_AREA_PLAIN, scalar);
+    // FinishStamp walked over the key; nothing of it may stay in memory.
+    assert_false(fake_contains(f.frame, sizeof f.frame, scalar + 24, 8));
+    assert_false(fake_contains(f.scratch, sizeof f.scratch, scalar + 24, 8));
     assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_STAMPED);
     assert_int_equal(f.key_sets, 1);
     const fake_value *chain = fake_find(&f, DS_AREA_PLAIN, "stamp", "chain");
     assert_int_equal(chain->len, st.device.len + st.sub.len);
     assert_memory_equal(chain->data, st.device.der, st.device.len);
-    uint8_t scalar[32];
-    private_scalar(DS_AREA_PLAIN, scalar);
-    assert_false(fake_leaks(&f, scalar, sizeof scalar));
     assert_false(fake_leaks(&f, scalar, 8));
+    assert_false(fake_leaks(&f, scalar + 24, 8));
     assert_false(f.encrypted_opened_in_plain);
 }
 
@@ -137,6 +140,36 @@ static void test_power_lost_twice_at_every_write(void **state)
     assert_true(losses > 80);
 }
 
+// Storage that says it stored and did not is found by reading back.
+static void test_every_lost_set_is_found(void **state)
+{
+    (void)state;
+    bool reached = true;
+    long n = 1;
+    for (; reached; n++) {
+        begin((uint64_t)n);
+        f.lose_set = n;
+        int code = provision_checked();
+        reached = f.sets >= n;
+        assert_int_equal(code, reached ? (int)DEVSTAMP__STATUS_CODE__CODE_FLASH : 0);
+        assert_int_equal(provision_checked(), 0);
+        assert_whole();
+    }
+    assert_int_equal(n - 2, 3 + FAKE_STAMP_COUNT); // key, chain, done and the values
+}
+
+static void test_run_ends_with_console(void **state)
+{
+    (void)state;
+    begin(9);
+    f.idle_polls = 5;
+    ds_agent_run(&f.agent);
+    assert_int_equal(f.idle_polls, 0);
+    assert_int_equal(ds_agent_stage(&f.agent), DEVSTAMP__STAGE__STAGE_FRESH);
+    f.dead = true;
+    assert_int_equal(ds_agent_stage(&f.agent), -1);
+}
+
 static void test_reset_after_lost_answer_keeps_key(void **state)
 {
     (void)state;
@@ -160,6 +193,8 @@ int main(void)
         cmocka_unit_test(test_every_call_fails_once_without_effect),
         cmocka_unit_test(test_every_call_fails_once_after_effect),
         cmocka_unit_test(test_power_lost_twice_at_every_write),
+        cmocka_unit_test(test_every_lost_set_is_found),
+        cmocka_unit_test(test_run_ends_with_console),
         cmocka_unit_test(test_reset_after_lost_answer_keeps_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
