@@ -139,8 +139,8 @@ static void parse_descriptors(ds_image_info *ret)
 enum ds_class ds_image_parse(ds_view data, ds_image_info *ret, ds_err *e)
 {
     *ret = (ds_image_info){0};
-    size_t end;
-    uint8_t sum;
+    size_t end = 0;
+    uint8_t sum = 0;
     if (parse_header(data, ret, e) || parse_segments(data, ret, &end, &sum, e) || parse_footer(data, end, sum, ret, e))
         return DS_INPUT;
     parse_descriptors(ret);
