@@ -37,7 +37,7 @@ static enum ds_class extent(ds_sim_stage *b, uint32_t addr, uint32_t room, uint3
 enum ds_class ds_sim_boot_load(ds_sim_stage *b, uint32_t addr, uint32_t room, ds_sim_loaded *ret, ds_err *e)
 {
     *ret = (ds_sim_loaded){.addr = addr};
-    uint32_t len, size = ds_sim_flash_size(b->c->flash);
+    uint32_t len = 0, size = ds_sim_flash_size(b->c->flash);
     if (addr >= size)
         return ds_fail(e, DS_DEVICE, "image at 0x%x lies outside the flash", addr);
     if (room > size - addr)
