@@ -61,7 +61,10 @@ static enum ds_class by_lines(ds_transport *t, bool download, unsigned attempt, 
 
 enum ds_class ds_reset_attempt(const ds_reset *r, ds_transport *t, bool download, unsigned attempt, ds_err *e)
 {
-    enum ds_class cls;
+    // first, so that the boot log is readable from its first byte
+    enum ds_class cls = r->kind == DS_RESET_NONE ? DS_OK : t->set_baud(t, DS_BAUD_START, e);
+    if (cls)
+        return ds_wrap(e, "reset");
     switch (r->kind) {
     case DS_RESET_LINES:
         cls = by_lines(t, download, attempt, e);
@@ -75,8 +78,6 @@ enum ds_class ds_reset_attempt(const ds_reset *r, ds_transport *t, bool download
                             : "switch the device off and on, or give the slot a reset");
         return DS_DEVICE;
     }
-    if (!cls)
-        cls = t->set_baud(t, DS_BAUD_START, e);
     return cls ? ds_wrap(e, download ? "reset into download mode" : "reset") : DS_OK;
 }
 

@@ -23,7 +23,7 @@ enum {
     FLAG_SECURE_DOWNLOAD = 1u << 2,
 };
 
-enum { SYNC_MS = 100, SYNC_PAUSE_MS = 50, SYNC_TRIES = 5, SYNC_TRIES_POWER = 15, CAREFUL_MS = 10 };
+enum { SYNC_MS = 100, SYNC_PAUSE_MS = 50, SYNC_TRIES = 5, SYNC_TRIES_POWER = 15 };
 
 enum ds_class ds_rom_read_reg(ds_rom *r, uint32_t addr, uint32_t *ret, ds_err *e)
 {
@@ -125,6 +125,18 @@ static enum ds_class by_magic(ds_rom *r, ds_err *e)
     return r->info.chip ? DS_OK : unknown_chip("magic", magic, e);
 }
 
+static enum ds_class by_id(ds_rom *r, const ds_rom_reply *reply, ds_err *e)
+{
+    if (reply->len < 20) // an ESP32-S2 tells no id
+        return by_magic(r, e);
+    uint32_t id = ds_le32(reply->data + 12);
+    r->info.chip = id <= UINT16_MAX ? ds_chip_by_id((uint16_t)id) : NULL;
+    if (!r->info.chip)
+        return unknown_chip("chip id", id, e);
+    r->info.secure_download = r->info.chip->has_secure_download && (r->info.flags & FLAG_SECURE_DOWNLOAD);
+    return DS_OK;
+}
+
 static enum ds_class detect(ds_rom *r, ds_err *e)
 {
     const ds_rom_command c = {
@@ -132,22 +144,18 @@ static enum ds_class detect(ds_rom *r, ds_err *e)
     ds_rom_reply reply;
     ds_err local = DS_ERR_INIT;
     enum ds_class cls = ds_rom_run(r, &c, &reply, &local);
-    if (cls && local.code == DS_ROM_UNSUPPORTED)
-        return by_magic(r, e); // an ESP32, which has no such command
-    if (cls) {
-        if (e)
-            *e = local;
-        return cls;
+    if (!cls) {
+        take_security(r, &reply);
+        return by_id(r, &reply, e);
     }
-    take_security(r, &reply);
-    if (reply.len < 20)
-        return by_magic(r, e);
-    uint32_t id = ds_le32(reply.data + 12);
-    r->info.chip = id <= UINT16_MAX ? ds_chip_by_id((uint16_t)id) : NULL;
-    if (!r->info.chip)
-        return unknown_chip("chip id", id, e);
-    r->info.secure_download = r->info.chip->has_secure_download && (r->info.flags & FLAG_SECURE_DOWNLOAD);
-    return DS_OK;
+    if (local.code == DS_ROM_UNSUPPORTED) { // an ESP32 has no such command
+        cls = by_magic(r, e);
+        if (cls || !r->info.chip->has_security_info)
+            return cls;
+    }
+    if (e)
+        *e = local;
+    return local.cls;
 }
 
 static enum ds_class read_block(ds_rom *r, unsigned block, uint32_t ret[DS_EFUSE_WORDS], ds_err *e)
@@ -204,7 +212,7 @@ static enum ds_class read_efuse_words(ds_rom *r, ds_err *e)
     enum ds_class cls = read_efuses_twice(r, &same, e);
     if (cls || same)
         return cls;
-    r->careful_ms = CAREFUL_MS;
+    r->careful_ms = DS_ROM_CAREFUL_MS;
     cls = read_efuses_twice(r, &same, e);
     if (cls || same)
         return cls;
@@ -328,7 +336,7 @@ enum ds_class ds_rom_set_baud(ds_rom *r, uint32_t baud, ds_err *e)
     uint8_t data[8] = {0};
     ds_put_le32(data, asked);
     const ds_rom_command c = {
-        .op = DS_ROM_CHANGE_BAUDRATE, .what = "change the baud rate", .head = {data, sizeof data}, .tries = 1};
+        .op = DS_ROM_CHANGE_BAUDRATE, .what = "change the baud rate", .head = {data, sizeof data}, .no_resend = true};
     if (!cls)
         cls = ds_rom_run(r, &c, NULL, e);
     if (!cls)

@@ -50,7 +50,7 @@ enum ds_class ds_rom_write(ds_rom *r, uint32_t addr, ds_view data,
                            void (*progress)(void *arg, size_t done, size_t total), void *arg, ds_err *e) DS_MUST;
 // Erase by FLASH_BEGIN alone (works in secure download mode).
 enum ds_class ds_rom_erase(ds_rom *r, uint32_t addr, uint32_t len, ds_err *e) DS_MUST;
-// Slow read (64 bytes a command).
+// Slow read (64 bytes a command), checked against the device's own MD5 of the place. Appends to ret.
 enum ds_class ds_rom_read(ds_rom *r, uint32_t addr, uint32_t len, ds_buf *ret, ds_err *e) DS_MUST;
 
 #endif

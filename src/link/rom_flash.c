@@ -10,12 +10,13 @@
 #include "src/link/rom_wire.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
-// A multiple of a 64 KiB erase block.
-#define CHUNK 0x40000u
+// One erase block: little is lost when one must be begun again.
+#define CHUNK 0x10000u
 #define READ_STEP 64u
 
 enum { ERASE_MS_PER_MB = 30000, WRITE_MS_PER_MB = 40000, MD5_MS_PER_MB = 8000 };
@@ -67,16 +68,14 @@ static enum ds_class begin(ds_rom *r, enum ds_rom_op op, uint32_t addr, uint32_t
     return ds_rom_run(r, &c, NULL, e);
 }
 
-static bool worth_repeating(uint32_t code)
+// Can the whole chunk succeed when it is begun again? Not where the loader finds our parameters wrong.
+static bool worth_beginning_again(uint32_t code)
 {
-    switch (code) {
-    case DS_ROM_STATUS | 0x04: // receive failed
-    case DS_ROM_STATUS | 0x05: // bad message
-    case DS_ROM_STATUS | 0x07: // checksum
-        return true;           // the loader says that it did not take the block
-    default:
+    if (code == ETIMEDOUT)
+        return true; // nobody knows whether the block was taken
+    if ((code & ~0xFFu) != DS_ROM_STATUS || ds_rom_not_taken(code))
         return false;
-    }
+    return code != (DS_ROM_STATUS | 0x01) && code != (DS_ROM_STATUS | 0x64);
 }
 
 static enum ds_class send_block(ds_rom *r, enum ds_rom_op op, uint32_t seq, ds_view block, int timeout_ms, ds_err *e)
@@ -91,20 +90,9 @@ static enum ds_class send_block(ds_rom *r, enum ds_rom_op op, uint32_t seq, ds_v
         .payload = block,
         .checksum = ds_xor8(DS_XOR8_SEED, block.ptr, block.len),
         .timeout_ms = timeout_ms,
-        .tries = 1, // without a reply nobody knows whether it was taken
+        .no_resend = true,
     };
-    enum ds_class cls = DS_OK;
-    for (int i = 0; i < DS_ROM_TRIES; i++) {
-        ds_err local = DS_ERR_INIT;
-        cls = ds_rom_run(r, &c, NULL, &local);
-        if (!cls)
-            return DS_OK;
-        if (e)
-            *e = local;
-        if (!worth_repeating(local.code))
-            return cls;
-    }
-    return cls;
+    return ds_rom_run(r, &c, NULL, e);
 }
 
 typedef struct job {
@@ -149,7 +137,7 @@ static enum ds_class write_chunk_once(ds_rom *r, const chunk *c, const job *j, d
     return cls;
 }
 
-// After a lost reply the chunk is begun again.
+// After a lost reply, or a stream that went wrong, the chunk is begun again.
 static enum ds_class write_chunk(ds_rom *r, const chunk *c, const job *j, ds_err *e)
 {
     enum ds_class cls = DS_OK;
@@ -162,7 +150,7 @@ static enum ds_class write_chunk(ds_rom *r, const chunk *c, const job *j, ds_err
             return DS_OK;
         if (e)
             *e = local;
-        if (local.code != ETIMEDOUT)
+        if (!worth_beginning_again(local.code))
             break;
     }
     if (r->info.secure_download)
@@ -242,24 +230,45 @@ enum ds_class ds_rom_md5(ds_rom *r, uint32_t addr, uint32_t len, uint8_t ret[16]
     return ds_unhex(hex, ret, 16) ? DS_OK : ds_fail(e, DS_DEVICE, "read flash's MD5: the reply is not hexadecimal");
 }
 
-enum ds_class ds_rom_read(ds_rom *r, uint32_t addr, uint32_t len, ds_buf *ret, ds_err *e)
+static enum ds_class read_once(ds_rom *r, uint32_t addr, uint32_t len, ds_buf *ret, ds_err *e)
 {
-    if (r->info.secure_download)
-        return ds_rom_refuse_restricted("read flash", e);
-    while (len) {
-        uint32_t now = len < READ_STEP ? len : READ_STEP;
+    for (uint32_t done = 0; done < len;) {
+        uint32_t now = len - done < READ_STEP ? len - done : READ_STEP;
         uint8_t data[8];
-        ds_put_le32(data, addr);
+        ds_put_le32(data, addr + done);
         ds_put_le32(data + 4, now);
         const ds_rom_command c = {
             .op = DS_ROM_READ_FLASH_SLOW, .what = "read flash", .head = {data, sizeof data}, .reply_len = READ_STEP};
         ds_rom_reply reply;
         enum ds_class cls = ds_rom_run(r, &c, &reply, e);
         if (cls)
-            return ds_wrap(e, "at 0x%x", addr);
+            return ds_wrap(e, "at 0x%x", addr + done);
         ds_buf_add(ret, reply.data, now);
-        addr += now;
-        len -= now;
+        done += now;
     }
     return DS_OK;
+}
+
+// Replies carry neither address nor checksum: the whole is compared with the device's own MD5 of it.
+enum ds_class ds_rom_read(ds_rom *r, uint32_t addr, uint32_t len, ds_buf *ret, ds_err *e)
+{
+    if (r->info.secure_download)
+        return ds_rom_refuse_restricted("read flash", e);
+    size_t before = ret->len;
+    for (int i = 0; i < DS_ROM_TRIES; i++) {
+        uint8_t expected[16], got[EVP_MAX_MD_SIZE];
+        ds_buf_resize(ret, before, 0);
+        enum ds_class cls = read_once(r, addr, len, ret, e);
+        if (!cls)
+            cls = ds_rom_md5(r, addr, len, expected, e);
+        if (cls)
+            return cls;
+        if (!EVP_Digest(ret->ptr + before, len, got, NULL, EVP_md5(), NULL))
+            return ds_fail(e, DS_INTERNAL, "no MD5");
+        if (memcmp(got, expected, sizeof expected) == 0)
+            return DS_OK;
+        r->careful_ms = DS_ROM_CAREFUL_MS;
+    }
+    ds_fail(e, DS_DEVICE, "read flash at 0x%x: what arrives differs from what the device holds", addr);
+    return ds_hint(e, "the line is noisy: check cable and ground, or lower the baud rate");
 }

@@ -107,11 +107,18 @@ static enum verdict judge(ds_rom *r, const ds_rom_command *c, ds_view f)
     return MATCH;
 }
 
+bool ds_rom_not_taken(uint32_t code)
+{
+    return code == (DS_ROM_STATUS | 0x04) || code == DS_ROM_UNSUPPORTED || code == (DS_ROM_STATUS | 0x07);
+}
+
 static enum ds_class answered_error(const ds_rom_command *c, uint8_t code, ds_err *e)
 {
     ds_fail(e, DS_DEVICE, "%s: the loader answers error 0x%02x (%s)", c->what, code, ds_rom_error_text(code));
     if (e)
         e->code = DS_ROM_STATUS | code;
+    if (ds_rom_not_taken(DS_ROM_STATUS | code))
+        ds_hint(e, "the line may damage what is sent: check cable and ground, or lower the baud rate");
     return DS_DEVICE;
 }
 
@@ -153,12 +160,28 @@ static enum ds_class send(ds_rom *r, const ds_rom_command *c, ds_err *e)
     return r->t->write(r->t, ds_buf_view(&r->frame), e);
 }
 
+// A loader answers a SYNC, and what it does not know, eight times: drop the other seven, which follow at once.
+static enum ds_class swallow_repeats(ds_rom *r, int within_ms, ds_err *e)
+{
+    int64_t deadline_ms = ds_now_ms() + within_ms;
+    for (int i = 0; i < 7; i++) {
+        ds_view f;
+        enum ds_class cls = next_frame(r, deadline_ms, &f, e);
+        if (cls)
+            return cls;
+        if (!f.len && !ds_ms_left(deadline_ms))
+            break;
+    }
+    return ds_rom_drain(r, 0, e);
+}
+
 // One try. *ret_answered = false: nothing came until the deadline.
 static enum ds_class try_once(ds_rom *r, const ds_rom_command *c, int64_t deadline_ms, ds_rom_reply *ret,
                               bool *ret_answered, ds_err *e)
 {
     *ret_answered = false;
-    enum ds_class cls = ds_rom_drain(r, c->op == DS_ROM_READ_REG ? r->careful_ms : 0, e);
+    bool reads = c->op == DS_ROM_READ_REG || c->op == DS_ROM_READ_FLASH_SLOW;
+    enum ds_class cls = ds_rom_drain(r, reads ? r->careful_ms : 0, e);
     r->seen = (ds_rom_seen){0};
     if (!cls)
         cls = send(r, c, e);
@@ -173,7 +196,7 @@ static enum ds_class try_once(ds_rom *r, const ds_rom_command *c, int64_t deadli
             return take_reply(r, c, f, ret, e);
         case UNSUPPORTED:
             *ret_answered = true;
-            cls = ds_rom_drain(r, 200, e); // it says so about eight times
+            cls = swallow_repeats(r, 200, e);
             return cls ? cls : answered_error(c, DS_ROM_UNSUPPORTED & 0xFF, e);
         default:
             if (ds_now_ms() >= deadline_ms)
@@ -192,34 +215,26 @@ static int64_t deadline_of(const ds_rom *r, int timeout_ms)
 enum ds_class ds_rom_run(ds_rom *r, const ds_rom_command *c, ds_rom_reply *ret, ds_err *e)
 {
     int timeout_ms = c->timeout_ms ? c->timeout_ms : DS_ROM_TIMEOUT_MS;
-    unsigned tries = c->tries ? c->tries : DS_ROM_TRIES;
     int64_t start_ms = ds_now_ms();
-    for (unsigned i = 0; i < tries; i++) {
-        bool answered;
-        enum ds_class cls = try_once(r, c, deadline_of(r, timeout_ms), ret, &answered, e);
+    ds_err local;
+    bool answered = false;
+    for (unsigned i = 0; i < DS_ROM_TRIES; i++) {
+        local = DS_ERR_INIT;
+        enum ds_class cls = try_once(r, c, deadline_of(r, timeout_ms), ret, &answered, &local);
         if (!cls && answered && i > 0)
-            cls = ds_rom_drain(r, 50, e); // the answer to the earlier try may be late, not lost
-        if (cls || answered)
-            return cls;
+            cls = ds_rom_drain(r, 50, &local); // the answer to the earlier try may be late, not lost
+        if (!cls && answered)
+            return DS_OK;
+        if (cls ? !ds_rom_not_taken(local.code) : c->no_resend)
+            break;
         if (r->open_deadline_ms && !ds_ms_left(r->open_deadline_ms))
             break;
     }
-    return ds_rom_no_answer(&r->seen, c->what, (int)(ds_now_ms() - start_ms), e);
-}
-
-// A loader answers a SYNC eight times; the other seven follow at once.
-static enum ds_class swallow_sync_replies(ds_rom *r, ds_err *e)
-{
-    int64_t deadline_ms = ds_now_ms() + 100;
-    for (int i = 0; i < 7; i++) {
-        ds_view f;
-        enum ds_class cls = next_frame(r, deadline_ms, &f, e);
-        if (cls)
-            return cls;
-        if (!f.len && !ds_ms_left(deadline_ms))
-            break;
-    }
-    return ds_rom_drain(r, 0, e);
+    if (local.cls == DS_OK)
+        return ds_rom_no_answer(&r->seen, c->what, (int)(ds_now_ms() - start_ms), e);
+    if (e)
+        *e = local;
+    return local.cls;
 }
 
 enum ds_class ds_rom_sync_once(ds_rom *r, int timeout_ms, bool *ret_in_sync, ds_err *e)
@@ -227,10 +242,15 @@ enum ds_class ds_rom_sync_once(ds_rom *r, int timeout_ms, bool *ret_in_sync, ds_
     uint8_t data[36] = {0x07, 0x07, 0x12, 0x20};
     memset(data + 4, 0x55, sizeof data - 4);
     const ds_rom_command c = {.op = DS_ROM_SYNC, .what = "sync", .head = {data, sizeof data}};
-    enum ds_class cls = try_once(r, &c, deadline_of(r, timeout_ms), NULL, ret_in_sync, e);
+    ds_err local = DS_ERR_INIT;
+    enum ds_class cls = try_once(r, &c, deadline_of(r, timeout_ms), NULL, ret_in_sync, &local);
+    if (cls && ds_rom_not_taken(local.code))
+        cls = DS_OK, *ret_in_sync = false; // it heard something else
+    if (cls && e)
+        *e = local;
     if (cls || !*ret_in_sync)
         return cls;
-    return swallow_sync_replies(r, e);
+    return swallow_repeats(r, 100, e);
 }
 
 enum ds_class ds_rom_resync(ds_rom *r, ds_err *e)

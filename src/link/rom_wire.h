@@ -28,6 +28,7 @@ enum ds_rom_op {
 #define DS_ROM_SECTOR 0x1000u
 #define DS_ROM_TIMEOUT_MS 3000
 #define DS_ROM_TRIES 3
+#define DS_ROM_CAREFUL_MS 10
 // Longest payload of a reply that a ROM sends, with room; longer frames are dropped as damaged.
 #define DS_ROM_REPLY_MAX 256
 
@@ -51,7 +52,7 @@ struct ds_rom {
     size_t rx_len, rx_pos;
     ds_buf request, frame;
     ds_rom_seen seen;
-    int careful_ms;           // silence to wait for before a register is read; see rom.c
+    int careful_ms;           // silence to wait for before something is read; see rom.c
     int64_t open_deadline_ms; // bounds every wait while opening; 0 = open
     ds_rom_info info;
 };
@@ -63,7 +64,7 @@ typedef struct ds_rom_command {
     ds_view payload;  // follows it in the data commands
     uint32_t checksum;
     int timeout_ms;     // 0: DS_ROM_TIMEOUT_MS
-    unsigned tries;     // when no answer comes; 0 = DS_ROM_TRIES
+    bool no_resend;     // not when no answer comes: without one nobody knows whether it was taken
     size_t reply_len;   // bytes in front of the status
     size_t reply_short; // another length that is allowed; 0 = none
 } ds_rom_command;
@@ -74,9 +75,12 @@ typedef struct ds_rom_reply {
     uint8_t data[DS_ROM_REPLY_MAX];
 } ds_rom_reply;
 
-// Send a command and wait for its reply, again when none comes (what is sent through here may be repeated). ret may be
-// NULL.
+// Send a command and wait for its reply, again when none comes or the loader says that it did not take it (what is sent
+// through here may be repeated). ret may be NULL.
 enum ds_class ds_rom_run(ds_rom *r, const ds_rom_command *c, ds_rom_reply *ret, ds_err *e) DS_MUST;
+
+// Does e->code mean that the loader received something damaged, or does not know the command?
+bool ds_rom_not_taken(uint32_t code);
 
 // One SYNC, waiting at most timeout_ms; *ret_in_sync tells.
 enum ds_class ds_rom_sync_once(ds_rom *r, int timeout_ms, bool *ret_in_sync, ds_err *e) DS_MUST;

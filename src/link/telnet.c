@@ -88,6 +88,8 @@ static void on_suboption(ds_telnet *t)
     }
     if (command == DS_COMPORT_SET_CONTROL && t->sub[2] < 32)
         t->acked_control |= 1u << t->sub[2];
+    if (command == DS_COMPORT_PURGE_DATA)
+        t->purged = t->data.len;
     t->acked |= 1u << command;
 }
 

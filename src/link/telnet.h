@@ -51,6 +51,7 @@ typedef struct ds_telnet {
     ds_buf reply;           // to be sent to the server
     uint32_t acked;         // bit n: command n was answered
     uint32_t acked_control; // bit n: SET-CONTROL n was answered
+    size_t purged;          // length of data when PURGE-DATA was answered last: what lies before is old
     uint32_t baud;          // of the last answer to SET-BAUDRATE
 } ds_telnet;
 

@@ -167,10 +167,16 @@ static enum ds_class rfc2217_flush(ds_transport *t, ds_err *e)
 {
     rfc2217 *s = self(t);
     ds_buf_clear(&s->tx);
+    drop_data(s);
+    s->telnet.purged = 0;
     command_u8(s, DS_COMPORT_PURGE_DATA, 1); // what the server holds for us
     enum ds_class cls = send_commands(s, 1u << DS_COMPORT_PURGE_DATA, 0, e);
+    if (cls || !s->silent) {
+        s->taken = s->telnet.purged < s->telnet.data.len ? s->telnet.purged : s->telnet.data.len;
+        return cls;
+    }
     // without acknowledgement, what is here by now is all that can be known
-    bool any = s->silent;
+    bool any = true;
     for (int i = 0; i < 256 && any && !cls; i++)
         cls = receive(s, 0, &any, e);
     drop_data(s);

@@ -147,7 +147,7 @@ static void test_write_c3_deflated(void **state)
     (void)state;
     bench *b = bench_new(DS_CHIP_ESP32C3);
     bench_open(b, 0x100000);
-    size_t len = 0x90000, done = 0; // more than two chunks
+    size_t len = 0x90000, done = 0; // many chunks
     uint8_t *data = calloc(1, len);
     for (size_t i = 0; i < len; i += 16)
         fill(data + i, 5, (uint32_t)i);
@@ -156,7 +156,7 @@ static void test_write_c3_deflated(void **state)
     assert_int_equal(done, len);
     const fake_request *begin = fake_find(&b->rom, 0x10, 0);
     assert_int_equal(begin->len, 20);               // fifth word: not encrypted
-    assert_int_equal(ds_le32(begin->head), 0x1000); // up to the border of the first 256 KiB
+    assert_int_equal(ds_le32(begin->head), 0x1000); // up to the border of a 64 KiB block
     assert_int_equal(ds_le32(begin->head + 12), 0x3F000);
     assert_int_equal(ds_le32(begin->head + 16), 0);
     assert_int_equal(ds_le32(fake_find(&b->rom, 0x10, 1)->head + 12), 0x40000);
