@@ -10,11 +10,13 @@
 
 #include <mosquitto.h>
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define DEADLINE_MS 10000
 #define LOOP_MS 100
@@ -101,10 +103,20 @@ static void on_log(struct mosquitto *m, void *arg, int level, const char *text)
     s->p->port.log(s->p->port.ctx, line);
 }
 
+// libmosquitto does not notice that a connection was refused, and would try until the deadline.
+static bool wait_connected(struct mosquitto *m, int64_t deadline)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof peer;
+    struct pollfd fd = {.fd = mosquitto_socket(m), .events = POLLOUT};
+    return fd.fd >= 0 && poll(&fd, 1, ds_ms_left(deadline)) == 1 &&
+           getpeername(fd.fd, (struct sockaddr *)&peer, &len) == 0;
+}
+
 static bool talk(struct mosquitto *m, session *s, const address *to)
 {
     int64_t deadline = ds_now_ms() + DEADLINE_MS;
-    if (mosquitto_connect_async(m, to->host, to->port, KEEPALIVE_S))
+    if (mosquitto_connect_async(m, to->host, to->port, KEEPALIVE_S) || !wait_connected(m, deadline))
         return false;
     while (s->state < ACKNOWLEDGED && ds_now_ms() < deadline)
         if (mosquitto_loop(m, LOOP_MS, 1))
