@@ -147,7 +147,7 @@ static enum ds_class put_name_space(builder *b, const char *name, uint8_t *ret_i
 
 static enum ds_class put_item(builder *b, const ds_nvs_item *item, ds_err *e)
 {
-    uint8_t name_space;
+    uint8_t name_space = 0;
     if (!item->name_space[0] || !item->key[0])
         return ds_fail(e, DS_INPUT, "namespace and key must have 1 to 15 characters");
     enum ds_class c = put_name_space(b, item->name_space, &name_space, e);
