@@ -99,6 +99,7 @@ bool ds_sim_flash_encryption_on(const ds_sim_chip *c)
 {
     engine en;
     engine_load(c, &en);
+    bool on = en.on;
     ds_wipe(&en, sizeof en);
-    return en.on;
+    return on;
 }
