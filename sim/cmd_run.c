@@ -25,7 +25,7 @@ static const char usage[] =
     "\n"
     "  --device SPEC     chip=esp32|esp32c3 and, with commas between, any of mac=24:0a:c4:00:00:01, rev=0.4,\n"
     "                    flash=4MB, image=FILE (what a fresh flash holds), fault=PLAN (with + for its commas),\n"
-    "                    timing=on, seed=N\n"
+    "                    timing=on, seed=N, power=off (until ctl on)\n"
     "  --base-port P     device N listens on P+2N (plain TCP) and P+2N+1 (RFC 2217); otherwise the system chooses\n"
     "  --ready-file F    written once every device listens; as DIR/devices.json\n"
     "  --with-parent     end when standard input ends\n"

@@ -261,7 +261,7 @@ enum ds_class ds_sim_device_open(ds_sim_device *d, const char *state, unsigned i
         ds_sim_device_close(d);
         return rc;
     }
-    ds_sim_device_power(d, true);
+    ds_sim_device_power(d, !spec->off);
     return DS_OK;
 }
 

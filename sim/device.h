@@ -32,7 +32,8 @@ typedef struct ds_sim_device {
 } ds_sim_device;
 
 // Take spec over (freed by close, also after a failure), make or check the files, open the consoles (base_port and
-// base_port + 1; 0 = chosen by the kernel) and power up.
+// base_port + 1; 0 = chosen by the kernel) and power up where spec
+// says so.
 enum ds_class ds_sim_device_open(ds_sim_device *d, const char *state, unsigned index, const ds_sim_device_spec *spec,
                                  uint16_t base_port, ds_err *e) DS_MUST;
 void ds_sim_device_close(ds_sim_device *d);

@@ -93,6 +93,8 @@ static bool set_field(ds_sim_device_spec *s, const char *key, const char *value,
         return parse_u64(value, UINT64_MAX, &s->seed);
     if (strcmp(key, "timing") == 0)
         return (s->timing = strcmp(value, "on") == 0) || strcmp(value, "off") == 0;
+    if (strcmp(key, "power") == 0)
+        return (s->off = strcmp(value, "off") == 0) || strcmp(value, "on") == 0;
     if (strcmp(key, "image") == 0) {
         take(&s->image, value);
         return *value != '\0';
@@ -120,7 +122,7 @@ static enum ds_class parse_item(ds_sim_device_spec *s, const char *item, bool *h
         return DS_OK;
     if (!known) {
         ds_fail(e, DS_USAGE, "device: no such key '%s'", key);
-        return ds_hint(e, "known: chip, mac, rev, flash, image, fault, timing, seed");
+        return ds_hint(e, "known: chip, mac, rev, flash, image, fault, timing, seed, power");
     }
     ds_fail(e, DS_USAGE, "device: bad value '%s'", item);
     return ds_hint(e,

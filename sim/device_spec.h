@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // What a virtual device is, as text: "chip=esp32c3,mac=24:0a:c4:00:00:01,rev=0.4,flash=4MB,image=merged.bin,
-// fault=cut@100+seed=3,timing=on,seed=7". Only chip is required. In fault, '+' stands for the plan's commas.
+// fault=cut@100+seed=3,timing=on,seed=7,power=off". Only chip is required. In fault, '+' stands for the plan's commas.
 #ifndef DS_SIM_DEVICE_SPEC_H
 #define DS_SIM_DEVICE_SPEC_H
 
@@ -15,6 +15,7 @@ typedef struct ds_sim_device_spec {
     uint16_t revision; // major * 100 + minor
     uint32_t flash_size;
     bool timing;
+    bool off; // starts switched off
     uint64_t seed;
     char *image; // what a fresh flash holds; NULL = nothing
     char *fault; // plan with commas; NULL = none

@@ -24,7 +24,8 @@ static void test_spec_parse_takes_every_key(void **state)
 {
     (void)state;
     ds_sim_device_spec s;
-    parse("chip=esp32,mac=24:0a:c4:aB:Cd:02,rev=v3.1,flash=16MB,image=a b.bin,fault=cut@7+seed=3,timing=on,seed=0x10",
+    parse("chip=esp32,mac=24:0a:c4:aB:Cd:02,rev=v3.1,flash=16MB,image=a "
+          "b.bin,fault=cut@7+seed=3,timing=on,seed=0x10,power=off",
           5, &s);
     assert_string_equal(s.chip->name, "esp32");
     assert_memory_equal(s.mac, "\x24\x0a\xc4\xab\xcd\x02", 6);
@@ -33,6 +34,7 @@ static void test_spec_parse_takes_every_key(void **state)
     assert_string_equal(s.image, "a b.bin");
     assert_string_equal(s.fault, "cut@7,seed=3");
     assert_true(s.timing);
+    assert_true(s.off);
     assert_int_equal(s.seed, 16);
     ds_sim_device_spec_free(&s);
 }
@@ -98,6 +100,7 @@ static void test_spec_bad_text_is_refused(void **state)
         "chip=esp32,seed=-1",
         "chip=esp32,seed=18446744073709551616",
         "chip=esp32,timing=maybe",
+        "chip=esp32,power=low",
         "chip=esp32,image=",
         "chip=esp32,fault=cut",
         "chip=esp32,averyveryverylongkey=1",
