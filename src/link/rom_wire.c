@@ -146,7 +146,7 @@ static enum ds_class take_reply(ds_rom *r, const ds_rom_command *c, ds_view f, d
     return DS_OK;
 }
 
-static enum ds_class send(ds_rom *r, const ds_rom_command *c, ds_err *e)
+static enum ds_class send_request(ds_rom *r, const ds_rom_command *c, ds_err *e)
 {
     size_t size = c->head.len + c->payload.len;
     ds_buf_clear(&r->request);
@@ -184,7 +184,7 @@ static enum ds_class try_once(ds_rom *r, const ds_rom_command *c, int64_t deadli
     enum ds_class cls = ds_rom_drain(r, reads ? r->careful_ms : 0, e);
     r->seen = (ds_rom_seen){0};
     if (!cls)
-        cls = send(r, c, e);
+        cls = send_request(r, c, e);
     while (!cls) {
         ds_view f;
         cls = next_frame(r, deadline_ms, &f, e);
@@ -244,8 +244,10 @@ enum ds_class ds_rom_sync_once(ds_rom *r, int timeout_ms, bool *ret_in_sync, ds_
     const ds_rom_command c = {.op = DS_ROM_SYNC, .what = "sync", .head = {data, sizeof data}};
     ds_err local = DS_ERR_INIT;
     enum ds_class cls = try_once(r, &c, deadline_of(r, timeout_ms), NULL, ret_in_sync, &local);
-    if (cls && ds_rom_not_taken(local.code))
-        cls = DS_OK, *ret_in_sync = false; // it heard something else
+    if (cls && ds_rom_not_taken(local.code)) { // it heard something else
+        cls = DS_OK;
+        *ret_in_sync = false;
+    }
     if (cls && e)
         *e = local;
     if (cls || !*ret_in_sync)

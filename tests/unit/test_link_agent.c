@@ -73,7 +73,8 @@ static bool await_request(peer *p, script *s, uint32_t *ret_id)
 static void make_answer(const step *st, uint32_t id, ds_buf *wire)
 {
     Devstamp__Response r = DEVSTAMP__RESPONSE__INIT;
-    Devstamp__HelloReply hello = DEVSTAMP__HELLO_REPLY__INIT;
+    Devstamp__HelloReply hello;
+    devstamp__hello_reply__init(&hello);
     Devstamp__Progress progress = DEVSTAMP__PROGRESS__INIT;
     char project[] = "mfg\xC3\xA4", version[] = "1.2.3";
     hello.project = project;
