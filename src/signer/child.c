@@ -80,11 +80,16 @@ enum ds_class ds_child_ask(const ds_child *c, const Devstamp__Signer__Request *r
     DS_CLEANUP_BUF ds_buf bytes = {0};
     bool end = false;
     *ret_lost = true;
-    if (ds_wire_send(c->fd, &request->base, e) ||
-        ds_wire_recv(c->fd, timeout_ms < 0 ? -1 : ds_now_ms() + timeout_ms, &bytes, &end, e))
-        return ds_wrap(e, "signer");
-    if (end)
-        return ds_fail(e, DS_TOKEN, "the signer process ended while it was asked");
+    enum ds_class rc = ds_wire_send(c->fd, &request->base, e);
+    if (!rc)
+        rc = ds_wire_recv(c->fd, timeout_ms < 0 ? -1 : ds_now_ms() + timeout_ms, &bytes, &end, e);
+    if (!rc && end)
+        rc = ds_fail(e, DS_TOKEN, "the signer process ended while it was asked");
+    if (rc) {
+        if (e)
+            e->code = 0; // codes are the token's alone
+        return rc;
+    }
     Devstamp__Signer__Reply *reply = devstamp__signer__reply__unpack(NULL, bytes.len, bytes.ptr);
     if (!reply)
         return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");

@@ -20,7 +20,8 @@ typedef struct ds_child {
 enum ds_class ds_child_start(const ds_signer_args *args, ds_child *ret, ds_err *e) DS_MUST;
 
 // Send a request and wait for its reply; timeout_ms negative: for ever. On DS_OK *ret is the caller's
-// (devstamp__signer__reply__free_unpacked); a reply that reports a failure becomes that failure. *ret_lost: the child
+// (devstamp__signer__reply__free_unpacked); a reply that reports a failure becomes that failure, with the token's code;
+// failures of the way there have code 0. *ret_lost: the child
 // is gone or cannot be trusted to be in step any more.
 enum ds_class ds_child_ask(const ds_child *c, const Devstamp__Signer__Request *request, int64_t timeout_ms,
                            Devstamp__Signer__Reply **ret, bool *ret_lost, ds_err *e) DS_MUST;

@@ -76,8 +76,8 @@ static enum ds_class start(ds_signer *s, bool first, ds_err *e)
     if (!rc)
         return DS_OK;
     ds_child_end(&s->child);
-    // A token that is not there was not tried; everything else about a token may have cost a try.
-    if (rc == DS_TOKEN && !(e && e->code == CKR_TOKEN_NOT_PRESENT))
+    // The token said no, and that may have cost a try. A token that is not there, and a child that just died, did not.
+    if (rc == DS_TOKEN && e->code != 0 && e->code != CKR_TOKEN_NOT_PRESENT)
         s->barred = true;
     return rc;
 }

@@ -1,0 +1,576 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The signer process, for real: this program starts itself as the signer, as devstamp does. File keys; the token is in
+// the end-to-end tests.
+#include "src/base/clock.h"
+#include "src/base/file.h"
+#include "src/pki/cert.h"
+#include "src/pki/dn.h"
+#include "src/pki/key.h"
+#include "src/pki/request.h"
+#include "src/signer/ceremony.h"
+#include "src/signer/child.h"
+#include "src/signer/log.h"
+#include "src/signer/sandbox.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <netinet/in.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SUBJECT "CN=SN0042,O=Acme Devices,serialNumber=SN0042"
+
+static char folder[64], root_key[96], sub_key[96], sub_pem[96], log_path[96];
+static int64_t now;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    now = ds_utc_now();
+    snprintf(folder, sizeof folder, "/tmp/ds-signer.XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(root_key, sizeof root_key, "file:%s/root.key", folder);
+    snprintf(sub_key, sizeof sub_key, "file:%s/subca.key", folder);
+    snprintf(sub_pem, sizeof sub_pem, "%s/subca.pem", folder);
+    snprintf(log_path, sizeof log_path, "%s/issued.log", folder);
+    const ds_ca_request req = {
+        folder,         root_key,         sub_key,    false,           DS_KEY_ECDSA_P384, DS_KEY_ECDSA_P256,
+        "CN=Test Root", "CN=Test Sub CA", now - 3600, now + 10 * 86400};
+    const ds_signer_config access = {.pin_fd = -1};
+    ds_ceremony_result made = {0};
+    ds_err e = DS_ERR_INIT;
+    if (ds_ceremony_make_ca(&access, &req, &made, &e))
+        fail_msg("%s", e.text);
+    assert_true(made.root.len > 0 && made.certificate.len > 0);
+    ds_buf_free(&made.root);
+    ds_buf_free(&made.certificate);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static ds_signer_config config(void)
+{
+    return (ds_signer_config){.key = sub_key, .certificate = sub_pem, .log = log_path, .pin_fd = -1};
+}
+
+static ds_signer *started(void)
+{
+    ds_signer *s = NULL;
+    ds_err e = DS_ERR_INIT;
+    const ds_signer_config cfg = config();
+    if (ds_signer_start(&cfg, &s, &e))
+        fail_msg("%s", e.text);
+    return s;
+}
+
+// A fresh device: its request and the certificate's serial number.
+typedef struct device {
+    ds_buf csr;
+    uint8_t serial[16];
+    ds_sign_request req;
+} device;
+
+static void make_device_of(device *d, enum ds_key_type type, const char *subject)
+{
+    X509_NAME *name = NULL;
+    EVP_PKEY *key = NULL;
+    *d = (device){0};
+    assert_int_equal(ds_dn_parse(subject, &name, NULL), DS_OK);
+    assert_int_equal(ds_key_make(type, &key, NULL), DS_OK);
+    assert_int_equal(ds_request_make(name, key, &d->csr, NULL), DS_OK);
+    X509_NAME_free(name);
+    EVP_PKEY_free(key);
+    ds_random(d->serial, sizeof d->serial);
+    d->req = (ds_sign_request){ds_buf_view(&d->csr), d->serial, now, now + 86400, subject, (int)type, NULL};
+}
+
+static void make_device(device *d)
+{
+    make_device_of(d, DS_KEY_ECDSA_P256, SUBJECT);
+}
+
+static void free_device(device *d)
+{
+    ds_buf_free(&d->csr);
+}
+
+// The signer of s: the one child of ours that runs.
+static pid_t child_of(pid_t parent)
+{
+    DS_CLEANUP_FREE char *path = ds_asprintf("/proc/%d/task/%d/children", (int)parent, (int)parent);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    int pid = 0;
+    assert_int_equal(fscanf(f, "%d", &pid), 1);
+    fclose(f);
+    return (pid_t)pid;
+}
+
+static uint64_t entries_of_log(void)
+{
+    X509 *ca = NULL;
+    ds_cert_info info;
+    ds_log_file *l = NULL;
+    ds_err e = DS_ERR_INIT;
+    assert_int_equal(ds_cert_read(sub_pem, &ca, NULL), DS_OK);
+    assert_int_equal(ds_cert_describe(ca, &info, NULL), DS_OK);
+    X509_free(ca);
+    if (ds_log_open(log_path, info.fingerprint, &l, &e))
+        fail_msg("%s", e.text);
+    uint64_t n = ds_log_entries(l);
+    ds_log_close(l);
+    return n;
+}
+
+static void test_signer_certificate_has_the_profile(void **state)
+{
+    (void)state;
+    ds_signer *s = started();
+    const ds_signer_status *status = ds_signer_get_status(s);
+    assert_string_equal(status->ca_subject, "CN=Test Sub CA");
+    device d;
+    make_device_of(&d, DS_KEY_RSA_2048, SUBJECT);
+    d.req.subject_alt_uri = "urn:dev:SN0042";
+    DS_CLEANUP_BUF ds_buf der = {0};
+    ds_err e = DS_ERR_INIT;
+    if (ds_signer_sign(s, &d.req, &der, &e))
+        fail_msg("%s", e.text);
+    X509 *cert = NULL, *ca = NULL;
+    ds_cert_info info;
+    uint8_t serial[16];
+    assert_int_equal(ds_cert_parse(ds_buf_view(&der), &cert, &e), DS_OK);
+    assert_int_equal(ds_cert_parse(ds_buf_view(&status->ca_certificate), &ca, &e), DS_OK);
+    assert_int_equal(X509_verify(cert, X509_get0_pubkey(ca)), 1);
+    assert_int_equal(ds_cert_describe(cert, &info, &e), DS_OK);
+    assert_string_equal(info.subject, SUBJECT);
+    assert_string_equal(info.issuer, "CN=Test Sub CA");
+    ds_cert_serial(d.serial, serial);
+    assert_memory_equal(info.serial, serial + (16 - info.serial_len), info.serial_len);
+    assert_int_equal(info.not_before_utc, now);
+    assert_int_equal(info.not_after_utc, now + 86400);
+    assert_int_equal(info.key_usage, KU_DIGITAL_SIGNATURE);
+    assert_true(info.client_auth);
+    assert_false(info.server_auth);
+    assert_false(info.ca);
+    X509_free(cert);
+    X509_free(ca);
+    free_device(&d);
+    ds_signer_stop(s);
+}
+
+static void test_signer_same_request_gives_the_same_certificate(void **state)
+{
+    (void)state;
+    ds_signer *s = started();
+    device d;
+    make_device(&d);
+    DS_CLEANUP_BUF ds_buf first = {0};
+    DS_CLEANUP_BUF ds_buf again = {0};
+    DS_CLEANUP_BUF ds_buf later = {0};
+    ds_err e = DS_ERR_INIT;
+    assert_int_equal(ds_signer_sign(s, &d.req, &first, &e), DS_OK);
+    assert_int_equal(ds_signer_sign(s, &d.req, &again, &e), DS_OK);
+    ds_signer_stop(s);
+    uint64_t entries = entries_of_log();
+    s = started();
+    assert_int_equal(ds_signer_get_status(s)->log_entries, entries);
+    assert_int_equal(ds_signer_sign(s, &d.req, &later, &e), DS_OK);
+    assert_int_equal(first.len, again.len);
+    assert_memory_equal(first.ptr, again.ptr, first.len);
+    assert_int_equal(first.len, later.len);
+    assert_memory_equal(first.ptr, later.ptr, first.len);
+    free_device(&d);
+    ds_signer_stop(s);
+    assert_int_equal(entries_of_log(), entries);
+}
+
+static void expect_refusal(ds_signer *s, const ds_sign_request *req, enum ds_class cls, const char *words)
+{
+    DS_CLEANUP_BUF ds_buf der = {0};
+    ds_err e = DS_ERR_INIT;
+    enum ds_class rc = ds_signer_sign(s, req, &der, &e);
+    if (rc != cls || !strstr(e.text, words))
+        fail_msg("class %s, text \"%s\", expected %s, \"%s\"", ds_class_name(rc), e.text, ds_class_name(cls), words);
+    assert_int_equal(der.len, 0);
+}
+
+static void test_signer_refuses_conflicts_with_its_log(void **state)
+{
+    (void)state;
+    ds_signer *s = started();
+    device d, other;
+    make_device(&d);
+    make_device(&other);
+    DS_CLEANUP_BUF ds_buf der = {0};
+    assert_int_equal(ds_signer_sign(s, &d.req, &der, NULL), DS_OK);
+    char hex[33], words[80];
+    uint8_t serial[16], second[16] = {5, 5, 5};
+    ds_cert_serial(d.serial, serial);
+    ds_hex(serial, 16, hex);
+    snprintf(words, sizeof words, "certified before, with serial number %s", hex);
+    ds_sign_request req = d.req;
+    req.serial = second;
+    expect_refusal(s, &req, DS_POLICY, words);
+    req = other.req;
+    req.serial = d.serial;
+    expect_refusal(s, &req, DS_POLICY, "given to another public key");
+    free_device(&d);
+    free_device(&other);
+    ds_signer_stop(s);
+}
+
+static void test_signer_refuses_what_is_not_demanded(void **state)
+{
+    (void)state;
+    ds_signer *s = started();
+    uint64_t before = ds_signer_get_status(s)->log_entries;
+    device d;
+    make_device(&d);
+    ds_sign_request req = d.req;
+    req.subject = "CN=SN0043,O=Acme Devices,serialNumber=SN0043";
+    expect_refusal(s, &req, DS_POLICY, "is demanded");
+    req.subject = "CN=sn0042,O=Acme Devices,serialNumber=SN0042"; // OpenSSL's own comparison would let this through
+    expect_refusal(s, &req, DS_POLICY, "is demanded");
+    req.subject = "O=Acme Devices,CN=SN0042,serialNumber=SN0042";
+    expect_refusal(s, &req, DS_POLICY, "is demanded");
+    req = d.req;
+    req.key_type = DS_KEY_RSA_2048;
+    expect_refusal(s, &req, DS_POLICY, "key is ECDSA P-256, but RSA-2048");
+    req.key_type = 77;
+    expect_refusal(s, &req, DS_INPUT, "key type 77");
+    req = d.req;
+    req.not_after_utc = now + 11 * 86400;
+    expect_refusal(s, &req, DS_POLICY, "not within the Sub CA's");
+    req = d.req;
+    req.not_before_utc = now - 7200;
+    expect_refusal(s, &req, DS_POLICY, "not within the Sub CA's");
+    req.not_before_utc = req.not_after_utc;
+    expect_refusal(s, &req, DS_POLICY, "not within the Sub CA's");
+    req = d.req;
+    req.subject_alt_uri = "urn:with space";
+    expect_refusal(s, &req, DS_INPUT, "alternative name");
+    d.csr.ptr[d.csr.len - 1] ^= 1;
+    expect_refusal(s, &d.req, DS_INPUT, "");
+    req = d.req;
+    req.csr.len = 0;
+    expect_refusal(s, &req, DS_INPUT, "no certificate request");
+    uint8_t *huge = calloc(1, 60000);
+    req.csr = (ds_view){huge, 60000};
+    expect_refusal(s, &req, DS_INPUT, "no certificate request");
+    free(huge);
+    free_device(&d);
+    ds_signer_stop(s);
+    assert_int_equal(entries_of_log(), before);
+}
+
+static void test_signer_start_says_what_is_wrong(void **state)
+{
+    (void)state;
+    ds_signer *s = NULL, *running = started();
+    ds_err e = DS_ERR_INIT;
+    ds_signer_config cfg = config();
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_STORE);
+    assert_non_null(strstr(e.text, "held by another signer"));
+    ds_signer_stop(running);
+    cfg.key = root_key;
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_INPUT);
+    assert_non_null(strstr(e.text, "belongs to another key"));
+    cfg = config();
+    cfg.key = "file:/nowhere/at/all.key";
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_INPUT);
+    cfg.key = "somewhere";
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_USAGE);
+    cfg.key = "pkcs11:token=x;object=y?pin-value=1234";
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_POLICY);
+    cfg = config();
+    cfg.certificate = "/nowhere/at/all.pem";
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_INPUT);
+    assert_null(s);
+}
+
+typedef struct killer {
+    pid_t parent;
+    volatile bool stop;
+    unsigned seed, killed;
+} killer;
+
+static void *kill_now_and_then(void *arg)
+{
+    killer *k = arg;
+    while (!k->stop) {
+        k->seed = k->seed * 1103515245U + 12345U;
+        usleep(5000 + (k->seed >> 16) % 60000);
+        DS_CLEANUP_FREE char *path = ds_asprintf("/proc/%d/task/%d/children", (int)k->parent, (int)k->parent);
+        FILE *f = fopen(path, "r");
+        int pid = 0;
+        if (f && fscanf(f, "%d", &pid) == 1 && kill((pid_t)pid, SIGKILL) == 0)
+            k->killed++;
+        if (f)
+            fclose(f);
+    }
+    return NULL;
+}
+
+static void test_signer_killed_at_any_time_loses_and_doubles_nothing(void **state)
+{
+    (void)state;
+    enum { DEVICES = 100 };
+    ds_signer *s = started();
+    uint64_t before = ds_signer_get_status(s)->log_entries;
+    const char *seed = getenv("DS_SEED");
+    killer k = {getpid(), false, seed ? (unsigned)atoi(seed) : (unsigned)now, 0};
+    print_message("seed %u\n", k.seed);
+    pthread_t thread;
+    pthread_create(&thread, NULL, kill_now_and_then, &k);
+    static device devices[DEVICES];
+    static ds_buf certs[DEVICES];
+    unsigned failures = 0;
+    ds_err e = DS_ERR_INIT;
+    enum ds_class rc = DS_OK;
+    for (int i = 0; i < DEVICES; i++) {
+        make_device(&devices[i]);
+        while ((rc = ds_signer_sign(s, &devices[i].req, &certs[i], &e)) == DS_TOKEN && failures < 10000)
+            failures++;
+        if (rc)
+            break;
+    }
+    k.stop = true;
+    pthread_join(thread, NULL);
+    print_message("%u kills, %u calls failed\n", k.killed, failures);
+    if (rc)
+        fail_msg("%s", e.text);
+    assert_true(k.killed > 0 && failures > 0);
+    for (int i = 0; i < DEVICES; i++) { // whatever was handed out is what the log gives again
+        DS_CLEANUP_BUF ds_buf again = {0};
+        if ((rc = ds_signer_sign(s, &devices[i].req, &again, &e)) == DS_TOKEN) // the last kill may still be unseen
+            rc = ds_signer_sign(s, &devices[i].req, &again, &e);
+        assert_int_equal(rc, DS_OK);
+        assert_int_equal(again.len, certs[i].len);
+        assert_memory_equal(again.ptr, certs[i].ptr, again.len);
+        ds_buf_free(&certs[i]);
+        free_device(&devices[i]);
+    }
+    ds_signer_stop(s);
+    assert_int_equal(entries_of_log(), before + DEVICES);
+}
+
+typedef struct worker {
+    ds_signer *s;
+    device d;
+    ds_buf der;
+    enum ds_class rc;
+} worker;
+
+static void *sign_in_thread(void *arg)
+{
+    worker *w = arg;
+    w->rc = ds_signer_sign(w->s, &w->d.req, &w->der, NULL);
+    return NULL;
+}
+
+static void test_signer_threads_share_it(void **state)
+{
+    (void)state;
+    enum { THREADS = 8 };
+    ds_signer *s = started();
+    worker w[THREADS] = {0};
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        w[i].s = s;
+        make_device(&w[i].d);
+        pthread_create(&threads[i], NULL, sign_in_thread, &w[i]);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(w[i].rc, DS_OK);
+        X509 *cert = NULL;
+        ds_csr_info csr;
+        ds_cert_info info;
+        assert_int_equal(ds_cert_parse(ds_buf_view(&w[i].der), &cert, NULL), DS_OK);
+        assert_int_equal(ds_cert_describe(cert, &info, NULL), DS_OK);
+        assert_int_equal(ds_csr_check(w[i].d.req.csr, &csr, NULL), DS_OK);
+        assert_memory_equal(info.public_key_digest, csr.public_key_digest, 32); // nobody's answer went to another
+        X509_free(cert);
+        ds_buf_free(&w[i].der);
+        free_device(&w[i].d);
+    }
+    ds_signer_stop(s);
+}
+
+static void test_signer_with_pin_by_descriptor_does_not_start_again(void **state)
+{
+    (void)state;
+    int pipe_fd[2];
+    assert_int_equal(pipe(pipe_fd), 0);
+    assert_int_equal(write(pipe_fd[1], "1234\n", 5), 5);
+    ds_signer_config cfg = config();
+    cfg.pin = DS_PIN_FD;
+    cfg.pin_fd = pipe_fd[0];
+    ds_signer *s = NULL;
+    ds_err e = DS_ERR_INIT;
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_OK);
+    close(pipe_fd[0]);
+    close(pipe_fd[1]);
+    assert_int_equal(kill(child_of(getpid()), SIGKILL), 0);
+    device d;
+    make_device(&d);
+    expect_refusal(s, &d.req, DS_TOKEN, "");
+    expect_refusal(s, &d.req, DS_TOKEN, "its PIN cannot be had again by itself");
+    free_device(&d);
+    ds_signer_stop(s);
+}
+
+// What the running child has open, may do and shows.
+static void test_signer_child_is_caged_and_holds_no_stray_descriptor(void **state)
+{
+    (void)state;
+    int stray = dup(0); // without close-on-exec
+    ds_signer *s = started();
+    pid_t pid = child_of(getpid());
+    DS_CLEANUP_FREE char *status = ds_asprintf("/proc/%d/status", (int)pid);
+    FILE *f = fopen(status, "r");
+    assert_non_null(f);
+    char line[256];
+    int seccomp = -1, no_new_privs = -1;
+    while (fgets(line, sizeof line, f)) {
+        (void)sscanf(line, "Seccomp: %d", &seccomp);
+        (void)sscanf(line, "NoNewPrivs: %d", &no_new_privs);
+    }
+    fclose(f);
+    assert_int_equal(seccomp, 2);
+    assert_int_equal(no_new_privs, 1);
+    DS_CLEANUP_FREE char *fds = ds_asprintf("/proc/%d/fd", (int)pid);
+    DIR *dir = opendir(fds); // only root may look into a process that is not dumpable
+    if (dir) {
+        unsigned count = 0;
+        while (readdir(dir))
+            count++;
+        closedir(dir);
+        assert_int_equal(count, 2 + 3 + 2); // "." and "..", standard three, socket, log
+    } else {
+        assert_int_equal(errno, EACCES);
+    }
+    close(stray);
+    ds_signer_stop(s);
+}
+
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+static int try_the_cage(void)
+{
+    ds_err e;
+    if (ds_sandbox_harden(&e) || ds_sandbox_enter(&e))
+        return 1;
+    char *const argv[] = {NULL};
+    if (execve("/bin/true", argv, argv) != -1 || errno != EPERM)
+        return 2;
+    if (fork() != -1 || errno != EPERM)
+        return 3;
+    if (socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EPERM)
+        return 4;
+    if (socket(AF_INET6, SOCK_DGRAM, 0) != -1 || errno != EPERM || socket(AF_NETLINK, SOCK_RAW, 0) != -1)
+        return 5;
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != -1 || errno != EPERM)
+        return 6;
+    int local = socket(AF_UNIX, SOCK_STREAM, 0); // pcscd
+    if (local < 0 || listen(local, 1) != -1 || errno != EPERM)
+        return 7;
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, nothing, NULL) != 0 || pthread_join(thread, NULL) != 0)
+        return 8;
+    return 0;
+}
+
+static void test_sandbox_refuses_programs_network_and_tracing_but_not_threads(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(try_the_cage());
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_signer_args_survive_the_way_and_hold_no_secret(void **state)
+{
+    (void)state;
+    const ds_signer_args in = {
+        .config = {.key = "pkcs11:token=a;object=b",
+                   .module = "/m.so",
+                   .certificate = "/c.pem",
+                   .log = "/l",
+                   .pin = DS_PIN_FILE,
+                   .pin_file = "/p",
+                   .pin_fd = -1},
+        .fd = 3,
+    };
+    ds_signer_argv line;
+    ds_signer_args_write(&in, &line);
+    char *argv[DS_SIGNER_ARGV];
+    memcpy(argv, line.argv, sizeof argv);
+    int argc = 0;
+    while (argv[argc])
+        argc++;
+    ds_signer_args out;
+    ds_err e = DS_ERR_INIT;
+    assert_int_equal(ds_signer_args_read(argc - 1, argv + 1, &out, &e), DS_OK);
+    assert_int_equal(out.fd, 3);
+    assert_int_equal(out.config.pin, DS_PIN_FILE);
+    assert_string_equal(out.config.pin_file, "/p");
+    assert_string_equal(out.config.key, in.config.key);
+    assert_string_equal(out.config.log, "/l");
+    char verb[] = "signer", pin[] = "--pin", value[] = "1234";
+    char *with_pin[] = {verb, pin, value, NULL};
+    assert_int_equal(ds_signer_args_read(3, with_pin, &out, &e), DS_USAGE);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "signer") == 0)
+        ds_signer_run(argc - 1, argv + 1);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_signer_certificate_has_the_profile),
+        cmocka_unit_test(test_signer_same_request_gives_the_same_certificate),
+        cmocka_unit_test(test_signer_refuses_conflicts_with_its_log),
+        cmocka_unit_test(test_signer_refuses_what_is_not_demanded),
+        cmocka_unit_test(test_signer_start_says_what_is_wrong),
+        cmocka_unit_test(test_signer_killed_at_any_time_loses_and_doubles_nothing),
+        cmocka_unit_test(test_signer_threads_share_it),
+        cmocka_unit_test(test_signer_with_pin_by_descriptor_does_not_start_again),
+        cmocka_unit_test(test_signer_child_is_caged_and_holds_no_stray_descriptor),
+        cmocka_unit_test(test_sandbox_refuses_programs_network_and_tracing_but_not_threads),
+        cmocka_unit_test(test_signer_args_survive_the_way_and_hold_no_secret),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
