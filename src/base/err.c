@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void vset(char *dst, size_t cap, const char *fmt, va_list ap)
+static void DS_PRINTF(3, 0) vset(char *dst, size_t cap, const char *fmt, va_list ap)
 {
     if (vsnprintf(dst, cap, fmt, ap) < 0)
         dst[0] = '\0';

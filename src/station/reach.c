@@ -44,6 +44,12 @@ static int64_t encryption_ms(const ds_recipe *r)
     return (int64_t)sectors * IN_PLACE_MS + 2 * BOOT_MS;
 }
 
+// Did a firmware answer, if only to say that something is wrong with it? Then the ROM has nothing to add.
+static bool answered(const ds_err *e)
+{
+    return e->code >> 24 != 0; // a status word carries its module there
+}
+
 // Hello until ms have passed, the ROM refuses what is in flash, or, while encryption is seen, until that may take.
 static enum ds_class await_hello(ds_job *j, int64_t ms, ds_err *e)
 {
@@ -52,7 +58,7 @@ static enum ds_class await_hello(ds_job *j, int64_t ms, ds_err *e)
     for (;;) {
         if (!ds_job_hello(j, 400, e))
             return DS_OK;
-        if (e->cls != DS_DEVICE || !j->agent)
+        if (e->cls != DS_DEVICE || answered(e))
             return e->cls;
         if (j->saw_encryption && !extended && j->recipe) {
             extended = true;
@@ -113,16 +119,43 @@ enum ds_class ds_job_reach(ds_job *j, ds_err *e)
 {
     if (!await_hello(j, LISTEN_MS, e))
         return DS_OK;
+    if (answered(e))
+        return e->cls;
     if (j->reset.kind != DS_RESET_NONE && !j->saw_refusal) {
         if (reset_to_run(j, e))
             return e->cls;
         if (!await_hello(j, BOOT_MS, e))
             return DS_OK;
+        if (answered(e))
+            return e->cls;
     }
     ds_log(DS_LOG_INFO, "slot %s: no firmware answers, asking the ROM", j->slot->name);
     if (from_rom(j, e))
         return ds_wrap(e, "no firmware answers; ROM");
     return DS_OK;
+}
+
+// An app that is not sealed says what went wrong with the step it took by itself.
+static enum ds_class why_not_sealed(ds_job *j, ds_err *e)
+{
+    Devstamp__Report report = DEVSTAMP__REPORT__INIT;
+    Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
+    req.body_case = DEVSTAMP__REQUEST__BODY_REPORT;
+    req.report = &report;
+    Devstamp__Response *r = NULL;
+    if (ds_job_call(j, &req, 1000, &r, e))
+        return e->cls;
+    uint32_t status = r->body_case == DEVSTAMP__RESPONSE__BODY_REPORT ? r->report->last_status : 0;
+    // The endpoint comes after the seal; that it is not reached yet is no fault here.
+    bool wrong = r->body_case == DEVSTAMP__RESPONSE__BODY_REPORT && status != 0 &&
+                 r->report->stage != DEVSTAMP__STAGE__STAGE_SEALED;
+    devstamp__response__free_unpacked(r, NULL);
+    if (!wrong)
+        return DS_OK;
+    char words[128];
+    ds_status_text(status, words, sizeof words);
+    return ds_hint((ds_fail(e, DS_DEVICE, "the app runs and could not move its stamp: %s", words), e),
+                   "run again; if it stays so, set the device aside");
 }
 
 enum ds_class ds_job_await_app(ds_job *j, ds_err *e)
@@ -134,6 +167,8 @@ enum ds_class ds_job_await_app(ds_job *j, ds_err *e)
             return e->cls;
         if (j->hello.is_app && j->hello.stage == DEVSTAMP__STAGE__STAGE_SEALED)
             return DS_OK;
+        if (j->hello.is_app && why_not_sealed(j, e))
+            return e->cls;
         if (ds_now_ms() >= j->deadline_ms)
             return ds_hint((ds_fail(e, DS_DEVICE, "the device still runs %s %s (stage %d)", j->hello.project,
                                     j->hello.version, j->hello.stage),
