@@ -21,7 +21,8 @@
 typedef struct plugin {
     mosquitto_plugin_id_t *id;
     ds_registry *registry;
-    time_t looked_at; // when the registry was last asked for changes
+    int64_t look_at_ms; // when the registry is asked for changes again
+    bool pending;       // a change was seen and not yet acted on
 } plugin;
 
 static void log_err(int level, const char *what, const ds_err *e)
@@ -114,25 +115,26 @@ static void kick(void *arg, const char *name)
     (void)arg;
     char user[DS_RIGHTS_USER_MAX];
     ds_rights_user(name, false, user);
-    if (mosquitto_kick_client_by_username(user, false) == MOSQ_ERR_SUCCESS)
-        mosquitto_log_printf(MOSQ_LOG_NOTICE, "devstamp: %s is not admitted any more", name);
+    mosquitto_kick_client_by_username(user, false); // most are not connected
 }
 
 // Who was connected when the registry changed its mind about it does not stay.
 static int on_tick(int event, void *event_data, void *userdata)
 {
-    (void)event;
+    (void)event, (void)event_data; // mosquitto 2.0 leaves its times zero
     plugin *p = userdata;
-    const struct mosquitto_evt_tick *tick = event_data;
     ds_err e = DS_ERR_INIT;
     bool changed = false;
-    if (tick->now_s == p->looked_at)
+    if (ds_now_ms() < p->look_at_ms)
         return MOSQ_ERR_SUCCESS;
-    p->looked_at = tick->now_s;
+    p->look_at_ms = ds_now_ms() + 1000;
     enum ds_class rc = ds_registry_changed(p->registry, &changed, &e);
-    if (!rc && changed)
+    p->pending = p->pending || changed;
+    if (!rc && p->pending)
         rc = ds_registry_each_refused(p->registry, kick, NULL, &e);
-    if (rc)
+    if (!rc)
+        p->pending = false;
+    else
         log_err(MOSQ_LOG_WARNING, "look at the registry", &e);
     return MOSQ_ERR_SUCCESS;
 }

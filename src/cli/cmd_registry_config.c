@@ -130,6 +130,7 @@ static char *text_of(const ds_registry_options *o, const paths *p, const char *u
                        "log_type error\n"
                        "log_type warning\n"
                        "log_type notice\n"
+                       "log_type information\n"
                        "connection_messages true\n"
                        "set_tcp_nodelay true\n"
                        "\n"

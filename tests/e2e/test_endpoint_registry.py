@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: the devstamp authors
+"""The endpoint's record: it outlives the broker, its changes reach connected devices, and it meets the ledger."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+from endpoint_fixtures import DEVSTAMP, Endpoint, devstamp, listing_of, make
+
+
+@pytest.fixture
+def endpoint(tmp_path):
+    e = Endpoint(tmp_path)
+    yield e
+    e.stop()
+
+
+def set_state(endpoint, *what, check=True):
+    return devstamp("registry", "set", "--registry", endpoint.registry, *what, check=check)
+
+
+def test_record_outlives_restart_and_kill(endpoint):
+    endpoint.start()
+    d = endpoint.device("SN0001")
+    assert endpoint.publish(d, "SN0001", "devstamp/SN0001/hello")[0] == 0
+    first = endpoint.devices()["SN0001"]
+    endpoint.process.send_signal(signal.SIGKILL)
+    endpoint.process.wait(20)
+    endpoint.process = None
+    assert endpoint.devices()["SN0001"] == first
+    endpoint.start()
+    assert endpoint.publish(d, "SN0001", "devstamp/SN0001/hello")[0] == 0
+    assert len(listing_of(endpoint.registry)["devices"]) == 1
+    assert endpoint.devices()["SN0001"]["registered_at"] == first["registered_at"]
+    endpoint.stop()
+    endpoint.start()
+    twin = endpoint.device("SN0001")
+    assert endpoint.publish(twin, "SN0001", "devstamp/SN0001/hello")[0] != 0
+
+
+@pytest.mark.parametrize("state", ["inactive", "revoked"])
+def test_device_switched_off_is_disconnected_and_refused(endpoint, state):
+    endpoint.start()
+    d, other = endpoint.device("SN0001"), endpoint.device("SN0002")
+    ears = endpoint.subscribe(d, "SN0001", "devstamp/SN0001/#")
+    others = endpoint.subscribe(other, "SN0002", "devstamp/SN0002/#")
+    set_state(endpoint, "--device", "SN0001", "--state", state)
+    ears.wait("not authorised", 20)  # it was cut off, came again and was refused
+    code, _ = endpoint.publish(d, "SN0001", "devstamp/SN0001/hello")
+    assert code != 0
+    assert f"the certificate is {state}" in endpoint.log()
+    assert others.process.poll() is None
+    others.close()
+    back = set_state(endpoint, "--device", d.id, "--state", "active", check=False)
+    if state == "inactive":
+        assert back.returncode == 0
+        assert endpoint.publish(d, "SN0001", "devstamp/SN0001/hello")[0] == 0
+    else:
+        assert back.returncode == 8
+        assert "stays revoked" in back.stderr
+
+
+def test_ca_switched_off_is_refused_at_once(endpoint):
+    """mosquitto goes on trusting a CA until it is started again; the plugin does not."""
+    endpoint.start()
+    d = endpoint.device("SN0001")
+    assert endpoint.publish(d, "SN0001", "devstamp/SN0001/hello")[0] == 0
+    set_state(endpoint, "--ca-id", endpoint.sub.id, "--state", "inactive")
+    assert endpoint.publish(d, "SN0001", "devstamp/SN0001/hello")[0] != 0
+    assert endpoint.publish(endpoint.device("SN0002"), "SN0002", "devstamp/SN0002/hello")[0] != 0
+    assert "the CA that issued the certificate is inactive" in endpoint.log()
+    set_state(endpoint, "--ca-id", endpoint.sub.id, "--state", "active")
+    assert endpoint.publish(d, "SN0001", "devstamp/SN0001/hello")[0] == 0
+
+
+def test_ca_without_auto_registration_admits_the_known_only(endpoint):
+    endpoint.start()
+    known, new = endpoint.device("SN0001"), endpoint.device("SN0002")
+    assert endpoint.publish(known, "SN0001", "devstamp/SN0001/hello")[0] == 0
+    devstamp(
+        "registry", "init", "--registry", endpoint.registry, "--ca", endpoint.sub.cert_file, "--no-auto-registration"
+    )
+    assert endpoint.publish(known, "SN0001", "devstamp/SN0001/hello")[0] == 0
+    assert endpoint.publish(new, "SN0002", "devstamp/SN0002/hello")[0] != 0
+    assert list(endpoint.devices()) == ["SN0001"]
+
+
+def test_broker_without_registry_does_not_start(endpoint):
+    os.rename(endpoint.registry, str(endpoint.registry) + ".away")
+    with pytest.raises(AssertionError):
+        endpoint.start()
+    endpoint.process = None
+    assert "does not exist" in endpoint.log()
+
+
+def test_many_devices_are_all_registered(endpoint):
+    endpoint.start()
+    names = [f"SN{i:04}" for i in range(40)]
+    running = []
+    for n in names:
+        d = endpoint.device(n)
+        command = [
+            "mosquitto_pub", "-h", "localhost", "-p", str(endpoint.port), "--cafile", str(endpoint.root.cert_file),
+            "--cert", str(d.cert_file), "--key", str(d.key_file), "-i", n, "-t", f"devstamp/{n}/hello", "-m", "x",
+            "-q", "1",
+        ]  # fmt: skip
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    assert [p.wait(60) for p in running] == [0] * len(names)
+    assert sorted(endpoint.devices()) == names
+
+
+def test_sync_names_what_the_ledger_does_not_know(endpoint, tmp_path):
+    endpoint.start()
+    d = endpoint.device("SN0001")
+    assert endpoint.publish(d, "SN0001", "devstamp/SN0001/hello")[0] == 0
+    for _ in range(2):  # again changes nothing
+        done = json.loads(
+            devstamp(
+                "registry", "sync", "--registry", endpoint.registry, "--ledger", tmp_path / "ledger.db", "--json"
+            ).stdout
+        )
+        assert (done["marked"], done["already"], done["unknown"]) == (0, 0, 1)
+        assert "SN0001" in done["lines"][0] and d.id in done["lines"][0]
+
+
+def test_init_takes_cas_only(endpoint, tmp_path):
+    leaf = endpoint.device("SN0001")
+    done = devstamp("registry", "init", "--registry", endpoint.registry, "--ca", leaf.cert_file, check=False)
+    assert done.returncode == 3
+    assert "not a CA's" in done.stderr
+    text = tmp_path / "text.pem"
+    text.write_text("no certificate\n")
+    assert devstamp("registry", "init", "--registry", endpoint.registry, "--ca", text, check=False).returncode == 3
+    weak = make(tmp_path, "ops-again", "Again", ca=True)
+    devstamp("registry", "init", "--registry", endpoint.registry, "--ca", weak.cert_file)
+    done = devstamp(
+        "registry", "init", "--registry", endpoint.registry, "--ca", endpoint.sub.cert_file, "--services",
+        endpoint.sub.cert_file, check=False,
+    )  # fmt: skip
+    assert done.returncode == 8
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["frob"], ["init"], ["init", "--registry", "x"], ["list"], ["list", "--registry"], ["sync", "--registry", "x"],
+        ["set", "--registry", "x", "--device", "a"], ["set", "--registry", "x", "--device", "a", "--state", "odd"],
+        ["set", "--registry", "x", "--ca-id", "a", "--state", "revoked"], ["list", "--registry", "x", "surplus"],
+        ["config", "--registry", "x"],
+    ],
+)  # fmt: skip
+def test_usage_errors_exit_2(arguments):
+    done = subprocess.run([str(DEVSTAMP), "registry", *arguments], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_config_refuses_bad_words(endpoint):
+    for option, value in (("--port", "0"), ("--port", "70000"), ("--port", "x"), ("--address", "a b"), ("--user", "u\nv")):
+        options = {
+            "--registry": endpoint.registry, "--dir": endpoint.conf_dir, "--port": 1, "--cert": endpoint.server.cert_file,
+            "--key": endpoint.server.key_file,
+        }  # fmt: skip
+        options[option] = value
+        done = devstamp("registry", "config", *(x for pair in options.items() for x in pair), check=False)
+        assert done.returncode == 2, option
