@@ -26,7 +26,7 @@ static const char usage[] =
     "  --device SPEC     chip=esp32|esp32c3 and, with commas between, any of mac=24:0a:c4:00:00:01, rev=0.4,\n"
     "                    flash=4MB, image=FILE (what a fresh flash holds), fault=PLAN (with + for its commas),\n"
     "                    timing=on, seed=N, power=off (until ctl on)\n"
-    "  --base-port P     device N listens on P+2N (plain TCP) and P+2N+1 (RFC 2217); otherwise the system chooses\n"
+    "  --base-port P     device N listens on P+2N (plain TCP) and P+2N+1 (RFC 2217); else any free ports\n"
     "  --ready-file F    written once every device listens; as DIR/devices.json\n"
     "  --with-parent     end when standard input ends\n"
     "\n"
@@ -77,7 +77,11 @@ static enum ds_class parse(supervisor *s, int argc, char **argv, ds_err *e)
     s->base_port = (uint16_t)n;
     if (!rc)
         rc = ds_sim_cmd_arguments(argc, 0, e);
-    return rc ? rc : ds_sim_cmd_need(s->state, "--state", e);
+    if (!rc && !s->state) {
+        ds_fail(e, DS_USAGE, "--state is missing");
+        return DS_USAGE;
+    }
+    return rc;
 }
 
 static enum ds_class lock_state(supervisor *s, ds_err *e)
@@ -183,6 +187,11 @@ static bool parent_gone(void)
 
 enum { FD_SIGNAL, FD_PARENT, FD_CONTROL, FD_DEVICES = FD_CONTROL + DS_SIM_CONTROL_FDS };
 
+static struct pollfd *device_fds(struct pollfd *p, size_t device)
+{
+    return p + FD_DEVICES + device * DS_SIM_DEVICE_FDS;
+}
+
 // One round; false when it is time to stop.
 static bool serve(supervisor *s, struct pollfd *p, ds_err *e)
 {
@@ -191,7 +200,7 @@ static bool serve(supervisor *s, struct pollfd *p, ds_err *e)
     p[FD_PARENT] = (struct pollfd){.fd = s->with_parent ? STDIN_FILENO : -1, .events = POLLIN};
     ds_sim_control_poll(&s->control, p + FD_CONTROL);
     for (unsigned i = 0; i < s->count; i++)
-        ds_sim_device_poll(&s->devices[i], p + FD_DEVICES + i * DS_SIM_DEVICE_FDS);
+        ds_sim_device_poll(&s->devices[i], device_fds(p, i));
     if (poll(p, n, DS_SIM_CONSOLE_PTY_TICK_MS) < 0 && errno != EINTR) {
         ds_fail_errno(e, DS_INTERNAL, errno, "wait for the devices");
         return false;
@@ -199,7 +208,7 @@ static bool serve(supervisor *s, struct pollfd *p, ds_err *e)
     if (p[FD_SIGNAL].revents || (p[FD_PARENT].revents && parent_gone()))
         return false;
     for (unsigned i = 0; i < s->count; i++)
-        ds_sim_device_serve(&s->devices[i], p + FD_DEVICES + i * DS_SIM_DEVICE_FDS);
+        ds_sim_device_serve(&s->devices[i], device_fds(p, i));
     ds_sim_control_serve(&s->control, p + FD_CONTROL);
     for (unsigned i = 0; i < s->count; i++)
         ds_sim_device_tick(&s->devices[i]);

@@ -83,7 +83,7 @@ static enum ds_class open_tcp(ds_sim_console *c, uint16_t port, ds_err *e)
     if (bind(c->listener, (struct sockaddr *)&a, sizeof a) != 0 || listen(c->listener, 8) != 0 ||
         getsockname(c->listener, (struct sockaddr *)&a, &len) != 0) {
         ds_fail_errno(e, DS_INPUT, errno, "listen on 127.0.0.1:%u", port);
-        return ds_hint(e, "choose another --base-port, or leave it out and take what the system gives");
+        return ds_hint(e, "choose another --base-port, or leave it out and take any that is free");
     }
     c->port = ntohs(a.sin_port);
     return DS_OK;

@@ -90,16 +90,16 @@ static enum ds_class act(ds_sim_device *d, const char *verb, const char *arg, ds
 // A device number or "all" as a range.
 static bool parse_devices(const ds_sim_control *c, const char *text, unsigned *first, unsigned *last)
 {
-    unsigned n = 0;
-    int used = 0;
     *first = 0;
     *last = c->count;
     if (strcmp(text, "all") == 0)
         return true;
-    if (sscanf(text, "%3u%n", &n, &used) != 1 || text[used] || n >= c->count)
+    char *end = NULL;
+    unsigned long n = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || n >= c->count)
         return false;
-    *first = n;
-    *last = n + 1;
+    *first = (unsigned)n;
+    *last = (unsigned)n + 1;
     return true;
 }
 

@@ -78,7 +78,7 @@ enum ds_class ds_sim_control_ask(const char *state, const char *request, ds_buf 
     close(fd);
     if (rc)
         return rc;
-    const char *text = (const char *)answer.ptr, *body = strchr(text, '\n');
+    const char *text = answer.ptr ? (const char *)answer.ptr : "", *body = strchr(text, '\n');
     if (!body)
         return ds_fail(e, DS_DEVICE, "the simulation ended while it was asked");
     if (strncmp(text, "error ", 6) == 0)

@@ -283,7 +283,7 @@ void ds_sim_device_close(ds_sim_device *d)
 
 void ds_sim_device_poll(const ds_sim_device *d, struct pollfd p[DS_SIM_DEVICE_FDS])
 {
-    for (int i = 0; i < DS_SIM_DEVICE_CONSOLES; i++)
+    for (size_t i = 0; i < DS_SIM_DEVICE_CONSOLES; i++)
         ds_sim_console_poll(&d->consoles[i], d->to_chip.len < TO_CHIP_MAX, p + i * DS_SIM_CONSOLE_FDS);
     short events = (short)(POLLIN | (d->to_chip.len ? POLLOUT : 0));
     p[DS_SIM_DEVICE_FDS - 1] = (struct pollfd){.fd = d->fd, .events = events};
@@ -298,7 +298,7 @@ void ds_sim_device_serve(ds_sim_device *d, const struct pollfd p[DS_SIM_DEVICE_F
         if (!read_chip(d, false))
             run_ended(d);
     }
-    for (int i = 0; i < DS_SIM_DEVICE_CONSOLES; i++)
+    for (size_t i = 0; i < DS_SIM_DEVICE_CONSOLES; i++)
         ds_sim_console_serve(&d->consoles[i], p + i * DS_SIM_CONSOLE_FDS);
 }
 

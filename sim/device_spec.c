@@ -22,9 +22,9 @@ static bool parse_mac(const char *s, uint8_t ret[6])
 {
     if (strlen(s) != 17)
         return false;
-    for (int i = 0; i < 6; i++) {
-        char pair[3] = {s[3 * i], s[3 * i + 1], '\0'};
-        if (!ds_unhex(pair, &ret[i], 1) || (i < 5 && s[3 * i + 2] != ':'))
+    for (int i = 0; i < 6; i++, s += 3) {
+        char pair[3] = {s[0], s[1], '\0'};
+        if (!ds_unhex(pair, &ret[i], 1) || (i < 5 && s[2] != ':'))
             return false;
     }
     return (ret[0] & 1) == 0; // a group address names no device
@@ -44,15 +44,16 @@ static bool parse_u64(const char *s, uint64_t max, uint64_t *ret)
 // "3", "3.0", "v0.4"
 static bool parse_revision(const char *s, uint16_t *ret)
 {
-    unsigned major = 0, minor = 0;
-    int used = 0;
+    char text[8];
+    uint64_t major = 0, minor = 0;
     if (*s == 'v')
         s++;
-    if (*s < '0' || *s > '9')
+    if (snprintf(text, sizeof text, "%s", s) >= (int)sizeof text)
         return false;
-    bool whole = (sscanf(s, "%2u.%2u%n", &major, &minor, &used) == 2 && s[used] == '\0') ||
-                 (minor = 0, sscanf(s, "%2u%n", &major, &used) == 1 && s[used] == '\0');
-    if (!whole || major > 15)
+    char *dot = strchr(text, '.');
+    if (dot)
+        *dot = '\0';
+    if (!parse_u64(text, 15, &major) || (dot && !parse_u64(dot + 1, 99, &minor)))
         return false;
     *ret = (uint16_t)(major * 100 + minor);
     return true;

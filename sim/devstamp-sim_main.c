@@ -11,7 +11,7 @@
 static const ds_sim_verb *const verbs[] = {
     &ds_sim_cmd_run, &ds_sim_cmd_ctl, &ds_sim_cmd_image, &ds_sim_cmd_partitions, &ds_sim_cmd_flash, &ds_sim_cmd_decrypt,
 };
-enum { VERBS = sizeof verbs / sizeof *verbs };
+enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 static void usage(FILE *out)
 {
