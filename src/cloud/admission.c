@@ -60,7 +60,7 @@ enum ds_class ds_admission_profile(X509 *leaf, int64_t now_utc, ds_err *e)
     if (rc)
         return rc;
     uint32_t flags = X509_get_extension_flags(leaf);
-    if (X509_check_ca(leaf) != 0)
+    if ((flags & EXFLAG_CA) || X509_check_ca(leaf) != 0) // the latter says no for a CA whose key usage forbids signing
         return ds_fail(e, DS_POLICY, "%s is a CA's", whose);
     if (flags & EXFLAG_SS)
         return ds_fail(e, DS_POLICY, "%s is self-signed", whose);
