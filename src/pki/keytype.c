@@ -58,15 +58,34 @@ static enum ds_class check_rsa_exponent(EVP_PKEY *key, ds_err *e)
     return good ? DS_OK : ds_fail(e, DS_INPUT, "the RSA public exponent is not 65537");
 }
 
+// OpenSSL writes curve and point back in the form they were read in, so that form is looked at here: a curve by its
+// name and an uncompressed point; NULL parameters and nothing else for RSA.
+static bool has_canonical_form(const X509_PUBKEY *spki, enum ds_key_type type)
+{
+    const ds_key_kind *kind = ds_key_kind_of(type);
+    const unsigned char *point = NULL;
+    int len = 0, param = V_ASN1_UNDEF;
+    X509_ALGOR *alg = NULL;
+    const void *curve = NULL;
+    if (X509_PUBKEY_get0_param(NULL, &point, &len, &alg, spki) != 1)
+        return false;
+    X509_ALGOR_get0(NULL, &param, &curve, alg);
+    if (!kind->curve)
+        return param == V_ASN1_NULL;
+    return param == V_ASN1_OBJECT && OBJ_obj2nid(curve) == OBJ_sn2nid(kind->curve) &&
+           len == 1 + 2 * (int)(kind->bits / 8) && point[0] == POINT_CONVERSION_UNCOMPRESSED;
+}
+
 // One key, one encoding: a second spelling of the same key would have another digest and so pass for another device's.
-static enum ds_class check_canonical(X509_PUBKEY *spki, EVP_PKEY *key, uint8_t ret_digest[32], ds_err *e)
+static enum ds_class check_canonical(X509_PUBKEY *spki, EVP_PKEY *key, enum ds_key_type type, uint8_t ret_digest[32],
+                                     ds_err *e)
 {
     uint8_t *given = NULL, *canonical = NULL;
     int given_len = i2d_X509_PUBKEY(spki, &given), len = i2d_PUBKEY(key, &canonical);
     enum ds_class rc = DS_OK;
     if (given_len <= 0 || len <= 0)
         rc = ds_ossl_fail(e, DS_INPUT, "encode public key");
-    else if (given_len != len || memcmp(given, canonical, (size_t)len) != 0)
+    else if (given_len != len || memcmp(given, canonical, (size_t)len) != 0 || !has_canonical_form(spki, type))
         rc = ds_fail(e, DS_INPUT, "the public key is not encoded in the one canonical way (named curve, uncompressed)");
     else if (EVP_Digest(canonical, (size_t)len, ret_digest, NULL, EVP_sha256(), NULL) != 1)
         rc = ds_ossl_fail(e, DS_INTERNAL, "SHA-256");
@@ -93,7 +112,7 @@ enum ds_class ds_public_key_check(X509_PUBKEY *spki, enum ds_key_type *ret_type,
     if (type == DS_KEY_NONE)
         return describe_unknown(key, e);
     bool rsa = ds_key_kind_of(type)->curve == NULL;
-    if (check_canonical(spki, key, ret_digest, e) || (rsa && check_rsa_exponent(key, e)))
+    if (check_canonical(spki, key, type, ret_digest, e) || (rsa && check_rsa_exponent(key, e)))
         return DS_INPUT;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
     int sound = ctx ? EVP_PKEY_public_check(ctx) : 0;
