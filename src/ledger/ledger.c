@@ -53,7 +53,7 @@ static enum ds_class take_lock(const char *path, int *ret, ds_err *e)
     int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     // The number is for people; on a full disk the lock itself still holds.
     if (ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)len, 0) != len)
-        (void)ftruncate(fd, 0);
+        (void)!ftruncate(fd, 0);
     *ret = fd;
     return DS_OK;
 }

@@ -95,7 +95,7 @@ static int bind(sqlite3_stmt *stmt, int index, const ds_sql_arg *arg)
 
 enum ds_class ds_sql_query(ds_sql *s, const char *sql, const ds_sql_arg *args, sqlite3_stmt **ret, ds_err *e)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     enum ds_class rc = prepared(s, sql, &stmt, e);
     if (rc)
         return rc;

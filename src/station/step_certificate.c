@@ -9,6 +9,7 @@
 #include "src/pki/csr.h"
 
 #include <openssl/sha.h>
+#include <stdio.h>
 #include <string.h>
 
 static const int64_t NO_EXPIRY = 253402300799; // RFC 5280, 4.1.2.5: 99991231235959Z
@@ -98,7 +99,7 @@ enum ds_class ds_step_csr_check(ds_job *j, ds_err *e)
         return ds_fail(e, DS_STORE, "the ledger does not show the request it was given");
     if (ds_ledger_device_serial(j->o->ledger, j->device.id, j->recipe->serial_format, j->device.serial, e))
         return e->cls;
-    strncpy(j->result->serial, j->device.serial, sizeof j->result->serial - 1);
+    snprintf(j->result->serial, sizeof j->result->serial, "%s", j->device.serial);
     return DS_OK;
 }
 

@@ -13,7 +13,7 @@
 #include <string.h>
 
 typedef struct diag {
-    char message[160];
+    char message[200];
     char key[160]; // dotted path, outermost first
     unsigned line;
 } diag;

@@ -75,22 +75,22 @@ class Products:
             run(DEVSTAMP, "image", "sign", "--key", self.signing_key, path, "-o", out)
         return out
 
-    def recipe(self, folder, chip, name=None, **changes):
+    def recipe(self, folder, for_chip, name=None, **changes):
         """Write a recipe; changes replace what it says ({'key': 'rsa-2048'}, nested by dots with __)."""
         boot_args = {"development": True} if changes.get("mode") == "development" else {}
         fields = {
-            "product": f"demo-{chip}",
-            "chip": chip,
+            "product": f"demo-{for_chip}",
+            "chip": for_chip,
             "flash_size": "4MB",
             "table": self.folder / "partitions.bin",
-            "bootloader": self.image(chip, "bootloader"),
-            "secure": self.image(chip, "secure-bootloader", signed=True, **boot_args),
-            "mfg": self.image(chip, "mfg", "1.2.0"),
-            "app": self.image(chip, "app", "2.0.0", signed=True, **{"secure-pad": True}),
+            "bootloader": self.image(for_chip, "bootloader"),
+            "secure": self.image(for_chip, "secure-bootloader", signed=True, **boot_args),
+            "mfg": self.image(for_chip, "mfg", "1.2.0"),
+            "app": self.image(for_chip, "app", "2.0.0", signed=True, **{"secure-pad": True}),
             "mfg_partition": "ota_1",
             "mfg_min": "1.2.0",
             "app_min": "2.0.0",
-            "key": KEY_OF[chip],
+            "key": KEY_OF[for_chip],
             "subject": "CN={serial},O=Example",
             "serial": "SN-{mac}",
             "endpoint": "mqtts://localhost:1",
@@ -124,7 +124,7 @@ stamp:
     - {{namespace: cfg, key: model, type: string, value: "L-100"}}
 lock: {{mode: {mode}, proof: {proof}}}
 {extra}""".format(**fields)
-        path = pathlib.Path(folder) / f"{name or chip}.yaml"
+        path = pathlib.Path(folder) / f"{name or for_chip}.yaml"
         path.write_text(text)
         return path
 

@@ -183,11 +183,10 @@ def test_full_disk_under_the_ledger(products, factory):
         factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
         station = factory.station(ledger=small / "ledger.db")
         filler = small / "filler"
-        with open(filler, "wb") as f:
+        with open(filler, "wb", buffering=0) as f:
             try:
-                while True:
-                    f.write(b"x" * 4096)
-                    f.flush()
+                while f.write(b"x" * 4096):
+                    pass
             except OSError:
                 pass
         p, doc = factory.provision(recipe, station, ok=False)
