@@ -17,19 +17,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void format(char *text, size_t cap, const char *fmt, va_list ap)
-{
-    if (vsnprintf(text, cap, fmt, ap) < 0)
-        text[0] = '\0';
-}
-
 void ds_sim_print(ds_sim_chip *c, const char *fmt, ...)
 {
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
-    format(text, sizeof text, fmt, ap);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    if (n <= 0)
+        return;
     for (char *line = text, *end; *line; line = end) {
         end = line + strcspn(line, "\n");
         if (end > line)
