@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// A PKCS#11 module in front of another (DS_SHIM_MODULE), for tests: writes down every login (a line in the file DS_SHIM_LOGINS),
+// adds flags to what the token says of itself (DS_SHIM_FLAGS, a number), and loses the token while the file DS_SHIM_GONE exists.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <p11-kit/pkcs11.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static CK_FUNCTION_LIST *real, mine;
+
+static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *pin, CK_ULONG len)
+{
+    int fd = open(getenv("DS_SHIM_LOGINS"), O_WRONLY | O_APPEND | O_CREAT, 0600);
+    if (fd >= 0) {
+        (void)!write(fd, user == CKU_USER ? "user\n" : "context\n", user == CKU_USER ? 5 : 8);
+        close(fd);
+    }
+    return real->C_Login(session, user, pin, len);
+}
+
+static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
+{
+    const char *flags = getenv("DS_SHIM_FLAGS");
+    CK_RV rv = real->C_GetTokenInfo(slot, info);
+    if (rv == CKR_OK && flags)
+        info->flags |= strtoul(flags, NULL, 0);
+    return rv;
+}
+
+static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
+{
+    const char *gone = getenv("DS_SHIM_GONE");
+    if (gone && access(gone, F_OK) == 0)
+        return CKR_DEVICE_REMOVED;
+    return real->C_SignInit(session, mechanism, key);
+}
+
+CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret)
+{
+    if (!real) {
+        void *module = dlopen(getenv("DS_SHIM_MODULE"), RTLD_NOW | RTLD_LOCAL);
+        CK_RV (*get)(CK_FUNCTION_LIST **) = NULL;
+        if (module)
+            *(void **)&get = dlsym(module, "C_GetFunctionList");
+        if (!get || get(&real) != CKR_OK)
+            return CKR_GENERAL_ERROR;
+        mine = *real;
+        mine.C_GetFunctionList = C_GetFunctionList;
+        mine.C_Login = login;
+        mine.C_GetTokenInfo = get_token_info;
+        mine.C_SignInit = sign_init;
+    }
+    *ret = &mine;
+    return CKR_OK;
+}

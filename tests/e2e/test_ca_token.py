@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: the devstamp authors
+"""The Sub CA in a token (SoftHSM2), and the signer process spoken to without any of devstamp's own code."""
+
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from test_ca_init import DEVSTAMP, devstamp, extension, load, verify
+
+MODULES = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+           "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so"]
+MODULE = next((m for m in MODULES if os.path.exists(m)), None)
+pytestmark = pytest.mark.skipif(not MODULE or not shutil.which("softhsm2-util"), reason="SoftHSM2 is not installed")
+
+PIN, FINAL_TRY, LOCKED, COUNT_LOW = "271828", 0x20000, 0x40000, 0x10000
+SUB_KEY = "pkcs11:token=line;object=subca"
+
+
+class Token:
+    """A token of the test's own behind a module that counts logins."""
+
+    def __init__(self, folder, shim):
+        self.folder, self.shim = folder, shim
+        (folder / "tokens").mkdir(parents=True)
+        (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\n")
+        self.logins, self.gone, self.pin = folder / "logins", folder / "gone", folder / "pin"
+        self.env = dict(os.environ, SOFTHSM2_CONF=str(folder / "softhsm2.conf"), DS_SHIM_MODULE=MODULE,
+                        DS_SHIM_LOGINS=str(self.logins), DS_SHIM_GONE=str(self.gone))
+        self.run("softhsm2-util", "--init-token", "--free", "--label", "line", "--so-pin", "87654321", "--pin", PIN)
+        self.write_pin(PIN)
+
+    def run(self, *args):
+        return subprocess.run(args, env=self.env, capture_output=True, text=True, check=True)
+
+    def write_pin(self, text):
+        self.pin.write_text(text + "\n")
+        self.pin.chmod(0o600)
+
+    def count(self, kind="user"):
+        return self.logins.read_text().splitlines().count(kind) if self.logins.exists() else 0
+
+    def init(self, folder, *args, expect=0, env=None):
+        return devstamp("ca", "init", "--dir", folder, "--sub-key", SUB_KEY, "--module", self.shim, "--pin-file",
+                        self.pin, *args, expect=expect, env=env or self.env)
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory):
+    out = tmp_path_factory.mktemp("shim") / "shim.so"
+    flags = subprocess.run(["pkg-config", "--cflags", "p11-kit-1"], capture_output=True, text=True, check=True).stdout
+    source = pathlib.Path(__file__).with_name("test_ca_shim.c")
+    subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", *flags.split(), source, "-o", out, "-ldl"], check=True)
+    return out
+
+
+@pytest.fixture
+def token(tmp_path, shim):
+    return Token(tmp_path / "token", shim)
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, value):
+    """A protobuf field: bytes, text or a number that is not negative."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def decode(data):
+    out = {}
+    while data:
+        def number():
+            nonlocal data
+            n = shift = 0
+            while True:
+                byte, data = data[0], data[1:]
+                n |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    return n
+        tag = number()
+        value = number()
+        if tag & 7 == 2:
+            value, data = data[:value], data[value:]
+        out[tag >> 3] = value
+    return out
+
+
+class Refused(Exception):
+    pass
+
+
+class Signer:
+    """devstamp signer over a socket pair."""
+
+    def __init__(self, token, ca, key=SUB_KEY, env=None):
+        self.socket, theirs = socket.socketpair()
+        self.socket.settimeout(60)
+        args = [DEVSTAMP, "signer", "--fd", str(theirs.fileno()), "--key", key, "--module", token.shim, "--certificate",
+                ca / "subca.pem", "--log", ca / "issued.log", "--pin-file", token.pin]
+        self.process = subprocess.Popen(args, env=env or token.env, pass_fds=[theirs.fileno()])
+        theirs.close()
+
+    def ask(self, request):
+        self.socket.sendall(struct.pack("<I", len(request)) + request)
+        head = self.receive(4)
+        reply = decode(self.receive(struct.unpack("<I", head)[0]))
+        if reply.get(1):
+            raise Refused(reply[1], reply.get(2, b"").decode(), reply.get(7, 0))
+        return reply
+
+    def receive(self, n):
+        out = b""
+        while len(out) < n:
+            part = self.socket.recv(n - len(out))
+            if not part:
+                raise EOFError
+            out += part
+        return out
+
+    def status(self):
+        return decode(self.ask(field(1, b""))[4])
+
+    def sign(self, device):
+        reply = decode(self.ask(field(2, device.request()))[5])
+        return x509.load_der_x509_certificate(reply[1]), bool(reply.get(2))
+
+    def stop(self):
+        self.socket.close()
+        return self.process.wait(20)
+
+
+class Device:
+    def __init__(self, name, ca):
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name),
+                             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")])
+        self.csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(self.key, hashes.SHA256())
+        self.serial, self.subject, self.uri = os.urandom(16), f"CN={name},O=Acme", f"urn:dev:{name}"
+        self.not_before = int(load(ca / "subca.pem").not_valid_before.timestamp()) + 100
+
+    def request(self):
+        return (field(1, self.csr.public_bytes(serialization.Encoding.DER)) + field(2, self.serial)
+                + field(3, self.not_before) + field(4, 253402300799) + field(5, self.subject) + field(6, 3)
+                + field(7, self.uri))
+
+
+@pytest.fixture(params=["ecdsa-p256", "ecdsa-p384", "rsa-2048"])
+def any_ca(request, token, tmp_path):
+    token.init(tmp_path / "ca", "--key-type", request.param)
+    return tmp_path / "ca"
+
+
+@pytest.fixture
+def ca(token, tmp_path):
+    token.init(tmp_path / "ca")
+    return tmp_path / "ca"
+
+
+def test_device_certificate_by_a_token(token, any_ca, tmp_path):
+    assert not (any_ca / "subca.key").exists()
+    signer = Signer(token, any_ca)
+    assert signer.status()[1] == b"CN=devstamp Sub CA,O=devstamp"
+    device = Device("SN1", any_ca)
+    cert, from_log = signer.sign(device)
+    assert not from_log
+    again, from_log = signer.sign(device)
+    assert from_log and again == cert
+    assert signer.stop() == 0
+    (tmp_path / "device.pem").write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    verify("-purpose", "sslclient", "-CAfile", any_ca / "root.pem", "-untrusted", any_ca / "subca.pem",
+           tmp_path / "device.pem")
+    assert cert.serial_number == int.from_bytes(device.serial, "big") & (1 << 127) - 1
+    assert [a.rfc4514_string() for a in cert.subject.rdns] == ["CN=SN1", "O=Acme"]
+    assert cert.public_key().public_numbers() == device.key.public_key().public_numbers()
+    assert cert.not_valid_after.year == 9999
+    usage = extension(cert, x509.KeyUsage)
+    assert usage.critical and usage.value.digital_signature and not usage.value.key_cert_sign
+    assert list(extension(cert, x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    constraints = extension(cert, x509.BasicConstraints)
+    assert constraints.critical and not constraints.value.ca
+    names = extension(cert, x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["urn:dev:SN1"]
+    sub = load(any_ca / "subca.pem")
+    assert (extension(cert, x509.AuthorityKeyIdentifier).value.key_identifier
+            == extension(sub, x509.SubjectKeyIdentifier).value.digest)
+    if isinstance(sub.public_key(), ec.EllipticCurvePublicKey):
+        sub.public_key().verify(cert.signature, cert.tbs_certificate_bytes, ec.ECDSA(cert.signature_hash_algorithm))
+    else:
+        sub.public_key().verify(cert.signature, cert.tbs_certificate_bytes, padding.PKCS1v15(),
+                                cert.signature_hash_algorithm)
+
+
+def test_root_and_sub_ca_in_one_token(token, tmp_path):
+    token.init(tmp_path / "ca", "--root-key", "pkcs11:token=line;object=root")
+    verify("-CAfile", tmp_path / "ca" / "root.pem", tmp_path / "ca" / "subca.pem")
+    assert sorted(p.name for p in (tmp_path / "ca").iterdir()) == ["chain.pem", "root.log", "root.pem", "subca.pem"]
+
+
+def test_failed_ceremony_takes_its_token_keys_away_again(token, tmp_path):
+    ca = tmp_path / "ca"
+    token.init(ca, "--name", "x" * 80, "--root-key", "pkcs11:token=line;object=root", expect=3)
+    assert not ca.exists()
+    token.init(ca, "--root-key", "pkcs11:token=line;object=root")
+
+
+def test_second_ceremony_does_not_reuse_a_key_by_accident(token, ca, tmp_path):
+    done = token.init(tmp_path / "second", expect=8)
+    assert "exists already" in done.stderr
+    assert not (tmp_path / "second").exists()
+    token.init(tmp_path / "second", "--existing", "--root-key", f"file:{ca}/root.key")
+
+
+def test_pin_by_descriptor_and_never_in_the_command_line(token, tmp_path):
+    read, write = os.pipe()
+    os.write(write, PIN.encode() + b"\n")
+    os.close(write)
+    devstamp("ca", "init", "--dir", tmp_path / "ca", "--sub-key", SUB_KEY, "--module", token.shim, "--pin-fd", read,
+             env=token.env, pass_fds=[read])
+    os.close(read)
+    signer = Signer(token, tmp_path / "ca")
+    signer.status()
+    shown = pathlib.Path(f"/proc/{signer.process.pid}/cmdline").read_bytes()
+    assert b"signer" in shown and PIN.encode() not in shown
+    signer.stop()
+
+
+def test_pin_file_that_others_can_read_is_refused_before_any_login(token, tmp_path):
+    token.pin.chmod(0o644)
+    done = token.init(tmp_path / "ca", expect=8)
+    assert "readable by others" in done.stderr and "chmod 600" in done.stderr
+    assert token.count() == 0
+
+
+def test_wrong_pin_is_tried_exactly_once(token, ca):
+    token.logins.unlink()
+    token.write_pin("000000")
+    signer = Signer(token, ca)
+    with pytest.raises(Refused) as refused:
+        signer.status()
+    assert refused.value.args == (4, 'token "line": log in: the PIN is wrong (0xa0)', 0xA0)
+    assert signer.stop() != 0
+    assert token.count() == 1
+
+
+def test_wrong_pin_at_the_ceremony_is_tried_exactly_once_and_makes_nothing(token, tmp_path):
+    token.write_pin("000000")
+    done = token.init(tmp_path / "ca", expect=5)
+    assert "the PIN is wrong" in done.stderr and "tried once" in done.stderr
+    assert token.count() == 1
+    assert not (tmp_path / "ca").exists()
+
+
+@pytest.mark.parametrize("flags, words", [(FINAL_TRY, "one try of its PIN is left"), (LOCKED, "its PIN is locked"),
+                                          (FINAL_TRY | COUNT_LOW, "one try")])
+def test_with_one_try_left_or_none_nothing_is_tried(token, tmp_path, flags, words):
+    done = token.init(tmp_path / "ca", expect=5, env=dict(token.env, DS_SHIM_FLAGS=str(flags)))
+    assert words in done.stderr and "nothing was tried" in done.stderr
+    assert token.count() == 0
+
+
+def test_count_low_is_said_and_does_not_stop(token, tmp_path):
+    done = token.init(tmp_path / "ca", env=dict(token.env, DS_SHIM_FLAGS=str(COUNT_LOW)))
+    assert "a wrong PIN was entered before" in done.stderr
+
+
+def test_key_that_asks_at_every_use(token, ca, tmp_path):
+    token.run("pkcs11-tool", "--module", MODULE, "--token-label", "line", "--login", "--pin", PIN, "--keypairgen",
+              "--key-type", "EC:prime256v1", "--id", "09", "--label", "strict", "--always-auth")
+    strict = tmp_path / "strict"
+    key = "pkcs11:token=line;id=%09"
+    devstamp("ca", "init", "--dir", strict, "--existing", "--root-key", f"file:{ca}/root.key", "--sub-key", key,
+             "--module", token.shim, "--pin-file", token.pin, env=token.env)
+    signer = Signer(token, strict, key=key)
+    for i in range(3):
+        signer.sign(Device(f"SN{i}", strict))
+    assert signer.stop() == 0
+    assert token.count("context") == 3
+
+
+def test_token_that_is_pulled_out_ends_the_signer_and_loses_nothing(token, ca):
+    signer, device = Signer(token, ca), Device("SN1", ca)
+    first, _ = signer.sign(device)
+    token.gone.touch()
+    with pytest.raises(Refused) as refused:
+        signer.sign(Device("SN2", ca))
+    assert refused.value.args[0] == 4
+    signer.process.wait(20)
+    token.gone.unlink()
+    signer = Signer(token, ca)
+    assert signer.status().get(4) == 1
+    assert signer.sign(device) == (first, True)
+    signer.stop()
+
+
+def test_killed_in_the_middle_the_log_gives_what_was_handed_out(token, ca):
+    handed_out = {}
+    devices = [Device(f"SN{i}", ca) for i in range(30)]
+    for round_ in range(3):
+        signer = Signer(token, ca)
+        for i, device in enumerate(devices[: 10 * round_ + 10]):
+            if i == 10 * round_ + 5:
+                # the request is on its way: the signer dies before, while or after it signs
+                request = field(2, device.request())
+                signer.socket.sendall(struct.pack("<I", len(request)) + request)
+                signer.process.send_signal(signal.SIGKILL)
+                signer.process.wait(20)
+                signer = Signer(token, ca)
+            cert, _ = signer.sign(device)
+            assert handed_out.setdefault(i, cert) == cert
+        assert signer.status()[4] == 10 * round_ + 10
+        signer.stop()
+    assert len({c.serial_number for c in handed_out.values()}) == 30
+
+
+def test_a_second_signer_on_one_log_is_refused(token, ca):
+    first = Signer(token, ca)
+    first.status()
+    token.logins.unlink()
+    second = Signer(token, ca)
+    with pytest.raises(Refused) as refused:
+        second.status()
+    assert refused.value.args[0] == 5 and "held by another signer" in refused.value.args[1]
+    second.stop()
+    assert token.count() == 0
+    first.stop()
+
+
+@pytest.mark.parametrize("request_", [b"\xff\xff\xff\xff", field(9, b"x"), b"", field(2, b""), field(3, b""), b"\x12\x7f"])
+def test_rubbish_is_answered_or_ends_the_signer_but_signs_nothing(token, ca, request_):
+    signer = Signer(token, ca)
+    with pytest.raises((Refused, EOFError)):
+        signer.ask(request_)
+    signer.stop()
+    signer = Signer(token, ca)
+    assert signer.status().get(4, 0) == 0
+    signer.stop()
+
+
+def test_oversized_frame_ends_the_signer(token, ca):
+    signer = Signer(token, ca)
+    signer.socket.sendall(struct.pack("<I", 1 << 30))
+    with pytest.raises((EOFError, ConnectionResetError)):
+        signer.receive(4)
+    assert signer.stop() != 0
