@@ -114,15 +114,30 @@ static bool take_host(options *o, const char *host)
     return true;
 }
 
+// Where the text of an option goes.
+static const char **text_of(options *o, int id)
+{
+    switch (id) {
+    case DIR_:
+        return &o->dir;
+    case ROOT_KEY:
+        return &o->root_key;
+    case SUB_KEY:
+        return &o->sub_key;
+    case MODULE:
+        return &o->access.module;
+    case NAME:
+        return &o->name;
+    case KEY:
+        return &o->key;
+    default:
+        return &o->output;
+    }
+}
+
 static bool take(options *o, int id, const char *value)
 {
-    const char **texts[] = {[DIR_ - DIR_] = &o->dir,        [ROOT_KEY - DIR_] = &o->root_key,
-                            [SUB_KEY - DIR_] = &o->sub_key, [MODULE - DIR_] = &o->access.module,
-                            [NAME - DIR_] = &o->name,       [KEY - DIR_] = &o->key};
     switch (id) {
-    case 'o':
-        o->output = value;
-        return true;
     case PIN_FILE:
         o->access.pin = DS_PIN_FILE;
         o->access.pin_file = value;
@@ -130,7 +145,8 @@ static bool take(options *o, int id, const char *value)
     case PIN_FD:
         return take_pin_fd(o, value);
     case EXISTING:
-        return o->existing = true;
+        o->existing = true;
+        return true;
     case TYPE:
         return read_key_type(value, &o->sub_type);
     case ROOT_TYPE:
@@ -142,7 +158,7 @@ static bool take(options *o, int id, const char *value)
     case HOST:
         return take_host(o, value);
     default:
-        *texts[id - DIR_] = value;
+        *text_of(o, id) = value;
         return true;
     }
 }

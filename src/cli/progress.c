@@ -33,16 +33,14 @@ static double seconds(int64_t ms)
 static void show_line(const ds_slot_result *r)
 {
     if (r->finished) {
-        printf("slot %-8s %-12s %s in %.1f s\n", r->slot, r->ok ? "PASS" : "FAIL", r->serial[0] ? r->serial : r->mac,
-               seconds(r->total_ms));
+        printf("slot %-8s %-12s %s in %.1f s%s%s\n", r->slot, r->ok ? "PASS" : "FAIL",
+               r->serial[0] ? r->serial : r->mac, seconds(r->total_ms), r->note[0] ? "; " : "", r->note);
         return;
     }
     static const char *const words[] = {"waiting", "...", "holds already", "done", "failed"};
     enum ds_step_state s = r->step_state[r->step];
     if (s != DS_STEP_RUNNING)
         printf("slot %-8s %-12s %s\n", r->slot, ds_step_names[r->step], words[s]);
-    if (s == DS_STEP_DONE && r->note[0])
-        printf("slot %-8s %-12s %s\n", r->slot, "note", r->note);
 }
 
 // One character a step: what is done, skipped, going on, failed.

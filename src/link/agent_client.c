@@ -26,6 +26,7 @@ struct ds_agent_client {
     int64_t last_rx_ms;
     uint64_t bytes; // received during the present call
     unsigned damaged;
+    bool interrupted;
 };
 
 ds_agent_client *ds_agent_client_new(ds_transport *t, void (*log)(void *arg, const char *line), void *arg)
@@ -53,7 +54,7 @@ static enum ds_class next_event(ds_agent_client *c, int64_t deadline_ms, enum ds
     for (;;) {
         while (c->rx_pos < c->rx_len) {
             *ret = ds_agent_wire_push(&c->wire, c->rx[c->rx_pos++], ret_message);
-            if (*ret != DS_AGENT_MORE || c->wire.seen)
+            if (*ret != DS_AGENT_MORE || c->wire.seen || c->interrupted)
                 return DS_OK;
         }
         int left = ds_ms_left(deadline_ms);
@@ -124,7 +125,7 @@ static enum ds_class await(ds_agent_client *c, int64_t deadline_ms, int try_ms, 
         if (event == DS_AGENT_DAMAGED)
             c->damaged++;
         enum outcome o = event == DS_AGENT_MESSAGE ? judge(c, message, ret) : NOTHING;
-        if (o == ANSWER)
+        if (o == ANSWER || c->interrupted)
             return DS_OK;
         if (o == ALIVE)
             try_end_ms = ds_now_ms() + try_ms;
@@ -137,8 +138,19 @@ static enum ds_class await(ds_agent_client *c, int64_t deadline_ms, int try_ms, 
     }
 }
 
+void ds_agent_client_interrupt(ds_agent_client *c)
+{
+    c->interrupted = true;
+}
+
 static enum ds_class no_answer(const ds_agent_client *c, int64_t waited_ms, unsigned tries, ds_err *e)
 {
+    if (c->interrupted) {
+        ds_fail(e, DS_DEVICE, "the device restarted and did not answer");
+        if (e)
+            e->code = ECONNRESET;
+        return ds_hint(e, "check its supply; a device that lost power midway goes on when the run is repeated");
+    }
     if (c->bytes == 0)
         ds_fail(e, DS_DEVICE, "no answer from the agent within %lld ms, %u tries", (long long)waited_ms, tries);
     else
@@ -201,12 +213,13 @@ enum ds_class ds_agent_call(ds_agent_client *c, Devstamp__Request *req, int64_t 
         c->id = 1; // 0 is an agent's answer to what it could not decode
     req->id = c->id;
     c->bytes = c->damaged = 0;
+    c->interrupted = false;
     DS_CLEANUP_BUF ds_buf frame = {0};
     Devstamp__Response *r = NULL;
     unsigned tries = 0;
     int64_t start_ms = ds_now_ms();
     enum ds_class cls = encode(req, &frame, e);
-    while (!cls && !r && (tries == 0 || ds_ms_left(deadline_ms))) {
+    while (!cls && !r && !c->interrupted && (tries == 0 || ds_ms_left(deadline_ms))) {
         tries++;
         cls = c->t->write(c->t, ds_buf_view(&frame), e);
         if (!cls)

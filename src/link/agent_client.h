@@ -22,6 +22,10 @@ void ds_agent_client_free(ds_agent_client *c); // leaves t open
 enum ds_class ds_agent_call(ds_agent_client *c, Devstamp__Request *req, int64_t deadline_ms, int try_ms,
                             Devstamp__Response **ret, ds_err *e) DS_MUST;
 
+// Called from within log: what the console says makes waiting useless (the device restarted). The present call gives up
+// with DS_DEVICE and ECONNRESET as its code.
+void ds_agent_client_interrupt(ds_agent_client *c);
+
 // Read console text (discarding frames) until deadline or until a line contains needle; true if it was seen.
 bool ds_agent_wait_text(ds_agent_client *c, const char *needle, int64_t deadline_ms);
 

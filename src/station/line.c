@@ -8,8 +8,11 @@
 #include "src/base/log.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { WALKS = 3 }; // of one device in one run
 
 static pthread_mutex_t observer_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -26,9 +29,16 @@ static void tell(ds_job *j)
 static void on_console(void *arg, const char *line)
 {
     ds_job *j = arg;
+    // A reset the station did not ask for, or one after which nothing boots: the answer waited for will not come.
+    if (strstr(line, "rst:0x") && !j->saw_reset) {
+        j->saw_reset = true;
+        ds_agent_client_interrupt(j->agent);
+    }
     if (strstr(line, "invalid header") || strstr(line, "secure boot verification failed") ||
         strstr(line, "waiting for download") || strstr(line, "No bootable app"))
         j->saw_refusal = true;
+    if (j->saw_refusal)
+        ds_agent_client_interrupt(j->agent);
     if (strstr(line, "Encrypting") || strstr(line, "encrypting"))
         j->saw_encryption = true;
     if (j->o->verbose)
@@ -55,7 +65,9 @@ static enum ds_class take_step(ds_job *j, unsigned i, ds_err *e)
         return e->cls;
     if (j->device.id && ds_ledger_device_stage(j->o->ledger, j->device.id, s->name, e))
         return e->cls;
-    state(j, i, ready == DS_READY ? DS_STEP_DONE : DS_STEP_SKIPPED);
+    bool done = ready == DS_READY || j->done[i];
+    j->done[i] = done;
+    state(j, i, done ? DS_STEP_DONE : DS_STEP_SKIPPED);
     return DS_OK;
 }
 
@@ -73,7 +85,7 @@ static bool walk(ds_job *j, ds_err *e)
         int64_t start = ds_now_ms();
         state(j, i, DS_STEP_RUNNING);
         enum ds_class rc = take_step(j, i, e);
-        j->result->step_ms[i] = ds_now_ms() - start;
+        j->result->step_ms[i] += ds_now_ms() - start;
         if (rc) {
             state(j, i, DS_STEP_FAILED);
             (void)ds_wrap(e, "%s", ds_steps[i].name);
@@ -84,19 +96,50 @@ static bool walk(ds_job *j, ds_err *e)
     return true;
 }
 
-static void run_slot(ds_job *j, ds_err *e)
+static enum ds_class open_wire(ds_job *j, ds_err *e)
 {
-    if (ds_transport_open(j->slot->port, &j->wire, e)) {
-        j->result->step_state[0] = DS_STEP_FAILED;
-        return;
-    }
+    if (ds_transport_open(j->slot->port, &j->wire, e))
+        return e->cls;
     ds_err slow = DS_ERR_INIT;
     if (j->wire->set_baud(j->wire, j->o->station->baud, &slow))
         ds_log(DS_LOG_WARN, "slot %s: %s", j->slot->name, slow.text);
     j->agent = ds_agent_client_new(j->wire, on_console, j);
-    j->result->ok = walk(j, e);
+    return DS_OK;
+}
+
+static void close_wire(ds_job *j)
+{
     ds_agent_client_free(j->agent);
     ds_transport_close(j->wire);
+    j->agent = NULL;
+    j->wire = NULL;
+    j->has_hello = j->saw_reset = j->saw_refusal = j->saw_encryption = false;
+}
+
+// A device that was there and was lost on the way (power, cable, adapter) is looked for once more: a line does not wait
+// for somebody to press a key. What the device or the ledger refused is not asked again.
+static bool worth_another_walk(const ds_job *j, const ds_err *e)
+{
+    return e->cls == DS_DEVICE && j->result->step > 0 && e->code >> 24 == 0;
+}
+
+static void run_slot(ds_job *j, ds_err *e)
+{
+    for (int left = WALKS; left > 0 && !j->result->ok; left--) {
+        ds_err lost = *e;
+        if (open_wire(j, e)) {
+            j->result->step_state[0] = DS_STEP_FAILED;
+            if (lost.cls)
+                *e = lost; // what went wrong first tells more
+            break;
+        }
+        j->result->ok = walk(j, e);
+        close_wire(j);
+        if (!j->result->ok && !worth_another_walk(j, e))
+            break;
+        if (!j->result->ok)
+            snprintf(j->result->note, sizeof j->result->note, "lost at %s, went on", ds_step_names[j->result->step]);
+    }
     ds_ledger_cert_free(&j->cert);
 }
 

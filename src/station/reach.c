@@ -7,6 +7,7 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,6 +61,8 @@ static enum ds_class await_hello(ds_job *j, int64_t ms, ds_err *e)
             return DS_OK;
         if (e->cls != DS_DEVICE || answered(e))
             return e->cls;
+        if (e->code != ETIMEDOUT && e->code != ECONNRESET)
+            ds_sleep_ms(50); // the wire itself fails: it will not get better by asking faster
         if (j->saw_encryption && !extended && j->recipe) {
             extended = true;
             until += encryption_ms(j->recipe);

@@ -36,6 +36,11 @@ static enum ds_class know_device(ds_job *j, ds_err *e)
         return e->cls;
     if (ds_ledger_device_get(j->o->ledger, j->hello.chip->id, j->hello.mac, j->recipe->product, &j->device, e))
         return e->cls;
+    if (strcmp(j->device.product, j->recipe->product) != 0)
+        return ds_hint((ds_fail(e, DS_POLICY, "the ledger knows this device as a %s, the recipe makes a %s",
+                                j->device.product, j->recipe->product),
+                        e),
+                       "give the recipe it was begun with");
     const uint8_t *m = j->hello.mac;
     snprintf(j->result->mac, sizeof j->result->mac, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
              m[5]);

@@ -32,7 +32,7 @@ static void note_key(diag *d, const char *line)
         d->line = n;
 }
 
-static void gather(cyaml_log_t level, void *ctx, const char *fmt, va_list ap)
+static void DS_PRINTF(3, 0) gather(cyaml_log_t level, void *ctx, const char *fmt, va_list ap)
 {
     (void)level;
     diag *d = ctx;

@@ -158,8 +158,7 @@ class Factory:
                                     stderr=self.log)
         wait_for(lambda: ready.exists() or self.sim.poll() is not None, what="devstamp-sim")
         assert self.sim.poll() is None, (self.folder / "sim.log").read_text()
-        devices = json.loads(ready.read_text())
-        self.devices = devices["devices"] if isinstance(devices, dict) else devices
+        self.devices = json.loads(ready.read_text())
         return self.devices
 
     def stop(self):
@@ -215,8 +214,7 @@ class Factory:
 
     def ledger(self):
         p = run(DEVSTAMP, "ledger", "list", "--ledger", self.folder / "ledger.db", "--json")
-        document = json.loads(p.stdout)
-        return document["devices"] if isinstance(document, dict) else document
+        return json.loads(p.stdout)
 
     def ledger_is_whole(self):
         return run(DEVSTAMP, "ledger", "check", "--ledger", self.folder / "ledger.db", ok=False)

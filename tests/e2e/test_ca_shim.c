@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// A PKCS#11 module in front of another (DS_SHIM_MODULE), for tests: writes down every login (a line in the file DS_SHIM_LOGINS),
-// adds flags to what the token says of itself (DS_SHIM_FLAGS, a number), and loses the token while the file DS_SHIM_GONE exists.
+// A PKCS#11 module in front of another (DS_SHIM_MODULE), for tests: writes down every login (a line in the file
+// DS_SHIM_LOGINS), adds flags to what the token says of itself (DS_SHIM_FLAGS, a number), and loses the token while the
+// file DS_SHIM_GONE exists.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <p11-kit/pkcs11.h>

@@ -10,16 +10,11 @@ import sqlite3
 
 import pytest
 
-from factory import run, SIM
-
 SLOTS = 8
 
 
 def ops(factory, device):
-    status = json.loads(factory.ctl(device, "status").stdout)
-    entry = status["devices"][0] if isinstance(status, dict) and "devices" in status else status
-    entry = entry[0] if isinstance(entry, list) else entry
-    return entry["flash_ops"]
+    return json.loads(factory.ctl(device, "status").stdout)[0]["flash_ops"]
 
 
 def total_ops(products, factory, chip, recipe, image):
