@@ -85,11 +85,19 @@ enum ds_class ds_token_uri_check(const char *uri, ds_err *e)
     return rc;
 }
 
+static bool same_token(const CK_TOKEN_INFO *a, const CK_TOKEN_INFO *b)
+{
+    return memcmp(a->label, b->label, sizeof a->label) == 0 &&
+           memcmp(a->manufacturerID, b->manufacturerID, sizeof a->manufacturerID) == 0 &&
+           memcmp(a->model, b->model, sizeof a->model) == 0 &&
+           memcmp(a->serialNumber, b->serialNumber, sizeof a->serialNumber) == 0;
+}
+
 bool ds_token_same(const char *uri_a, const char *uri_b)
 {
     P11KitUri *a = NULL, *b = NULL;
     bool same = !parse_uri(uri_a, &a, NULL) && !parse_uri(uri_b, &b, NULL) &&
-                memcmp(p11_kit_uri_get_token_info(a), p11_kit_uri_get_token_info(b), sizeof(CK_TOKEN_INFO)) == 0;
+                same_token(p11_kit_uri_get_token_info(a), p11_kit_uri_get_token_info(b));
     p11_kit_uri_free(a);
     p11_kit_uri_free(b);
     return same;

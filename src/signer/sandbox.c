@@ -19,8 +19,6 @@ enum ds_class ds_sandbox_harden(ds_err *e)
     if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return ds_fail_errno(e, DS_INTERNAL, errno, "harden the signer process");
-    (void)signal(SIGINT, SIG_IGN);
-    (void)signal(SIGQUIT, SIG_IGN);
     (void)signal(SIGPIPE, SIG_IGN);
     return DS_OK;
 }
@@ -69,10 +67,12 @@ static int build(scmp_filter_ctx filter)
     int rc = 0;
     for (size_t i = 0; i < sizeof refused / sizeof *refused && rc == 0; i++)
         rc = seccomp_rule_add(filter, no, refused[i], 0);
+    const struct scmp_arg_cmp network = {.arg = 0, .op = SCMP_CMP_NE, .datum_a = AF_UNIX};
+    const struct scmp_arg_cmp process = {.arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = CLONE_THREAD, .datum_b = 0};
     if (rc == 0)
-        rc = seccomp_rule_add(filter, no, SCMP_SYS(socket), 1, SCMP_A0_64(SCMP_CMP_NE, AF_UNIX));
+        rc = seccomp_rule_add_array(filter, no, SCMP_SYS(socket), 1, &network);
     if (rc == 0)
-        rc = seccomp_rule_add(filter, no, SCMP_SYS(clone), 1, SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+        rc = seccomp_rule_add_array(filter, no, SCMP_SYS(clone), 1, &process);
     if (rc == 0)
         rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (rc == 0)
@@ -84,6 +84,8 @@ static int build(scmp_filter_ctx filter)
 
 enum ds_class ds_sandbox_enter(ds_err *e)
 {
+    (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGQUIT, SIG_IGN);
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     if (!filter)
         return ds_fail(e, DS_INTERNAL, "system-call filter");
