@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The virtual chip: what one CPU run (power-up or reset until the next reset) works on. Each run is a process of its own
-// (sim/cpu.h), so that a reset or a power cut may end it at any instruction without a trace but in flash and eFuses.
+// The virtual chip: what one CPU run (power-up or reset until the next reset) works on. Each run is a process of its
+// own (sim/cpu.h), so that a reset or a power cut may end it at any instruction without a trace but in flash and
+// eFuses.
 #ifndef DS_SIM_CHIP_H
 #define DS_SIM_CHIP_H
 
@@ -38,7 +39,7 @@ typedef struct ds_sim_chip {
     ds_sim_fault *fault;   // never NULL; an empty plan does nothing
     ds_sim_timing *timing; // never NULL; all zero = off
     enum ds_sim_reset reset;
-    bool strap_download;   // boot strap sampled low at reset
+    bool strap_download; // boot strap sampled low at reset
 } ds_sim_chip;
 
 // printf on the chip's console; "\n" is sent as "\r\n".
@@ -50,9 +51,9 @@ _Noreturn void ds_sim_reset_now(ds_sim_chip *c);
 // The ROM's serial download mode: serves until the chip is reset or told to run. sim/rom.c
 void ds_sim_rom_download(ds_sim_chip *c);
 
-// The boot chain from the ROM's normal boot on: bootloader, app selection, verification, and the secure bootloader's first
-// boot; then runs the firmware. Ends by ds_sim_reset_now() or, where nothing boots, repeats "invalid header" as the ROM
-// does (about once a second) until reset. sim/boot.c
+// The boot chain from the ROM's normal boot on: bootloader, app selection, verification, and the secure bootloader's
+// first boot; then runs the firmware. Ends by ds_sim_reset_now() or, where nothing boots, repeats "invalid header" as
+// the ROM does (about once a second) until reset. sim/boot.c
 void ds_sim_boot(ds_sim_chip *c);
 
 // Everything from reset on: strap, then one of the two above. sim/cpu.c

@@ -3,10 +3,10 @@
 //
 // Faults of a virtual device: a seeded plan around its wire, flash and power.
 //
-// Plan text, comma-separated (devstamp-sim --fault): cut@N (power is cut when the Nth flash word is programmed or sector
-// erased, counted over the device's life from when the plan was set; returns by itself), off@N (as cut, stays off until powered on), drop=P, double=P,
-// flip=P (each byte on the wire, P per million), hang@N (the wire goes silent after N bytes), seed=S. An eFuse block
-// burned counts as one word. NULL and "" are the empty plan.
+// Plan text, comma-separated (devstamp-sim --fault): cut@N (power is cut when the Nth flash word is programmed or
+// sector erased, counted over the device's life from when the plan was set; returns by itself), off@N (as cut, stays
+// off until powered on), drop=P, double=P, flip=P (each byte on the wire, P per million), hang@N (the wire goes silent
+// after N bytes), seed=S. An eFuse block burned counts as one word. NULL and "" are the empty plan.
 #ifndef DS_SIM_FAULT_H
 #define DS_SIM_FAULT_H
 
@@ -17,12 +17,12 @@
 #include <stdint.h>
 
 typedef struct ds_sim_fault {
-    uint64_t cut_at;      // 0 = never
+    uint64_t cut_at; // 0 = never
     bool stay_off;
     uint32_t drop_ppm, double_ppm, flip_ppm;
-    uint64_t hang_at;     // 0 = never
-    uint64_t rng;         // state of the seeded generator
-    uint64_t *flash_ops;  // counter that survives CPU runs (shared memory or a plain variable); NULL: flash faults off
+    uint64_t hang_at;    // 0 = never
+    uint64_t rng;        // state of the seeded generator
+    uint64_t *flash_ops; // counter that survives CPU runs (shared memory or a plain variable); NULL: flash faults off
     uint64_t wire_bytes;
     void (*power_cut)(void *ctx); // does not return; default ends the process with DS_SIM_EXIT_POWER_CUT
     void *ctx;

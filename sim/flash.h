@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Virtual NOR flash in a file: programming only clears bits, erase sets 4 KiB sectors or 64 KiB blocks to FF. Every 4-byte
-// word programmed and every sector erased passes the fault plan first, so that power can be cut at any of them.
+// Virtual NOR flash in a file: programming only clears bits, erase sets 4 KiB sectors or 64 KiB blocks to FF. Every
+// 4-byte word programmed and every sector erased passes the fault plan first, so that power can be cut at any of them.
 #ifndef DS_SIM_FLASH_H
 #define DS_SIM_FLASH_H
 
@@ -12,8 +12,8 @@
 
 typedef struct ds_sim_flash ds_sim_flash;
 
-// Open (or create, all FF) path as a flash of size bytes (1 MiB..16 MiB, power of two). The file is mapped shared: what was
-// programmed is there whatever happens to the process. fault and timing outlive the flash.
+// Open (or create, all FF) path as a flash of size bytes (1 MiB..16 MiB, power of two). The file is mapped shared: what
+// was programmed is there whatever happens to the process. fault and timing outlive the flash.
 enum ds_class ds_sim_flash_open(const char *path, uint32_t size, ds_sim_fault *fault, ds_sim_timing *timing,
                                 ds_sim_flash **ret, ds_err *e) DS_MUST;
 void ds_sim_flash_close(ds_sim_flash *f);

@@ -4,9 +4,9 @@
 // Errors with context: the one error doctrine of the host side.
 //
 // A fallible function returns an enum ds_class (DS_OK = 0) that the caller must use, and fills a caller-owned ds_err.
-// Text reads outside-in: "slot 3: write bootloader: digest differs at 0x1000"; lower case, no full stop, no function names.
-// The innermost place calls ds_fail(); every place that knows more puts its words in front with ds_wrap(). Only the CLI,
-// the dashboard and main loops print. A ds_err may be NULL where the caller wants the class alone.
+// Text reads outside-in: "slot 3: write bootloader: digest differs at 0x1000"; lower case, no full stop, no function
+// names. The innermost place calls ds_fail(); every place that knows more puts its words in front with ds_wrap(). Only
+// the CLI, the dashboard and main loops print. A ds_err may be NULL where the caller wants the class alone.
 #ifndef DS_BASE_ERR_H
 #define DS_BASE_ERR_H
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Diagnostics; see log.h. Control characters that came from a device are shown as '?', so that no terminal is driven by one.
+// Diagnostics; see log.h. Control characters that came from a device are shown as '?', so that no terminal is driven by
+// one.
 #include "src/base/log.h"
 
 #include <stdio.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Secrets in memory: PINs, keys and unsealed settings live in libsodium guarded memory (locked, not dumped, between guard
-// pages), are wiped when freed, compared in constant time, and have no format for logging. What wiping cannot promise:
-// copies the kernel, a library or a token module made for itself.
+// Secrets in memory: PINs, keys and unsealed settings live in libsodium guarded memory (locked, not dumped, between
+// guard pages), are wiped when freed, compared in constant time, and have no format for logging. What wiping cannot
+// promise: copies the kernel, a library or a token module made for itself.
 #ifndef DS_BASE_SECRET_H
 #define DS_BASE_SECRET_H
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// SLIP framing (RFC 1055): END C0, ESC DB, DB DC for C0, DB DD for DB; as the ESP ROM and our agent use it, with an END on
-// both sides of a frame.
+// SLIP framing (RFC 1055): END C0, ESC DB, DB DC for C0, DB DD for DB; as the ESP ROM and our agent use it, with an END
+// on both sides of a frame.
 #ifndef DS_BASE_SLIP_H
 #define DS_BASE_SLIP_H
 

@@ -22,10 +22,10 @@ typedef struct ds_chip {
     uint32_t efuse_window;      // its length in bytes
     uint32_t spi_base;
     bool has_security_info;
-    bool has_secure_download;   // ENABLE_SECURITY_DOWNLOAD exists
-    uint8_t digests;            // secure boot key digests it can hold
+    bool has_secure_download; // ENABLE_SECURITY_DOWNLOAD exists
+    uint8_t digests;          // secure boot key digests it can hold
     enum ds_flash_cipher cipher;
-    uint32_t encrypt_align;     // unit of in-place encryption writes
+    uint32_t encrypt_align; // unit of in-place encryption writes
 } ds_chip;
 
 // NULL where unknown.

@@ -15,19 +15,19 @@
 #define DS_EFUSE_WORDS 8
 
 typedef struct ds_efuse_block {
-    const char *name;     // "BLOCK_KEY0"
-    uint8_t words;        // length
-    uint16_t read_off;    // from the chip's eFuse base
-    uint16_t write_off;   // ESP32: own registers; others: 0 = PGM_DATA0
-    int8_t wr_dis_bit;    // bit of WR_DIS that protects it; -1 none
-    int8_t rd_dis_bit;    // bit of RD_DIS; -1 none
-    bool rs_coded;        // RS(44,32): written once, whole
+    const char *name;   // "BLOCK_KEY0"
+    uint8_t words;      // length
+    uint16_t read_off;  // from the chip's eFuse base
+    uint16_t write_off; // ESP32: own registers; others: 0 = PGM_DATA0
+    int8_t wr_dis_bit;  // bit of WR_DIS that protects it; -1 none
+    int8_t rd_dis_bit;  // bit of RD_DIS; -1 none
+    bool rs_coded;      // RS(44,32): written once, whole
 } ds_efuse_block;
 
 typedef struct ds_efuse_field {
-    const char *name;     // espefuse's name
+    const char *name; // espefuse's name
     uint8_t block;
-    uint16_t first_bit;   // counted from bit 0 of word 0 of the block
+    uint16_t first_bit; // counted from bit 0 of word 0 of the block
     uint16_t bits;
     int8_t wr_dis_bit, rd_dis_bit; // -1 none
 } ds_efuse_field;
@@ -60,21 +60,21 @@ void ds_efuse_set_block(ds_efuse_words *e, unsigned block, const uint8_t data[32
 
 void ds_efuse_get_mac(const ds_chip *chip, const ds_efuse_words *e, uint8_t ret[6]);
 void ds_efuse_set_mac(const ds_chip *chip, ds_efuse_words *e, const uint8_t mac[6]); // with ESP32's CRC
-uint16_t ds_efuse_revision(const ds_chip *chip, const ds_efuse_words *e); // major * 100 + minor
+uint16_t ds_efuse_revision(const ds_chip *chip, const ds_efuse_words *e);            // major * 100 + minor
 void ds_efuse_set_revision(const ds_chip *chip, ds_efuse_words *e, uint16_t revision);
 
 // Names of the fields that differ by chip, so that others need not ask which chip it is.
 typedef struct ds_efuse_security {
-    bool secure_boot;          // V2 enabled
-    bool flash_encryption;     // crypt count odd
-    bool release;              // count can never become even, and download mode cannot encrypt
-    bool download_disabled;    // no download mode at all
-    bool secure_download;      // restricted download mode
+    bool secure_boot;       // V2 enabled
+    bool flash_encryption;  // crypt count odd
+    bool release;           // count can never become even, and download mode cannot encrypt
+    bool download_disabled; // no download mode at all
+    bool secure_download;   // restricted download mode
     bool jtag_disabled;
-    unsigned digest_count;     // trusted, unrevoked digests
+    unsigned digest_count; // trusted, unrevoked digests
     uint8_t digests[3][32];
-    int flash_key_block;       // block that holds the flash key, -1 none
-    bool flash_key_protected;  // read- and write-protected
+    int flash_key_block;      // block that holds the flash key, -1 none
+    bool flash_key_protected; // read- and write-protected
     unsigned secure_version;
 } ds_efuse_security;
 void ds_efuse_security_get(const ds_chip *chip, const ds_efuse_words *e, ds_efuse_security *ret);

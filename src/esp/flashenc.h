@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Flash encryption of ESP32 (AES-256 with address-tweaked key) and of the XTS chips. Source: ESP-IDF flash-encryption.rst;
-// espsecure (esptool v5.2). addr is always the absolute flash offset.
+// Flash encryption of ESP32 (AES-256 with address-tweaked key) and of the XTS chips. Source: ESP-IDF
+// flash-encryption.rst; espsecure (esptool v5.2). addr is always the absolute flash offset.
 #ifndef DS_ESP_FLASHENC_H
 #define DS_ESP_FLASHENC_H
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Application and bootloader images, both directions. Source: esptool firmware-image-format.rst; ESP-IDF esp_app_format.h,
-// esp_app_desc.h, esp_bootloader_desc.h (v5.4).
+// Application and bootloader images, both directions. Source: esptool firmware-image-format.rst; ESP-IDF
+// esp_app_format.h, esp_app_desc.h, esp_bootloader_desc.h (v5.4).
 #ifndef DS_ESP_IMAGE_H
 #define DS_ESP_IMAGE_H
 
@@ -37,9 +37,9 @@ typedef struct ds_image_info {
     uint16_t min_rev_full, max_rev_full;
     unsigned segment_count;
     ds_image_segment segments[DS_IMAGE_MAX_SEGMENTS]; // borrowed from the input
-    size_t len;            // through the checksum, or the appended hash where there is one
+    size_t len;                                       // through the checksum, or the appended hash where there is one
     bool has_hash;
-    uint8_t sha256[32];    // appended hash, valid where has_hash
+    uint8_t sha256[32]; // appended hash, valid where has_hash
     bool has_app_desc, has_boot_desc;
     ds_app_desc app;
     ds_boot_desc boot;

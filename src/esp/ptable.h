@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Partition table, binary and CSV. Source: ESP-IDF partition-tables.rst, esp_flash_partitions.h, gen_esp32part.py (v5.4).
+// Partition table, binary and CSV. Source: ESP-IDF partition-tables.rst, esp_flash_partitions.h, gen_esp32part.py
+// (v5.4).
 #ifndef DS_ESP_PTABLE_H
 #define DS_ESP_PTABLE_H
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Secure Boot V2 signature sectors, RSA-3072 and ECDSA P-256. Source: ESP-IDF secure-boot-v2.rst; espsecure (esptool v5.2).
+// Secure Boot V2 signature sectors, RSA-3072 and ECDSA P-256. Source: ESP-IDF secure-boot-v2.rst; espsecure (esptool
+// v5.2).
 #ifndef DS_ESP_SBV2_H
 #define DS_ESP_SBV2_H
 
@@ -16,10 +17,10 @@
 enum ds_sbv2_scheme { DS_SBV2_RSA3072, DS_SBV2_ECDSA256 };
 
 typedef struct ds_sbv2_block {
-    bool valid;                // magic, version, CRC
+    bool valid; // magic, version, CRC
     enum ds_sbv2_scheme scheme;
     uint8_t image_digest[32];
-    uint8_t key_digest[32];    // what the eFuse holds
+    uint8_t key_digest[32]; // what the eFuse holds
 } ds_sbv2_block;
 
 // Key digest of a public key (or key pair): RSA-3072 or P-256.

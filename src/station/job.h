@@ -38,9 +38,9 @@ typedef struct ds_job {
     ds_ledger_cert cert;     // id 0 until reserved
     int64_t deadline_ms;     // of the current step
     // What the console said since the last reset, by the line.
-    bool saw_reset;      // a reset that the station did not wait for
-    bool saw_refusal;    // the ROM or bootloader refuses what is in flash
-    bool saw_encryption; // in-place encryption is going on
+    bool saw_reset;           // a reset that the station did not wait for
+    bool saw_refusal;         // the ROM or bootloader refuses what is in flash
+    bool saw_encryption;      // in-place encryption is going on
     bool done[DS_STEP_COUNT]; // applied in this run, perhaps in an earlier walk
 } ds_job;
 

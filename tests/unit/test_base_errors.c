@@ -123,7 +123,8 @@ int main(void)
         cmocka_unit_test(test_wrap_long_text_keeps_the_outermost),
         cmocka_unit_test(test_errors_without_a_place_keep_the_class),
         cmocka_unit_test_setup_teardown(test_file_write_replaces_whole_or_not_at_all, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(test_file_read_refuses_what_is_too_large_or_no_file, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_file_read_refuses_what_is_too_large_or_no_file, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(test_secret_file_others_may_read_is_refused, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
