@@ -30,8 +30,9 @@ static const char usage[] =
     "  --ready-file F    written once every device listens; as DIR/devices.json\n"
     "  --with-parent     end when standard input ends\n"
     "\n"
-    "A fault plan: cut@N or off@N (power fails at the Nth flash write; off: and stays off), hang@N (the wire goes\n"
-    "silent after N bytes), drop=P, double=P, flip=P (of a million bytes), seed=S.\n";
+    "A fault plan: cut@N or off@N (power fails at the Nth flash write; off: and stays off), again@N (once more,\n"
+    "N writes later), hang@N (the wire goes silent after N bytes), drop=P, double=P, flip=P (of a million bytes),\n"
+    "seed=S.\n";
 
 enum { OPT_STATE = 256, OPT_DEVICE, OPT_BASE_PORT, OPT_READY, OPT_PARENT };
 

@@ -32,13 +32,13 @@ struct item {
     uint64_t max;
 };
 
-enum { ITEM_CUT, ITEM_OFF, ITEM_HANG, ITEM_DROP, ITEM_DOUBLE, ITEM_FLIP, ITEM_SEED, ITEM_COUNT };
+enum { ITEM_CUT, ITEM_AGAIN, ITEM_OFF, ITEM_HANG, ITEM_DROP, ITEM_DOUBLE, ITEM_FLIP, ITEM_SEED, ITEM_COUNT };
 
 static const struct item items[ITEM_COUNT] = {
-    [ITEM_CUT] = {"cut", '@', UINT64_MAX},   [ITEM_OFF] = {"off", '@', UINT64_MAX},
-    [ITEM_HANG] = {"hang", '@', UINT64_MAX}, [ITEM_DROP] = {"drop", '=', PPM},
-    [ITEM_DOUBLE] = {"double", '=', PPM},    [ITEM_FLIP] = {"flip", '=', PPM},
-    [ITEM_SEED] = {"seed", '=', UINT64_MAX},
+    [ITEM_CUT] = {"cut", '@', UINT64_MAX}, [ITEM_AGAIN] = {"again", '@', UINT64_MAX},
+    [ITEM_OFF] = {"off", '@', UINT64_MAX}, [ITEM_HANG] = {"hang", '@', UINT64_MAX},
+    [ITEM_DROP] = {"drop", '=', PPM},      [ITEM_DOUBLE] = {"double", '=', PPM},
+    [ITEM_FLIP] = {"flip", '=', PPM},      [ITEM_SEED] = {"seed", '=', UINT64_MAX},
 };
 
 static void item_apply(ds_sim_fault *f, int which, uint64_t value)
@@ -48,6 +48,9 @@ static void item_apply(ds_sim_fault *f, int which, uint64_t value)
     case ITEM_OFF:
         f->cut_at = value;
         f->stay_off = which == ITEM_OFF;
+        break;
+    case ITEM_AGAIN:
+        f->again_after = value;
         break;
     case ITEM_HANG:
         f->hang_at = value;
@@ -97,7 +100,7 @@ static enum ds_class item_parse(const char *s, size_t len, ds_sim_fault *f, ds_e
         return DS_OK;
     }
     ds_fail(e, DS_USAGE, "fault plan: %.*s: no such fault", (int)len, s);
-    return ds_hint(e, "known: cut@N, off@N, hang@N, drop=P, double=P, flip=P (P per million), seed=S");
+    return ds_hint(e, "known: cut@N, off@N, again@N, hang@N, drop=P, double=P, flip=P (P per million), seed=S");
 }
 
 enum ds_class ds_sim_fault_parse(const char *plan, ds_sim_fault *ret, ds_err *e)
@@ -117,6 +120,10 @@ enum ds_class ds_sim_fault_parse(const char *plan, ds_sim_fault *ret, ds_err *e)
 
 static void cut(ds_sim_fault *f)
 {
+    if (f->again_after) {
+        f->cut_at += f->again_after;
+        f->again_after = 0;
+    }
     if (f->power_cut)
         f->power_cut(f->ctx);
     _exit(DS_SIM_EXIT_POWER_CUT);

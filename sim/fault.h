@@ -5,8 +5,9 @@
 //
 // Plan text, comma-separated (devstamp-sim --fault): cut@N (power is cut when the Nth flash word is programmed or
 // sector erased, counted over the device's life from when the plan was set; returns by itself), off@N (as cut, stays
-// off until powered on), drop=P, double=P, flip=P (each byte on the wire, P per million), hang@N (the wire goes silent
-// after N bytes), seed=S. An eFuse block burned counts as one word. NULL and "" are the empty plan.
+// off until powered on), again@N (cut a second time, N words after the first), drop=P, double=P, flip=P (each byte on
+// the wire, P per million), hang@N (the wire goes silent after N bytes), seed=S. An eFuse block burned counts as one
+// word. NULL and "" are the empty plan.
 #ifndef DS_SIM_FAULT_H
 #define DS_SIM_FAULT_H
 
@@ -17,7 +18,8 @@
 #include <stdint.h>
 
 typedef struct ds_sim_fault {
-    uint64_t cut_at; // 0 = never
+    uint64_t cut_at;      // 0 = never
+    uint64_t again_after; // after the first cut, so many words on; 0 = once is enough
     bool stay_off;
     uint32_t drop_ppm, double_ppm, flip_ppm;
     uint64_t hang_at;    // 0 = never

@@ -21,8 +21,9 @@ static void test_fault_parse_full_plan_fills_all(void **state)
     ds_sim_fault f;
     ds_err e = DS_ERR_INIT;
     assert_int_equal(
-        ds_sim_fault_parse("cut@12,drop=5,double=6,flip=1000000,hang@99,seed=18446744073709551615", &f, &e), 0);
+        ds_sim_fault_parse("cut@12,again@3,drop=5,double=6,flip=1000000,hang@99,seed=18446744073709551615", &f, &e), 0);
     assert_int_equal(f.cut_at, 12);
+    assert_int_equal(f.again_after, 3);
     assert_false(f.stay_off);
     assert_int_equal(f.drop_ppm, 5);
     assert_int_equal(f.double_ppm, 6);
@@ -135,6 +136,20 @@ static void test_fault_flash_cuts_once_at_its_count(void **state)
     assert_false(ds_sim_fault_flash_due(&f));
 }
 
+static void test_fault_flash_cuts_again_after_its_count(void **state)
+{
+    (void)state;
+    uint64_t ops = 0;
+    int cuts = 0;
+    ds_sim_fault f = {.cut_at = 3, .again_after = 4, .flash_ops = &ops, .power_cut = power_gone, .ctx = &cuts};
+    for (volatile int i = 0; i < 12; i++) {
+        assert_int_equal(ds_sim_fault_flash_due(&f), i == 2 || i == 6);
+        if (!setjmp(power))
+            ds_sim_fault_flash(&f);
+    }
+    assert_int_equal(cuts, 2);
+}
+
 static void test_fault_flash_without_hook_ends_the_process(void **state)
 {
     (void)state;
@@ -212,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_fault_wire_hang_silences_after_n_bytes),
         cmocka_unit_test(test_fault_wire_rates_are_as_asked_and_seeded),
         cmocka_unit_test(test_fault_flash_cuts_once_at_its_count),
+        cmocka_unit_test(test_fault_flash_cuts_again_after_its_count),
         cmocka_unit_test(test_fault_flash_without_hook_ends_the_process),
         cmocka_unit_test(test_timing_wire_takes_ten_bits_a_byte),
         cmocka_unit_test(test_timing_keys_take_their_time),
