@@ -93,6 +93,9 @@ static enum ds_class reflash(ds_job *j, ds_rom *rom, ds_err *e)
     const ds_rom_info *info = ds_rom_get_info(rom);
     if (ds_job_choose_recipe(j, info->chip, e))
         return e->cls;
+    // In secure download mode only the recipe knows the size, and which recipe it is shows the open loader.
+    if (!info->flash_size && ds_rom_set_flash_size(rom, j->recipe->flash_size, e))
+        return e->cls;
     if (info->flash_encryption)
         return ds_hint((ds_fail(e, DS_DEVICE, "the device is locked and its app does not answer"), e),
                        "it takes signed updates only, by its app: set it aside");

@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CHUNK = 4096 };
+enum { CHUNK = 4096, TRIES = 4 };
 
 enum ds_class ds_job_call(ds_job *j, Devstamp__Request *req, int try_ms, Devstamp__Response **ret, ds_err *e)
 {
-    return ds_agent_call(j->agent, req, j->deadline_ms, try_ms, ret, e);
+    // Several tries, then the device is gone: a line does not wait out a step's whole deadline for one answer.
+    int64_t until = ds_now_ms() + (int64_t)try_ms * TRIES;
+    return ds_agent_call(j->agent, req, until < j->deadline_ms ? until : j->deadline_ms, try_ms, ret, e);
 }
 
 enum ds_class ds_job_do(ds_job *j, Devstamp__Request *req, int try_ms, ds_err *e)
@@ -119,7 +121,7 @@ static enum ds_class send_chunk(ds_job *j, ds_view data, size_t at, ds_err *e)
     Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
     req.body_case = DEVSTAMP__REQUEST__BODY_IMAGE_DATA;
     req.image_data = &part;
-    return ds_job_do(j, &req, 3000, e);
+    return ds_job_do(j, &req, 2000, e);
 }
 
 enum ds_class ds_job_send_image(ds_job *j, int target, ds_view data, const uint8_t sha256[32], ds_err *e)

@@ -3,8 +3,11 @@
 """The main job: fresh devices come off the line with their own key, certified, stamped, locked, and provably so."""
 
 import json
+import os
+import pathlib
 import sqlite3
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -179,6 +182,39 @@ def test_many_slots_in_parallel(products, factory):
     rows = factory.ledger()
     assert len(rows) == 8
     assert factory.ledger_is_whole().returncode == 0
+
+
+@pytest.mark.skipif("DEVSTAMP_BUILD_TSAN" not in os.environ, reason="no build with the thread sanitizer")
+def test_slots_in_parallel_under_the_thread_sanitizer(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    image = factory.merged(recipe)
+    factory.start(*[f"chip=esp32c3,image={image}" for _ in range(3)])
+    program = pathlib.Path(os.environ["DEVSTAMP_BUILD_TSAN"]) / "src/cli/devstamp"
+    p = run(program, "provision", "--recipe", recipe, "--station", factory.station(),
+            env=dict(os.environ, TSAN_OPTIONS="halt_on_error=1"))
+    assert "3 passed, 0 failed" in p.stdout and "ThreadSanitizer" not in p.stderr
+
+
+def test_stamp_is_readable_before_the_lock(products, factory):
+    """The control of what check_flash does not find: on a device that is not locked yet it is there."""
+    recipe = products.recipe(factory.folder, "esp32c3")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)},power=off")
+    end_of_stamp = 1500  # flash words: after the stamp was written, before the secure bootloader is whole
+    factory.ctl(0, "fault", f"off@{end_of_stamp}")
+    factory.ctl(0, "on")
+    _, doc = factory.provision(recipe, factory.station(), ok=False)
+    slot = doc["slots"][0]
+    assert not slot["ok"] and states(doc)["stamp"] == "done"
+    cert = certificate_of(factory, slot["serial"])
+    flash = factory.flash(0)
+    stamp = flash[STAMP[0]:STAMP[0] + STAMP[1]]
+    assert slot["serial"].encode() in stamp and b"mqtts://" in stamp
+    assert cert.public_bytes(serialization.Encoding.DER)[64:96] in stamp
+    # And with its power back the same device is finished, with the same certificate.
+    factory.ctl(0, "fault", "")
+    factory.ctl(0, "on")
+    _, doc = factory.provision(recipe, factory.station())
+    assert certificate_of(factory, doc["slots"][0]["serial"]) == cert
 
 
 def test_plain_lines_in_a_pipe(products, factory):

@@ -316,7 +316,7 @@ static void test_signer_start_says_what_is_wrong(void **state)
 
 typedef struct killer {
     pid_t parent;
-    volatile bool stop;
+    _Atomic bool stop;
     unsigned seed, killed;
 } killer;
 
