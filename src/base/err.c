@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // Errors with context; see err.h. Text that does not fit is cut at the end, so that the outermost words stay.
+#define DS_ERR_PLAIN
 #include "src/base/err.h"
 
 #include <stdio.h>

@@ -51,6 +51,14 @@ enum ds_class ds_wrap(ds_err *e, const char *fmt, ...) DS_PRINTF(2, 3);
 // Say what to do next; an earlier (inner, better informed) hint stays. Returns e's class.
 enum ds_class ds_hint(ds_err *e, const char *fmt, ...) DS_PRINTF(2, 3);
 
+// What clang's analyzer cannot see from a call: a failure is never DS_OK. err.c itself wants the plain names.
+#if defined(__clang_analyzer__) && !defined(DS_ERR_PLAIN)
+#define ds_fail(e, cls, ...) ((void)(ds_fail)(e, cls, __VA_ARGS__), (cls))
+#define ds_fail_errno(e, cls, err, ...) ((void)(ds_fail_errno)(e, cls, err, __VA_ARGS__), (cls))
+#define ds_wrap(e, ...) ((void)(ds_wrap)(e, __VA_ARGS__), DS_INTERNAL)
+#define ds_hint(e, ...) ((void)(ds_hint)(e, __VA_ARGS__), DS_INTERNAL)
+#endif
+
 // The class as one word ("device"), for logs and JSON.
 const char *ds_class_name(enum ds_class cls);
 
