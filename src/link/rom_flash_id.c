@@ -29,7 +29,7 @@ static uint32_t size_of_code(uint8_t code)
     if (code >= 0x12 && code <= 0x1C) // 256 KiB .. 256 MiB
         return 1u << code;
     if (code >= 0x20 && code <= 0x22) // 64 MiB .. 256 MiB
-        return 1u << (code + 6);
+        return 1u << (code - 0x20 + 26);
     if (code >= 0x32 && code <= 0x3A) // 256 KiB .. 64 MiB
         return 1u << (code - 0x20);
     return 0;
