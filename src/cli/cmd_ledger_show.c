@@ -224,8 +224,8 @@ static enum ds_class show_text(ds_ledger *l, const ds_ledger_options *o, const d
     print_cert(c);
     puts("events");
     enum ds_class rc = ds_ledger_events(l, d->id, print_event, NULL, e);
-    DS_CLEANUP_FREE char *text = strndup(proof->ptr ? (const char *)proof->ptr : "", proof->len);
-    print_field("proof", text ? text : "");
+    DS_CLEANUP_FREE char *text = ds_asprintf("%.*s", (int)proof->len, proof->ptr ? (const char *)proof->ptr : "");
+    print_field("proof", text);
     if (o->pem && c->certificate.len) {
         DS_CLEANUP_FREE char *pem = pem_of(&c->certificate);
         fputs(pem, stdout);

@@ -111,7 +111,7 @@ static enum ds_class reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger
     const ds_sql_arg key = DS_BLOB(r->public_key_digest, 32);
     ds_ledger_device d;
     ds_ledger_cert live = {0};
-    bool found;
+    bool found = false;
     enum ds_class rc = ds_ledger_load_device(l, r->device, &d, e);
     if (!rc)
         rc = ds_ledger_load_cert(l, by_key, key, ret, &found, e);

@@ -54,12 +54,12 @@ static enum ds_class chain_head(ds_ledger *l, uint8_t ret[32], ds_err *e)
 
 enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e)
 {
-    DS_CLEANUP_FREE char *cut = strndup(text, EVENT_TEXT_MAX);
+    DS_CLEANUP_FREE char *cut = ds_asprintf("%.*s", EVENT_TEXT_MAX, text);
     uint8_t head[32], hash[32];
     enum ds_class rc = chain_head(l, head, e);
     if (rc)
         return rc;
-    ds_ledger_link link = {ds_utc_now(), device, kind, cut ? cut : ""};
+    ds_ledger_link link = {ds_utc_now(), device, kind, cut};
     ds_ledger_link_hash(head, &link, hash);
     rc = ds_sql_run(&l->sql, "INSERT INTO event(at, device, kind, text, hash) VALUES(?, ?, ?, ?, ?)",
                     DS_ARGS(DS_INT(link.at_utc), device ? DS_INT(device) : DS_NULL_ARG, DS_TEXT(kind),
