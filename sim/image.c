@@ -186,7 +186,7 @@ bool ds_sim_image_boot_kind(const ds_image_info *info, ds_sim_boot_kind *ret)
 {
     char word[16];
     unsigned table;
-    if (!info->has_boot_desc || sscanf(info->boot.idf_version, IDF " %15s 0x%x", word, &table) != 2)
+    if (!info->has_boot_desc || sscanf(info->boot.idf_version, IDF " %15s 0x%8x", word, &table) != 2)
         return false;
     bool release = !strcmp(word, "secure-release"), development = !strcmp(word, "secure-dev");
     if (!release && !development && strcmp(word, "plain") != 0)

@@ -79,8 +79,9 @@ static enum ds_class read_key(const char *path, bool private_half, EVP_PKEY **re
 
 static enum ds_class read_image(const char *path, ds_buf *data, ds_image_info *info, ds_err *e)
 {
-    if (ds_file_read(path, MAX_IMAGE, data, e))
-        return e->cls;
+    enum ds_class rc = ds_file_read(path, MAX_IMAGE, data, e);
+    if (rc)
+        return rc;
     return ds_image_parse(ds_buf_view(data), info, e) ? ds_wrap(e, "%s", path) : DS_OK;
 }
 

@@ -49,7 +49,7 @@ static void put(builder *b, const uint8_t entry[32], ds_view payload)
     uint8_t *page = page_of(b);
     uint8_t *at = page + ds_nvs_entry_offset(b->used);
     memcpy(at, entry, DS_NVS_ENTRY);
-    if (payload.len)
+    if (payload.ptr)
         memcpy(at + DS_NVS_ENTRY, payload.ptr, payload.len);
     for (unsigned i = 0; i < entry[2]; i++)
         ds_nvs_entry_set_state(page + DS_NVS_BITMAP, b->used++, DS_NVS_ENTRY_WRITTEN);

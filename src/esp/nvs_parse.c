@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Sign-extend where the type is signed (0x1n).
+// Sign-extend where the type is signed (0x1n). 0 where the entry holds no number.
 static uint64_t number_of(const uint8_t *entry)
 {
     size_t size = ds_nvs_number_size((enum ds_nvs_type)entry[1]);
     uint64_t v = 0;
     for (size_t i = 0; i < size; i++)
         v |= (uint64_t)entry[24 + i] << 8 * i;
-    if ((entry[1] & 0x10) && size < 8 && v >> (8 * size - 1) & 1)
+    if ((entry[1] & 0x10) && size > 0 && size < 8 && v >> (8 * size - 1) & 1)
         v |= UINT64_MAX << 8 * size;
     return v;
 }

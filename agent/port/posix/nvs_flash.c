@@ -104,7 +104,7 @@ static bool same_blob(const ds_nvs_refs *refs, const uint8_t *entry, ds_view dat
     for (unsigned i = 0; i < entry[28]; i++) {
         const ds_nvs_ref *chunk = ds_nvs_refs_chunk(refs, entry, entry[29] + i);
         size_t len = chunk ? ds_le16(chunk->entry + 24) : 0;
-        if (!chunk || len > data.len - done || (len && memcmp(chunk->entry + DS_NVS_ENTRY, data.ptr + done, len)))
+        if (!chunk || len > data.len - done || (len && memcmp(chunk->entry + DS_NVS_ENTRY, data.ptr + done, len) != 0))
             return false;
         done += len;
     }

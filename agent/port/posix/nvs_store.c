@@ -69,7 +69,7 @@ static enum ds_class program(ds_nvs_flash *n, uint32_t off, const uint8_t *data,
         return broken(n, "writing", off, e);
     for (uint32_t done = 0, part; done < len; done += part) {
         part = len - done < sizeof back ? len - done : (uint32_t)sizeof back;
-        if (!n->ops.read(n->ops.ctx, off + done, back, part) || memcmp(back, data + done, part))
+        if (!n->ops.read(n->ops.ctx, off + done, back, part) || memcmp(back, data + done, part) != 0)
             return broken(n, "reading back", off + done, e);
     }
     return DS_OK;
