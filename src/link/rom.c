@@ -258,15 +258,18 @@ static enum ds_class attach_flash(ds_rom *r, uint32_t flash_size, ds_err *e)
     enum ds_class cls = ds_rom_run(r, &a, NULL, e);
     if (!cls && !flash_size && !r->info.secure_download)
         cls = ds_rom_flash_detect(r, &flash_size, e);
-    if (cls || !flash_size)
-        return cls;
+    return cls || !flash_size ? cls : ds_rom_set_flash_size(r, flash_size, e);
+}
+
+enum ds_class ds_rom_set_flash_size(ds_rom *r, uint32_t flash_size, ds_err *e)
+{
     uint8_t params[24];
     const uint32_t values[6] = {0, flash_size, 0x10000, DS_ROM_SECTOR, 0x100, 0xFFFF};
     for (size_t i = 0; i < 6; i++)
         ds_put_le32(params + 4 * i, values[i]);
     const ds_rom_command p = {
         .op = DS_ROM_SPI_SET_PARAMS, .what = "set the flash parameters", .head = {params, sizeof params}};
-    cls = ds_rom_run(r, &p, NULL, e);
+    enum ds_class cls = ds_rom_run(r, &p, NULL, e);
     if (!cls)
         r->info.flash_size = flash_size;
     return cls;

@@ -37,6 +37,9 @@ enum ds_class ds_rom_open(ds_transport *t, const ds_reset *reset, uint32_t flash
 void ds_rom_close(ds_rom *r);
 const ds_rom_info *ds_rom_get_info(const ds_rom *r);
 
+// Name the flash's size in bytes once it is known, as it is when the chip has told which product it is.
+enum ds_class ds_rom_set_flash_size(ds_rom *r, uint32_t flash_size, ds_err *e) DS_MUST;
+
 // Failures of a command: e->code is 0x0100 | the loader's error byte where it answered one, ETIMEDOUT where it did not
 // answer; what the loader does not do in secure download mode is DS_POLICY and never sent.
 enum ds_class ds_rom_set_baud(ds_rom *r, uint32_t baud, ds_err *e) DS_MUST;

@@ -293,7 +293,7 @@ static void test_secure_download_sends_only_what_is_allowed(void **state)
     bench_end(b);
 }
 
-static void test_secure_download_without_size_refuses_writes(void **state)
+static void test_secure_download_refuses_writes_until_size_is_known(void **state)
 {
     (void)state;
     bench *b = bench_new(DS_CHIP_ESP32C3);
@@ -303,6 +303,9 @@ static void test_secure_download_without_size_refuses_writes(void **state)
     uint8_t data[4] = {0};
     assert_int_equal(ds_rom_write(b->r, 0, (ds_view){data, 4}, NULL, NULL, &b->e), DS_INPUT);
     assert_non_null(strstr(b->e.text, "flash size"));
+    assert_ok(ds_rom_set_flash_size(b->r, 0x100000, &b->e), b->e);
+    assert_ok(ds_rom_write(b->r, 0, (ds_view){data, 4}, NULL, NULL, &b->e), b->e);
+    assert_memory_equal(b->rom.flash, data, 4);
     bench_end(b);
 }
 
@@ -435,7 +438,7 @@ int main(void)
         cmocka_unit_test(test_write_survives_faults),
         cmocka_unit_test(test_write_gives_up_on_checksum_after_three),
         cmocka_unit_test(test_secure_download_sends_only_what_is_allowed),
-        cmocka_unit_test(test_secure_download_without_size_refuses_writes),
+        cmocka_unit_test(test_secure_download_refuses_writes_until_size_is_known),
         cmocka_unit_test(test_set_baud),
         cmocka_unit_test(test_open_failures_are_told_apart),
         cmocka_unit_test(test_port_vanishes_midway),
