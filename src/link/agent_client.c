@@ -143,6 +143,13 @@ void ds_agent_client_interrupt(ds_agent_client *c)
     c->interrupted = true;
 }
 
+void ds_agent_client_drop(ds_agent_client *c)
+{
+    c->rx_len = c->rx_pos = 0;
+    ds_agent_wire_idle(&c->wire);
+    (void)!c->t->flush_input(c->t, NULL); // a wire that fails shows at the next use
+}
+
 static enum ds_class no_answer(const ds_agent_client *c, int64_t waited_ms, unsigned tries, ds_err *e)
 {
     if (c->interrupted) {

@@ -26,6 +26,9 @@ enum ds_class ds_agent_call(ds_agent_client *c, Devstamp__Request *req, int64_t 
 // with DS_DEVICE and ECONNRESET as its code.
 void ds_agent_client_interrupt(ds_agent_client *c);
 
+// Drop what was received and not looked at yet: before a reset, so that old words are not taken for new ones.
+void ds_agent_client_drop(ds_agent_client *c);
+
 // Read console text (discarding frames) until deadline or until a line contains needle; true if it was seen.
 bool ds_agent_wait_text(ds_agent_client *c, const char *needle, int64_t deadline_ms);
 

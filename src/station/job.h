@@ -38,11 +38,18 @@ typedef struct ds_job {
     ds_ledger_cert cert;     // id 0 until reserved
     int64_t deadline_ms;     // of the current step
     // What the console said since the last reset, by the line.
-    bool saw_reset;           // a reset that the station did not wait for
+    unsigned resets;          // that the console told of
     bool saw_refusal;         // the ROM or bootloader refuses what is in flash
     bool saw_encryption;      // in-place encryption is going on
     bool done[DS_STEP_COUNT]; // applied in this run, perhaps in an earlier walk
 } ds_job;
+
+// What the console said belongs to the past: before a reset that the station asks for, or to a wire that is closed.
+static inline void ds_job_forget_console(ds_job *j)
+{
+    j->resets = 0;
+    j->saw_refusal = j->saw_encryption = false;
+}
 
 // --- talk.c: messages to the agent
 // One request within the step's deadline; the caller frees *ret with devstamp__response__free_unpacked(r, NULL).

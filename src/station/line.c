@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WALKS = 3 }; // of one device in one run
+enum {
+    WALKS = 3,      // of one device in one run
+    MAX_RESETS = 4, // a first boot resets twice, and is begun by one
+};
 
 static pthread_mutex_t observer_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -25,17 +28,25 @@ static void tell(ds_job *j)
     pthread_mutex_unlock(&observer_lock);
 }
 
-// What the ROM and ESP-IDF's bootloader print (docs: SILICON facts in docs/architecture.md).
+// What ROMs and ESP-IDF's bootloader print where they will not run what is in flash.
+static bool is_refusal(const char *line)
+{
+    static const char *const words[] = {
+        "invalid header", "secure boot verification failed", "csum err", "ets_main.c", "waiting for download",
+        "No bootable app"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strstr(line, words[i]))
+            return true;
+    return false;
+}
+
 static void on_console(void *arg, const char *line)
 {
     ds_job *j = arg;
-    // A reset the station did not ask for, or one after which nothing boots: the answer waited for will not come.
-    if (strstr(line, "rst:0x") && !j->saw_reset) {
-        j->saw_reset = true;
+    // A reset the station did not ask for: the answer waited for will not come. Again and again: nothing boots.
+    if (strstr(line, "rst:0x") && ++j->resets == 1)
         ds_agent_client_interrupt(j->agent);
-    }
-    if (strstr(line, "invalid header") || strstr(line, "secure boot verification failed") ||
-        strstr(line, "waiting for download") || strstr(line, "No bootable app"))
+    if (is_refusal(line) || j->resets > MAX_RESETS)
         j->saw_refusal = true;
     if (j->saw_refusal)
         ds_agent_client_interrupt(j->agent);
@@ -55,6 +66,7 @@ static void state(ds_job *j, unsigned step, enum ds_step_state s)
 static enum ds_class take_step(ds_job *j, unsigned i, ds_err *e)
 {
     const ds_step *s = &ds_steps[i];
+    ds_job_forget_console(j); // resets of earlier steps are no news: one from now on interrupts what is asked
     j->deadline_ms = ds_now_ms() + ds_step_deadline(s, j);
     enum ds_ready ready = DS_READY;
     if (s->precondition(j, &ready, e))
@@ -113,7 +125,8 @@ static void close_wire(ds_job *j)
     ds_transport_close(j->wire);
     j->agent = NULL;
     j->wire = NULL;
-    j->has_hello = j->saw_reset = j->saw_refusal = j->saw_encryption = false;
+    j->has_hello = false;
+    ds_job_forget_console(j);
 }
 
 // A device that was there and was lost on the way (power, cable, adapter) is looked for once more: a line does not wait

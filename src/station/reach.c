@@ -74,7 +74,8 @@ static enum ds_class await_hello(ds_job *j, int64_t ms, ds_err *e)
 
 static enum ds_class reset_to_run(ds_job *j, ds_err *e)
 {
-    j->saw_refusal = j->saw_encryption = false;
+    ds_agent_client_drop(j->agent);
+    ds_job_forget_console(j);
     j->has_hello = false;
     return ds_reset_device(&j->reset, j->wire, false, e);
 }

@@ -8,6 +8,7 @@
 #include "src/base/clock.h"
 #include "src/base/secret.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -217,8 +218,10 @@ static enum ds_class firstboot_apply(ds_job *j, ds_err *e)
         Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
         req.body_case = DEVSTAMP__REQUEST__BODY_REBOOT;
         req.reboot = &reboot;
-        j->has_hello = j->saw_refusal = j->saw_encryption = false;
-        if (ds_job_do(j, &req, 1000, e))
+        j->has_hello = false;
+        ds_job_forget_console(j);
+        // That it restarts is an answer too, where the other one was lost.
+        if (ds_job_do(j, &req, 1000, e) && e->code != ECONNRESET)
             return ds_wrap(e, "reboot");
     }
     return ds_job_await_app(j, e);

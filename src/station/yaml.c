@@ -28,7 +28,7 @@ static void note_key(diag *d, const char *line)
     }
     unsigned n;
     const char *at = strstr(line, "(line: ");
-    if (at && d->line == 0 && sscanf(at, "(line: %u", &n) == 1)
+    if (at && d->line == 0 && sscanf(at, "(line: %9u", &n) == 1)
         d->line = n;
 }
 
@@ -50,7 +50,7 @@ static void DS_PRINTF(3, 0) gather(cyaml_log_t level, void *ctx, const char *fmt
 static void find_key_line(diag *d, const ds_buf *text)
 {
     static const char lead[] = "Unexpected key: ";
-    if (strncmp(d->message, lead, sizeof lead - 1) != 0)
+    if (!text->ptr || strncmp(d->message, lead, sizeof lead - 1) != 0)
         return;
     const char *key = d->message + sizeof lead - 1;
     size_t key_len = strlen(key), pos = 0;
@@ -101,10 +101,12 @@ bool ds_parse_size(const char *text, uint32_t *ret)
     if (!isdigit((unsigned char)text[0]))
         return false;
     unsigned long long v = strtoull(text, &end, 0);
+    if (v > UINT32_MAX) // before a suffix multiplies it past 64 bits and back into range
+        return false;
     if (*end == 'K' || *end == 'k')
         v *= 1024, end++;
     else if (*end == 'M' || *end == 'm')
-        v *= 1024 * 1024, end++;
+        v *= 1024u * 1024u, end++;
     if (*end == 'B' && isalpha((unsigned char)end[-1]))
         end++;
     if (*end || v > UINT32_MAX)
