@@ -28,7 +28,8 @@ void ds_sim_boot_refresh(ds_sim_stage *b)
     ds_efuse_security_get(b->c->chip, &b->efuses, &b->security);
 }
 
-bool ds_sim_boot_pause(ds_sim_chip *c)
+// Wait about a second. False when the console is gone.
+static bool pause_boot(ds_sim_chip *c)
 {
     int64_t until = ds_now_ms() + PAUSE_MS;
     for (int left; (left = ds_ms_left(until)) > 0;) {
@@ -54,11 +55,11 @@ void ds_sim_boot(ds_sim_chip *c)
         *b = (ds_sim_stage){.c = c, .started_ms = ds_now_ms()};
         ds_sim_boot_refresh(b);
         if (ds_sim_boot_rom(b, watchdog)) {
-            if (ds_sim_boot_app(b) || !ds_sim_boot_pause(c))
+            if (ds_sim_boot_app(b) || !pause_boot(c))
                 break;
             ds_sim_reset_now(c);
         }
-        if (!ds_sim_boot_pause(c))
+        if (!pause_boot(c))
             break;
     }
     free(b);

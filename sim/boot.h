@@ -39,9 +39,6 @@ void ds_sim_boot_log(ds_sim_stage *b, char level, const char *tag, const char *f
 
 void ds_sim_boot_refresh(ds_sim_stage *b);
 
-// Wait about a second. False when the console is gone.
-bool ds_sim_boot_pause(ds_sim_chip *c);
-
 // Read and parse the image at addr, which may use at most room bytes; says in e why not.
 enum ds_class ds_sim_boot_load(ds_sim_stage *b, uint32_t addr, uint32_t room, ds_sim_loaded *ret, ds_err *e) DS_MUST;
 void ds_sim_loaded_free(ds_sim_loaded *l);

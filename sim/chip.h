@@ -56,9 +56,6 @@ void ds_sim_rom_download(ds_sim_chip *c);
 // the ROM does (about once a second) until reset. sim/boot.c
 void ds_sim_boot(ds_sim_chip *c);
 
-// Everything from reset on: strap, then one of the two above. sim/cpu.c
-_Noreturn void ds_sim_cpu_run(ds_sim_chip *c);
-
 // Flash as the CPU's cache sees it: decrypts where flash encryption is on (crypt count odd), else as it is. sim/cache.c
 bool ds_sim_cache_read(ds_sim_chip *c, uint32_t addr, void *buf, uint32_t len);
 // Encrypted write by the chip's own engine with the eFuse key (used by bootloader and firmware). sim/cache.c

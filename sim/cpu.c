@@ -52,7 +52,8 @@ static bool download_mode(const ds_sim_chip *c)
     return c->strap_download && !security.download_disabled;
 }
 
-void ds_sim_cpu_run(ds_sim_chip *c)
+// Everything from reset on.
+static _Noreturn void run(ds_sim_chip *c)
 {
     if (download_mode(c))
         ds_sim_rom_download(c);
@@ -107,7 +108,7 @@ static _Noreturn void child(const ds_sim_cpu_spec *spec, int fd)
         dprintf(STDERR_FILENO, "devstamp-sim: %s\n", e.text);
         _exit(EXIT_FAILURE);
     }
-    ds_sim_cpu_run(&chip);
+    run(&chip);
 }
 
 enum ds_class ds_sim_cpu_start(const ds_sim_cpu_spec *spec, int *ret_fd, pid_t *ret_pid, ds_err *e)

@@ -10,6 +10,23 @@
 
 enum { IN_MFG = 1 << DS_AGENT_MFG, IN_APP = 1 << DS_AGENT_APP, IN_BOTH = IN_MFG | IN_APP, POLL_MS = 1000 };
 
+static ds_status select_boot(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
+{
+    (void)r;
+    const char *label = q->select_boot->partition;
+    size_t len = strlen(label);
+    if (len < 1 || len > 16)
+        return DS_STATUS(IMAGE, BAD_REQUEST);
+    return a->port->boot_select(a->port->ctx, label);
+}
+
+static ds_status reboot(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
+{
+    (void)a, (void)q;
+    r->reboot = true;
+    return DS_STATUS_OK;
+}
+
 typedef struct entry {
     Devstamp__Request__BodyCase request;
     ds_handler handler;
@@ -27,27 +44,10 @@ static const entry table[] = {
     {DEVSTAMP__REQUEST__BODY_IMAGE_BEGIN, ds_handle_image_begin, IN_BOTH},
     {DEVSTAMP__REQUEST__BODY_IMAGE_DATA, ds_handle_image_data, IN_BOTH},
     {DEVSTAMP__REQUEST__BODY_IMAGE_END, ds_handle_image_end, IN_BOTH},
-    {DEVSTAMP__REQUEST__BODY_SELECT_BOOT, ds_handle_select_boot, IN_BOTH},
-    {DEVSTAMP__REQUEST__BODY_REBOOT, ds_handle_reboot, IN_BOTH},
+    {DEVSTAMP__REQUEST__BODY_SELECT_BOOT, select_boot, IN_BOTH},
+    {DEVSTAMP__REQUEST__BODY_REBOOT, reboot, IN_BOTH},
     {DEVSTAMP__REQUEST__BODY_REPORT, ds_handle_report, IN_BOTH},
 };
-
-ds_status ds_handle_select_boot(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
-{
-    (void)r;
-    const char *label = q->select_boot->partition;
-    size_t len = strlen(label);
-    if (len < 1 || len > 16)
-        return DS_STATUS(IMAGE, BAD_REQUEST);
-    return a->port->boot_select(a->port->ctx, label);
-}
-
-ds_status ds_handle_reboot(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
-{
-    (void)a, (void)q;
-    r->reboot = true;
-    return DS_STATUS_OK;
-}
 
 // protobuf-c's allocator over the scratch buffer: allocation moves a mark, freeing does nothing, a message that asks
 // for more is refused by protobuf-c.

@@ -10,7 +10,8 @@
 
 #include <string.h>
 
-size_t ds_der_len(const uint8_t *data, size_t len)
+// Length of the DER element at the start of data; 0 where it is not a whole SEQUENCE.
+static size_t der_len(const uint8_t *data, size_t len)
 {
     if (len < 2 || data[0] != 0x30)
         return 0;
@@ -28,7 +29,7 @@ size_t ds_der_len(const uint8_t *data, size_t len)
 static ds_status parse(mbedtls_x509_crt *crt, const ProtobufCBinaryData *der)
 {
     mbedtls_x509_crt_init(crt);
-    if (der->len == 0 || ds_der_len(der->data, der->len) != der->len)
+    if (der->len == 0 || der_len(der->data, der->len) != der->len)
         return DS_STATUS(CHAIN, BAD_REQUEST);
     if (mbedtls_x509_crt_parse_der(crt, der->data, der->len) != 0)
         return DS_STATUS(CHAIN, BAD_REQUEST);
@@ -138,7 +139,7 @@ ds_status ds_chain_digest(ds_agent *a, uint8_t ret[32], size_t *ret_len)
         return DS_STATUS_OK;
     if (s != DS_STATUS_OK)
         return s;
-    size_t own = ds_der_len(a->frame, len);
+    size_t own = der_len(a->frame, len);
     if (own == 0)
         return DS_STATUS(CHAIN, FLASH);
     if (!ds_sha256(a->frame, own, ret))
@@ -177,7 +178,7 @@ ds_status ds_handle_read_chain(ds_agent *a, const Devstamp__Request *q, ds_reply
     if (s != DS_STATUS_OK)
         return s;
     for (size_t at = 0; at < len; count++) {
-        size_t one = ds_der_len(a->frame + at, len - at);
+        size_t one = der_len(a->frame + at, len - at);
         if (one == 0 || count == DS_AGENT_CERTS_MAX)
             return DS_STATUS(CHAIN, FLASH);
         r->list[count] = (ProtobufCBinaryData){.data = a->frame + at, .len = one};

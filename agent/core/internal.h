@@ -54,8 +54,6 @@ ds_status ds_handle_finish_stamp(ds_agent *a, const Devstamp__Request *q, ds_rep
 ds_status ds_handle_image_begin(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 ds_status ds_handle_image_data(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 ds_status ds_handle_image_end(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
-ds_status ds_handle_select_boot(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
-ds_status ds_handle_reboot(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 
 // Tell the station that the request is still being worked on, and feed the watchdog.
 void ds_agent_progress(ds_agent *a);
@@ -116,8 +114,6 @@ uint8_t *ds_key_public(mbedtls_pk_context *pk, uint8_t *buf, size_t *ret_len);
 
 // --- chain.c
 
-// Length of the DER element at the start of data; 0 where it is not a whole SEQUENCE.
-size_t ds_der_len(const uint8_t *data, size_t len);
 // SHA-256 of the stored device certificate; *ret_len 0 where there is none, else 32. Uses a->frame.
 ds_status ds_chain_digest(ds_agent *a, uint8_t ret[32], size_t *ret_len);
 

@@ -43,11 +43,6 @@ void ds_secret_free(ds_secret *s)
     *s = (ds_secret){0};
 }
 
-bool ds_secret_equal(const ds_secret *a, const ds_secret *b)
-{
-    return a->len == b->len && (a->len == 0 || sodium_memcmp(a->ptr, b->ptr, a->len) == 0);
-}
-
 // Bytes up to a line end or end of file, straight into guarded memory; *ret_len = max + 1 says too long.
 static enum ds_class read_line(int fd, ds_secret *buf, size_t *ret_len, ds_err *e)
 {

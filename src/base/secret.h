@@ -2,8 +2,8 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // Secrets in memory: PINs, keys and unsealed settings live in libsodium guarded memory (locked, not dumped, between
-// guard pages), are wiped when freed, compared in constant time, and have no format for logging. What wiping cannot
-// promise: copies the kernel, a library or a token module made for itself.
+// guard pages), are wiped when freed, and have no format for logging. What wiping cannot promise: copies the kernel, a
+// library or a token module made for itself.
 #ifndef DS_BASE_SECRET_H
 #define DS_BASE_SECRET_H
 
@@ -17,7 +17,6 @@ typedef struct ds_secret {
 // len zero bytes. DS_INTERNAL where memory cannot be guarded.
 enum ds_class ds_secret_new(ds_secret *ret, size_t len, ds_err *e) DS_MUST;
 void ds_secret_free(ds_secret *s);
-bool ds_secret_equal(const ds_secret *a, const ds_secret *b);
 
 // Read one line (without its end) of at most max bytes from fd into ret. DS_INPUT on empty or oversized input.
 enum ds_class ds_secret_read_line(int fd, size_t max, ds_secret *ret, ds_err *e) DS_MUST;

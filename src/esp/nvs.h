@@ -72,6 +72,5 @@ enum ds_class ds_nvs_keys_read(const uint8_t *data, bool *ret_present, ds_nvs_ke
 
 // Entry header helpers shared with whoever writes NVS incrementally (the virtual device).
 uint32_t ds_nvs_entry_crc(const uint8_t entry[DS_NVS_ENTRY]);
-uint32_t ds_nvs_page_crc(const uint8_t header[32]);
 
 #endif

@@ -12,7 +12,7 @@ uint32_t ds_nvs_entry_crc(const uint8_t entry[DS_NVS_ENTRY])
     return ds_crc32_esp(ds_crc32_esp(0xFFFFFFFF, entry, 4), entry + 8, 24);
 }
 
-uint32_t ds_nvs_page_crc(const uint8_t header[32])
+static uint32_t page_crc(const uint8_t header[32])
 {
     return ds_crc32_esp(0xFFFFFFFF, header + 4, 24);
 }
@@ -30,7 +30,7 @@ enum ds_nvs_page_state ds_nvs_page_get_state(const uint8_t *page)
     uint32_t word = ds_le32(page);
     if (word == 0xFFFFFFFF)
         return is_blank(page, DS_NVS_PAGE) ? DS_NVS_PAGE_BLANK : DS_NVS_PAGE_CORRUPT;
-    if (ds_le32(page + 28) != ds_nvs_page_crc(page))
+    if (ds_le32(page + 28) != page_crc(page))
         return DS_NVS_PAGE_CORRUPT;
     switch (word) {
     case DS_NVS_STATE_WORD_ACTIVE:
@@ -50,7 +50,7 @@ void ds_nvs_page_init(uint8_t header[32], uint32_t sequence)
     ds_put_le32(header, DS_NVS_STATE_WORD_ACTIVE);
     ds_put_le32(header + 4, sequence);
     header[8] = 0xFE;
-    ds_put_le32(header + 28, ds_nvs_page_crc(header));
+    ds_put_le32(header + 28, page_crc(header));
 }
 
 enum ds_nvs_entry_state ds_nvs_entry_get_state(const uint8_t *page, unsigned index)
@@ -86,7 +86,8 @@ bool ds_nvs_type_is_number(enum ds_nvs_type type)
     return ds_nvs_number_size(type) != 0;
 }
 
-bool ds_nvs_type_has_payload(enum ds_nvs_type type)
+// String, blob data, blob of version 1: a payload follows.
+static bool has_payload(enum ds_nvs_type type)
 {
     return type == DS_NVS_STR || type == DS_NVS_BLOB_DATA || type == DS_NVS_BLOB_V1;
 }
@@ -143,7 +144,7 @@ bool ds_nvs_entry_is_header(const uint8_t *page, unsigned index)
         return false;
     if (ds_nvs_type_is_number(type) || type == DS_NVS_BLOB_IDX)
         return span == 1;
-    if (!ds_nvs_type_has_payload(type))
+    if (!has_payload(type))
         return false;
     size_t size = ds_le16(entry + 24);
     return span <= DS_NVS_ENTRIES - index && span == 1 + (size + DS_NVS_ENTRY - 1) / DS_NVS_ENTRY;
@@ -157,7 +158,7 @@ bool ds_nvs_entry_is_whole(const uint8_t *page, unsigned index)
     for (unsigned i = 0; i < entry[2]; i++)
         if (ds_nvs_entry_get_state(page, index + i) != DS_NVS_ENTRY_WRITTEN)
             return false;
-    if (!ds_nvs_type_has_payload((enum ds_nvs_type)entry[1]))
+    if (!has_payload((enum ds_nvs_type)entry[1]))
         return true;
     return ds_le32(entry + 28) == ds_crc32_esp(0xFFFFFFFF, entry + DS_NVS_ENTRY, ds_le16(entry + 24));
 }

@@ -48,8 +48,6 @@ void ds_nvs_entry_set_state(uint8_t bitmap[32], unsigned index, enum ds_nvs_entr
 
 bool ds_nvs_type_is_number(enum ds_nvs_type type);
 size_t ds_nvs_number_size(enum ds_nvs_type type); // bytes; 0 where it is not a number
-// string, blob data, blob of version 1: a payload follows
-bool ds_nvs_type_has_payload(enum ds_nvs_type type);
 
 // Make an entry; name is 1..15 characters. The value is set by one of the following, which complete the checksum.
 void ds_nvs_entry_init(uint8_t entry[32], uint8_t name_space, enum ds_nvs_type type, uint8_t chunk, const char *name);

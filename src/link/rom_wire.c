@@ -39,7 +39,8 @@ static enum ds_class fill(ds_rom *r, int timeout_ms, ds_err *e)
     return cls;
 }
 
-enum ds_class ds_rom_drain(ds_rom *r, int quiet_ms, ds_err *e)
+// Forget everything received: what is buffered here, and on the wire for quiet_ms.
+static enum ds_class drain(ds_rom *r, int quiet_ms, ds_err *e)
 {
     ds_slip_reset(&r->slip);
     int64_t deadline_ms = ds_now_ms() + quiet_ms;
@@ -172,7 +173,7 @@ static enum ds_class swallow_repeats(ds_rom *r, int within_ms, ds_err *e)
         if (!f.len && !ds_ms_left(deadline_ms))
             break;
     }
-    return ds_rom_drain(r, 0, e);
+    return drain(r, 0, e);
 }
 
 // One try. *ret_answered = false: nothing came until the deadline.
@@ -181,7 +182,7 @@ static enum ds_class try_once(ds_rom *r, const ds_rom_command *c, int64_t deadli
 {
     *ret_answered = false;
     bool reads = c->op == DS_ROM_READ_REG || c->op == DS_ROM_READ_FLASH_SLOW;
-    enum ds_class cls = ds_rom_drain(r, reads ? r->careful_ms : 0, e);
+    enum ds_class cls = drain(r, reads ? r->careful_ms : 0, e);
     r->seen = (ds_rom_seen){0};
     if (!cls)
         cls = send_request(r, c, e);
@@ -222,7 +223,7 @@ enum ds_class ds_rom_run(ds_rom *r, const ds_rom_command *c, ds_rom_reply *ret, 
         local = DS_ERR_INIT;
         enum ds_class cls = try_once(r, c, deadline_of(r, timeout_ms), ret, &answered, &local);
         if (!cls && answered && i > 0)
-            cls = ds_rom_drain(r, 50, &local); // the answer to the earlier try may be late, not lost
+            cls = drain(r, 50, &local); // the answer to the earlier try may be late, not lost
         if (!cls && answered)
             return DS_OK;
         if (cls ? !ds_rom_not_taken(local.code) : c->no_resend)

@@ -87,9 +87,6 @@ enum ds_class ds_rom_sync_once(ds_rom *r, int timeout_ms, bool *ret_in_sync, ds_
 // SYNC until the loader is in step again, within 3 s.
 enum ds_class ds_rom_resync(ds_rom *r, ds_err *e) DS_MUST;
 
-// Forget everything received: what is buffered here, and on the wire for quiet_ms.
-enum ds_class ds_rom_drain(ds_rom *r, int quiet_ms, ds_err *e) DS_MUST;
-
 // "no answer" with the hint that what was seen suggests.
 enum ds_class ds_rom_no_answer(const ds_rom_seen *seen, const char *what, int waited_ms, ds_err *e);
 

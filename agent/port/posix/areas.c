@@ -14,7 +14,8 @@
 #define SECTOR 4096u
 #define KEYS_STORED 96u // keys and checksum, padded to the larger unit of encrypted writes
 
-const ds_part *ds_posix_area_part(const ds_posix *p, enum ds_area area)
+// The area's partition, NULL where the table has none.
+static const ds_part *area_part(const ds_posix *p, enum ds_area area)
 {
     const ds_part *part = ds_ptable_find(p->hal->table, area == DS_AREA_PLAIN ? PLAIN_LABEL : ENCRYPTED_LABEL);
     return part && part->type == DS_PART_DATA && part->subtype == DS_PART_DATA_NVS ? part : NULL;
@@ -29,7 +30,7 @@ bool ds_posix_flash_encrypted(const ds_posix *p)
     return security.flash_encryption;
 }
 
-bool ds_posix_is_erased(const ds_posix *p, const ds_part *part)
+static bool is_erased(const ds_posix *p, const ds_part *part)
 {
     uint8_t sector[SECTOR];
     for (uint32_t off = 0, len; off < part->size; off += len) {
@@ -113,12 +114,12 @@ static ds_status mount(ds_posix *p, enum ds_area area, const ds_part *part, cons
 ds_status ds_posix_area_open(ds_posix *p, enum ds_area area, bool may_make_keys, ds_nvs_flash **ret)
 {
     ds_nvs_keys keys;
-    const ds_part *part = ds_posix_area_part(p, area);
+    const ds_part *part = area_part(p, area);
     if (!part)
         return DS_STATUS(PORT, UNSUPPORTED);
     if (!p->area[area]) {
         bool encrypted = area == DS_AREA_ENCRYPTED;
-        ds_status s = encrypted ? load_keys(p, may_make_keys, ds_posix_is_erased(p, part), &keys) : DS_STATUS_OK;
+        ds_status s = encrypted ? load_keys(p, may_make_keys, is_erased(p, part), &keys) : DS_STATUS_OK;
         if (s == DS_STATUS_OK)
             s = mount(p, area, part, encrypted ? &keys : NULL);
         ds_wipe(&keys, sizeof keys);
@@ -138,7 +139,7 @@ void ds_posix_area_close(ds_posix *p, enum ds_area area)
 ds_status ds_posix_area_erase(void *ctx, enum ds_area area)
 {
     ds_posix *p = ctx;
-    const ds_part *part = ds_posix_area_part(p, area);
+    const ds_part *part = area_part(p, area);
     if (!part)
         return DS_STATUS(PORT, UNSUPPORTED);
     ds_posix_area_close(p, area);
@@ -148,15 +149,15 @@ ds_status ds_posix_area_erase(void *ctx, enum ds_area area)
 bool ds_posix_area_is_blank(void *ctx, enum ds_area area)
 {
     const ds_posix *p = ctx;
-    const ds_part *part = ds_posix_area_part(p, area);
-    return part && ds_posix_is_erased(p, part);
+    const ds_part *part = area_part(p, area);
+    return part && is_erased(p, part);
 }
 
 uint32_t ds_posix_area_free(void *ctx, enum ds_area area)
 {
     ds_posix *p = ctx;
     ds_nvs_flash *n;
-    const ds_part *part = ds_posix_area_part(p, area);
+    const ds_part *part = area_part(p, area);
     ds_status s = ds_posix_area_open(p, area, false, &n);
     if (s == DS_STATUS_OK)
         return ds_nvs_flash_free_bytes(n);

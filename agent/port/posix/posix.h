@@ -32,13 +32,10 @@ void ds_posix_deinit(ds_posix *p);
 // ---- inside the port ----
 #define DS_POSIX_STATUS_IS(s, code) (DS_STATUS_CODE(s) == DEVSTAMP__STATUS_CODE__CODE_##code)
 
-// The area's partition, NULL where the table has none.
-const ds_part *ds_posix_area_part(const ds_posix *p, enum ds_area area);
 // Mount the area; for reading (make_keys false) NOT_FOUND where its keys were never made, so that it holds nothing.
 ds_status ds_posix_area_open(ds_posix *p, enum ds_area area, bool make_keys, ds_nvs_flash **ret);
 // Forget what is mounted; the next use reads flash again.
 void ds_posix_area_close(ds_posix *p, enum ds_area area);
-bool ds_posix_is_erased(const ds_posix *p, const ds_part *part);
 bool ds_posix_flash_encrypted(const ds_posix *p);
 
 ds_status ds_posix_value_get(void *ctx, enum ds_area area, const char *name_space, const char *key, void *buf,
