@@ -55,7 +55,7 @@ static void draw_row(const ds_slot_result *r)
     if (!r->finished)
         printf("  %s\n", r->slot ? ds_step_names[r->step] : "");
     else if (r->ok)
-        printf("  \033[1;32mPASS\033[0m %6.1f s\n", seconds(r->total_ms));
+        printf("  \033[1;32mPASS\033[0m %6.1f s  %.30s\n", seconds(r->total_ms), r->note);
     else
         printf("  \033[1;31mFAIL\033[0m at %s\n", ds_step_names[r->step]);
 }

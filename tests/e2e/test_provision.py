@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import sqlite3
+import subprocess
 
 import pytest
 from cryptography import x509
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from factory import DEVSTAMP, SIM, STAMP, run
+from factory import DEVSTAMP, SIM, STAMP, run, wait_for
 
 
 def certificate_of(factory, serial):
@@ -202,13 +203,18 @@ def test_stamp_is_readable_before_the_lock(products, factory):
     end_of_stamp = 1500  # flash words: after the stamp was written, before the secure bootloader is whole
     factory.ctl(0, "fault", f"off@{end_of_stamp}")
     factory.ctl(0, "on")
-    _, doc = factory.provision(recipe, factory.station(), ok=False)
-    slot = doc["slots"][0]
-    assert not slot["ok"] and states(doc)["stamp"] == "done"
-    cert = certificate_of(factory, slot["serial"])
+    line = subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", factory.station()],
+                            stdout=subprocess.PIPE, text=True)
+    steps = iter(line.stdout.readline, "")
+    assert any(" stamp " in s and "done" in s for s in steps)
+    wait_for(lambda: json.loads(factory.ctl(0, "status").stdout)[0]["power"] == "off", what="the power cut")
+    line.kill()
+    line.communicate()
+    serial = factory.ledger()[0]["serial"]
+    cert = certificate_of(factory, serial)
     flash = factory.flash(0)
     stamp = flash[STAMP[0]:STAMP[0] + STAMP[1]]
-    assert slot["serial"].encode() in stamp and b"mqtts://" in stamp
+    assert serial.encode() in stamp and b"mqtts://" in stamp
     assert cert.public_bytes(serialization.Encoding.DER)[64:96] in stamp
     # And with its power back the same device is finished, with the same certificate.
     factory.ctl(0, "fault", "")
