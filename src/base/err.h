@@ -53,10 +53,15 @@ enum ds_class ds_hint(ds_err *e, const char *fmt, ...) DS_PRINTF(2, 3);
 
 // What clang's analyzer cannot see from a call: a failure is never DS_OK. err.c itself wants the plain names.
 #if defined(__clang_analyzer__) && !defined(DS_ERR_PLAIN)
-#define ds_fail(e, cls, ...) ((void)(ds_fail)(e, cls, __VA_ARGS__), (cls))
-#define ds_fail_errno(e, cls, err, ...) ((void)(ds_fail_errno)(e, cls, err, __VA_ARGS__), (cls))
-#define ds_wrap(e, ...) ((void)(ds_wrap)(e, __VA_ARGS__), DS_INTERNAL)
-#define ds_hint(e, ...) ((void)(ds_hint)(e, __VA_ARGS__), DS_INTERNAL)
+static inline enum ds_class ds_err_is(enum ds_class ret, enum ds_class cls)
+{
+    (void)ret;
+    return cls;
+}
+#define ds_fail(e, cls, ...) ds_err_is((ds_fail)(e, cls, __VA_ARGS__), cls)
+#define ds_fail_errno(e, cls, err, ...) ds_err_is((ds_fail_errno)(e, cls, err, __VA_ARGS__), cls)
+#define ds_wrap(e, ...) ds_err_is((ds_wrap)(e, __VA_ARGS__), DS_INTERNAL)
+#define ds_hint(e, ...) ds_err_is((ds_hint)(e, __VA_ARGS__), DS_INTERNAL)
 #endif
 
 // The class as one word ("device"), for logs and JSON.
