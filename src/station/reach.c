@@ -51,7 +51,7 @@ static bool answered(const ds_err *e)
     return e->code >> 24 != 0; // a status word carries its module there
 }
 
-// Hello until ms have passed, the ROM refuses what is in flash, or, while encryption is seen, until that may take.
+// Hello until ms have passed, or as long as encryption may take once it is seen, or the ROM refuses what is in flash.
 static enum ds_class await_hello(ds_job *j, int64_t ms, ds_err *e)
 {
     int64_t until = ds_now_ms() + ms;
@@ -65,7 +65,8 @@ static enum ds_class await_hello(ds_job *j, int64_t ms, ds_err *e)
             ds_sleep_ms(50); // the wire itself fails: it will not get better by asking faster
         if (j->saw_encryption && !extended && j->recipe) {
             extended = true;
-            until += encryption_ms(j->recipe);
+            int64_t done = ds_now_ms() + encryption_ms(j->recipe);
+            until = until > done ? until : done;
         }
         if (j->saw_refusal || ds_now_ms() >= until || ds_now_ms() >= j->deadline_ms)
             return e->cls;
@@ -170,6 +171,7 @@ enum ds_class ds_job_await_app(ds_job *j, ds_err *e)
     // The device may still be the mfg firmware saying its last word, then the bootloader at work, then the app.
     for (;;) {
         enum ds_class rc = await_hello(j, encryption_ms(j->recipe), e);
+        j->saw_encryption = false; // waited for; if it is begun again, that will be seen again
         if (rc && ds_job_reach(j, e))
             return e->cls;
         if (j->hello.is_app && j->hello.stage == DEVSTAMP__STAGE__STAGE_SEALED)
