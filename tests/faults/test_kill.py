@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from factory import DEVSTAMP, run
+from factory import DEVSTAMP
 
 STEPS = ["connect", "versions", "key", "csr", "certificate", "stamp", "bootloader", "select", "firstboot", "proof"]
 

@@ -5,6 +5,7 @@
 #include "tests/unit/fake_port.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 // Does this call fail? *ret_effect tells whether it has its effect all the same.
@@ -236,7 +237,7 @@ static ds_status boot_select(void *ctx, const char *label)
     if (strcmp(label, "ota_0") != 0 && strcmp(label, "ota_1") != 0)
         return DS_STATUS(PORT, NOT_FOUND);
     if (effect && write_point(f))
-        strcpy(f->boot, label);
+        snprintf(f->boot, sizeof f->boot, "%s", label);
     return f->dead ? DS_STATUS(PORT, FLASH) : s;
 }
 
@@ -284,10 +285,10 @@ static void console_write(void *ctx, const uint8_t *buf, size_t len)
 static void log_line(void *ctx, const char *line)
 {
     fake_port *f = ctx;
-    if (f->dead || strlen(f->log) + strlen(line) + 2 > sizeof f->log)
+    size_t len = strlen(f->log);
+    if (f->dead || len + strlen(line) + 2 > sizeof f->log)
         return;
-    strcat(f->log, line);
-    strcat(f->log, "\n");
+    snprintf(f->log + len, sizeof f->log - len, "%s\n", line);
     console_write(f, (const uint8_t *)line, strlen(line));
     console_write(f, (const uint8_t *)"\n", 1);
 }
@@ -412,11 +413,11 @@ void fake_init(fake_port *f, uint64_t seed)
     };
     f->identity =
         (ds_identity){.chip_id = 5, .chip_revision = 3, .mac = {0x60, 0x55, 0xF9, 1, 2, 3}, .flash_size = 4u << 20};
-    strcpy(f->identity.project, "devstamp-mfg");
-    strcpy(f->identity.version, "1.2.0");
-    strcpy(f->identity.app_version, "2.0.1");
-    strcpy(f->identity.boot_partition, "ota_1");
-    strcpy(f->boot, "ota_1");
+    snprintf(f->identity.project, sizeof f->identity.project, "%s", "devstamp-mfg");
+    snprintf(f->identity.version, sizeof f->identity.version, "%s", "1.2.0");
+    snprintf(f->identity.app_version, sizeof f->identity.app_version, "%s", "2.0.1");
+    snprintf(f->identity.boot_partition, sizeof f->identity.boot_partition, "%s", "ota_1");
+    snprintf(f->boot, sizeof f->boot, "%s", "ota_1");
     memset(f->places, 0xFF, sizeof f->places);
     fake_power_on(f, DS_AGENT_MFG);
 }

@@ -9,6 +9,7 @@
 #include <mbedtls/x509_csr.h>
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 // Over fake_provision's values, computed apart from this code by Python's hashlib.
@@ -237,8 +238,8 @@ int fake_write_value(fake_port *f, fake_station *st, const char *name_space, con
 {
     char ns[32], k[32];
     uint8_t copy[5000];
-    strcpy(ns, name_space);
-    strcpy(k, key);
+    snprintf(ns, sizeof ns, "%s", name_space);
+    snprintf(k, sizeof k, "%s", key);
     memcpy(copy, data, len);
     Devstamp__WriteValue w;
     devstamp__write_value__init(&w);

@@ -82,7 +82,7 @@ static inline void wire_set_baud(void *ctx, uint32_t baud)
 static inline struct bench *bench_new(const char *chip, uint16_t revision)
 {
     struct bench *b = ds_alloc(sizeof *b);
-    strcpy(b->folder, "/tmp/ds-rom-XXXXXX");
+    snprintf(b->folder, sizeof b->folder, "%s", "/tmp/ds-rom-XXXXXX");
     assert_non_null(mkdtemp(b->folder));
     snprintf(b->flash_path, sizeof b->flash_path, "%s/flash", b->folder);
     snprintf(b->efuse_path, sizeof b->efuse_path, "%s/efuse", b->folder);

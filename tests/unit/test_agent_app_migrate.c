@@ -27,8 +27,8 @@ static int setup(void **state)
     fake_station_init(&st);
     assert_int_equal(fake_provision(&f, &st), 0);
     stamp = f.areas[DS_AREA_PLAIN];
-    strcpy(f.identity.project, "pump");
-    strcpy(f.identity.version, "3.0");
+    snprintf(f.identity.project, sizeof f.identity.project, "%s", "pump");
+    snprintf(f.identity.version, sizeof f.identity.version, "%s", "3.0");
     f.security.flash_encryption = f.security.secure_boot = f.security.release_mode = true;
     f.security.download = DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_SECURE;
     f.out_len = 0;
@@ -200,7 +200,7 @@ static void test_hello_publishes(void **state)
 {
     (void)state;
     assert_int_equal(ds_app_migrate(&f.agent), 0);
-    strcpy(f.identity.version, "3.0\"\\\n\xff");
+    snprintf(f.identity.version, sizeof f.identity.version, "%s", "3.0\"\\\n\xff");
     f.publish_failures = 2; // as an endpoint that registers just in time
     assert_int_equal(ds_app_hello(&f.agent), 0);
     assert_int_equal(f.publishes, 1);

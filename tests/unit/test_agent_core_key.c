@@ -68,7 +68,7 @@ static Devstamp__Response *make_csr_for(char *subject)
 static int csr_code(const char *subject)
 {
     char copy[700];
-    strcpy(copy, subject);
+    snprintf(copy, sizeof copy, "%s", subject);
     Devstamp__Response *r = make_csr_for(copy);
     int code = (int)DS_STATUS_CODE(r->status);
     fake_free(r);

@@ -230,9 +230,9 @@ static void test_select_boot(void **state)
     q.select_boot = &m;
     assert_int_equal(fake_status(&f, &st, &q), 0);
     assert_string_equal(f.boot, "ota_0");
-    strcpy(label, "ota_7");
+    snprintf(label, sizeof label, "%s", "ota_7");
     assert_int_equal(fake_status(&f, &st, &q), CODE(NOT_FOUND));
-    strcpy(label, "seventeen_letters");
+    snprintf(label, sizeof label, "%s", "seventeen_letters");
     assert_int_equal(fake_status(&f, &st, &q), CODE(BAD_REQUEST));
     assert_string_equal(f.boot, "ota_0");
 }

@@ -415,10 +415,13 @@ static void test_ca_roles_and_switches(void **state)
     party_free(&leaf_as_ca);
 }
 
+enum { NAMES_MAX = 256 };
+
 static void gather_names(void *arg, const char *name)
 {
-    strcat(arg, name);
-    strcat(arg, ";");
+    char *names = arg;
+    size_t len = strlen(names);
+    snprintf(names + len, NAMES_MAX - len, "%s;", name);
 }
 
 static void test_changes_by_others_are_seen(void **state)
@@ -428,7 +431,7 @@ static void test_changes_by_others_are_seen(void **state)
     ds_registry_client c;
     ds_registry *other;
     bool changed = true;
-    char names[256] = "";
+    char names[NAMES_MAX] = "";
     uint8_t ca[32];
     assert_int_equal(admit_at(p, &a, "SN1", NOW, &c), DS_OK);
     assert_int_equal(admit_at(p, &b, "SN2", NOW, &c), DS_OK);
@@ -509,7 +512,7 @@ static void test_sync_carries_registrations_and_revocations(void **state)
     ds_registry_sync_result done;
     ds_ledger_device d;
     ds_ledger_cert cert = {0};
-    char said[1024] = "";
+    char said[NAMES_MAX] = "";
     assert_int_equal(admit_at(p, &a, "SN1", NOW, &c), DS_OK);
     assert_int_equal(admit_at(p, &b, "SN2", NOW + 1, &c), DS_OK);
     assert_int_equal(admit_at(p, &foreign, "SN4", NOW + 2, &c), DS_OK);

@@ -36,7 +36,7 @@ static char path[64];
 static int setup(void **state)
 {
     (void)state;
-    strcpy(folder + strlen(folder) - 6, "XXXXXX");
+    memset(folder + strlen(folder) - 6, 'X', 6);
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/efuse", folder);
     return 0;

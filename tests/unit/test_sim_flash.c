@@ -25,7 +25,7 @@ static ds_sim_timing no_timing;
 static int setup(void **state)
 {
     (void)state;
-    strcpy(folder + strlen(folder) - 6, "XXXXXX");
+    memset(folder + strlen(folder) - 6, 'X', 6);
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/flash", folder);
     return 0;
