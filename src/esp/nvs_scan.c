@@ -163,10 +163,10 @@ void ds_nvs_scan(const uint8_t *image, uint32_t pages, ds_nvs_refs *ret)
     scan_all(image, pages, ret);
     if (!ret->count)
         return;
-    ds_nvs_ref **sorted = ds_alloc(ret->count * sizeof *sorted);
+    ds_nvs_ref **sorted = ds_alloc(ret->count * sizeof *sorted); // NOLINT(bugprone-sizeof-expression): pointers
     for (size_t i = 0; i < ret->count; i++)
         sorted[i] = &ret->refs[i];
-    qsort(sorted, ret->count, sizeof *sorted, by_identity);
+    qsort(sorted, ret->count, sizeof *sorted, by_identity); // NOLINT(bugprone-sizeof-expression): pointers
     mark_live(sorted, ret->count);
     free(sorted);
 }

@@ -117,7 +117,7 @@ static enum ds_class unknown_chip(const char *how, uint32_t id, ds_err *e)
 
 static enum ds_class by_magic(ds_rom *r, ds_err *e)
 {
-    uint32_t magic;
+    uint32_t magic = 0;
     enum ds_class cls = ds_rom_read_reg(r, MAGIC_REG, &magic, e);
     if (cls)
         return ds_wrap(e, "find out the chip");
@@ -171,7 +171,7 @@ static enum ds_class read_block(ds_rom *r, unsigned block, uint32_t ret[DS_EFUSE
 
 static enum ds_class esp32_revision(ds_rom *r, ds_err *e)
 {
-    uint32_t date;
+    uint32_t date = 0;
     enum ds_class cls = ds_rom_read_reg(r, ESP32_APB_CTL_DATE, &date, e);
     if (cls)
         return ds_wrap(e, "read the revision");
@@ -319,7 +319,7 @@ const ds_rom_info *ds_rom_get_info(const ds_rom *r)
 // that comes out right. Measurements out of any reason are left alone.
 static enum ds_class esp32_scale_baud(ds_rom *r, uint32_t *baud, ds_err *e)
 {
-    uint32_t cal;
+    uint32_t cal = 0;
     enum ds_class cls = ds_rom_read_reg(r, ESP32_RTCCALICFG1, &cal, e);
     if (cls)
         return cls;

@@ -120,7 +120,8 @@ static bool flash_works(ds_posix *p)
 static bool ram_works(void)
 {
     static const uint8_t patterns[] = {0x00, 0xFF, 0x55, 0xAA};
-    volatile uint8_t *ram = ds_alloc(RAM_TEST_LEN);
+    uint8_t *block = ds_alloc(RAM_TEST_LEN);
+    volatile uint8_t *ram = block;
     bool ok = true;
     for (size_t k = 0; ok && k < sizeof patterns; k++) {
         for (uint32_t i = 0; i < RAM_TEST_LEN; i++)
@@ -128,7 +129,7 @@ static bool ram_works(void)
         for (uint32_t i = 0; ok && i < RAM_TEST_LEN; i++)
             ok = ram[i] == (uint8_t)(patterns[k] ^ i);
     }
-    free((void *)(uintptr_t)ram);
+    free(block);
     return ok;
 }
 
