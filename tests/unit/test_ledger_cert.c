@@ -259,8 +259,8 @@ static void test_the_file_itself_refuses_a_step_back(void **state)
         "UPDATE device SET serial = 'other'",
         "UPDATE device SET locked = 0",
         "UPDATE proof SET json = '{}'",
-        "INSERT INTO certificate(device, state, serial, key_digest, csr, subject, not_before, not_after, reserved_at) "
-        "SELECT device, 1, randomblob(16), randomblob(32), csr, subject, 1, 2, 3 FROM certificate",
+        ("INSERT INTO certificate(device, state, serial, key_digest, csr, subject, not_before, not_after, reserved_at) "
+         "SELECT device, 1, randomblob(16), randomblob(32), csr, subject, 1, 2, 3 FROM certificate"),
     };
     sqlite3 *db;
     whole_device(w->l, 1);
