@@ -7,14 +7,19 @@
 #include <stdio.h>
 #include <string.h>
 
+int ds_cli_exit(enum ds_class cls)
+{
+    static const int codes[] = {DS_EXIT_OK,    DS_EXIT_USAGE,   DS_EXIT_INPUT,  DS_EXIT_DEVICE,  DS_EXIT_TOKEN,
+                                DS_EXIT_STORE, DS_EXIT_NETWORK, DS_EXIT_POLICY, DS_EXIT_INTERNAL};
+    return (size_t)cls < sizeof codes / sizeof *codes ? codes[cls] : DS_EXIT_INTERNAL;
+}
+
 int ds_cli_fail(const ds_err *e)
 {
-    static const int codes[] = {DS_EXIT_INTERNAL, DS_EXIT_USAGE,   DS_EXIT_INPUT,  DS_EXIT_DEVICE,  DS_EXIT_TOKEN,
-                                DS_EXIT_STORE,    DS_EXIT_NETWORK, DS_EXIT_POLICY, DS_EXIT_INTERNAL};
     fprintf(stderr, "devstamp: %s\n", e->text);
     if (e->hint[0])
         fprintf(stderr, "  hint: %s\n", e->hint);
-    return (size_t)e->cls < sizeof codes / sizeof *codes ? codes[e->cls] : DS_EXIT_INTERNAL;
+    return e->cls == DS_OK ? DS_EXIT_INTERNAL : ds_cli_exit(e->cls);
 }
 
 int ds_cli_usage(const char *usage, bool asked)

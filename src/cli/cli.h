@@ -42,6 +42,9 @@ int ds_cmd_signer(int argc, char **argv);
 // unknown.
 int ds_cli_dispatch(const char *program, const ds_verb *verbs, int argc, char **argv);
 
+// The exit code of a class.
+int ds_cli_exit(enum ds_class cls);
+
 // Print "devstamp: <text>" and "  hint: <hint>" to standard error; returns the exit code of the class.
 int ds_cli_fail(const ds_err *e);
 

@@ -4,6 +4,7 @@
 // devstamp provision: every device on the station's slots through the way of a device.
 #include "src/cli/cli.h"
 
+#include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/cli/progress.h"
 
@@ -153,6 +154,9 @@ static enum ds_class run_open(run *r, const options *o, ds_err *e)
     if (ds_signer_start(&c, &r->signer, e))
         return ds_wrap(e, "signer");
     r->results = ds_alloc(r->station->slot_count * sizeof *r->results);
+    // A report that cannot be written is told before a device is touched.
+    if (o->report && ds_file_write(o->report, (ds_view){(const uint8_t *)"{}\n", 3}, 0644, e))
+        return ds_wrap(e, "report");
     return DS_OK;
 }
 
@@ -167,6 +171,22 @@ static void print_labels(const run *r)
         if (qr)
             printf("\n%s (%s)\n%s", d.serial, d.product, qr);
     }
+}
+
+// A slot that failed for the station's sake (token, ledger, a defect) makes the station unusable: the next devices
+// would fail as well. Its class decides the exit code.
+static int exit_code(const run *r)
+{
+    int code = DS_EXIT_OK;
+    for (unsigned i = 0; i < r->station->slot_count; i++) {
+        const ds_slot_result *s = &r->results[i];
+        if (s->ok)
+            continue;
+        if (s->err.cls == DS_TOKEN || s->err.cls == DS_STORE || s->err.cls == DS_INTERNAL)
+            return ds_cli_exit(s->err.cls);
+        code = DS_EXIT_SOME_FAILED;
+    }
+    return code;
 }
 
 int ds_cmd_provision(int argc, char **argv)
@@ -195,12 +215,13 @@ int ds_cmd_provision(int argc, char **argv)
         .observer_arg = &progress,
         .verbose = o.verbose,
     };
-    unsigned failed = ds_line_run(&line, r.results);
+    (void)ds_line_run(&line, r.results);
     ds_progress_summary(&progress);
     if (o.qr && !o.json)
         print_labels(&r);
+    int code = exit_code(&r);
     if (o.report && ds_progress_report(&progress, o.report, &e))
-        failed = (unsigned)ds_cli_fail(&e);
+        code = ds_cli_fail(&e);
     run_close(&r);
-    return failed ? DS_EXIT_SOME_FAILED : DS_EXIT_OK;
+    return code;
 }

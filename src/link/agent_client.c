@@ -27,6 +27,7 @@ struct ds_agent_client {
     uint64_t bytes; // received during the present call
     unsigned damaged;
     bool interrupted;
+    bool alive; // Progress came during the present try
 };
 
 ds_agent_client *ds_agent_client_new(ds_transport *t, void (*log)(void *arg, const char *line), void *arg)
@@ -127,11 +128,14 @@ static enum ds_class await(ds_agent_client *c, int64_t deadline_ms, int try_ms, 
         enum outcome o = event == DS_AGENT_MESSAGE ? judge(c, message, ret) : NOTHING;
         if (o == ANSWER || c->interrupted)
             return DS_OK;
-        if (o == ALIVE)
+        if (o == ALIVE) {
+            c->alive = true;
             try_end_ms = ds_now_ms() + try_ms;
+        }
         if (ds_ms_left(until_ms) == 0 && o != ALIVE)
             return DS_OK;
         if (o == RESEND) {
+            c->alive = true;
             ds_sleep_ms(TRY_MIN_MS); // an agent that understands nothing at all is not asked without pause
             return DS_OK;
         }
@@ -223,14 +227,16 @@ enum ds_class ds_agent_call(ds_agent_client *c, Devstamp__Request *req, int64_t 
     c->interrupted = false;
     DS_CLEANUP_BUF ds_buf frame = {0};
     Devstamp__Response *r = NULL;
-    unsigned tries = 0;
+    unsigned tries = 0, silent = 0;
     int64_t start_ms = ds_now_ms();
     enum ds_class cls = encode(req, &frame, e);
-    while (!cls && !r && !c->interrupted && (tries == 0 || ds_ms_left(deadline_ms))) {
+    while (!cls && !r && !c->interrupted && silent < DS_AGENT_SILENT_TRIES && (tries == 0 || ds_ms_left(deadline_ms))) {
         tries++;
+        c->alive = false;
         cls = c->t->write(c->t, ds_buf_view(&frame), e);
         if (!cls)
             cls = await(c, deadline_ms, try_ms < TRY_MIN_MS ? TRY_MIN_MS : try_ms, &r, e);
+        silent = c->alive ? 0 : silent + 1;
     }
     if (frame.len)
         ds_wipe(frame.ptr, frame.len);

@@ -19,6 +19,8 @@ void ds_agent_client_free(ds_agent_client *c); // leaves t open
 // Send req (its id is set here) and return the answer; the caller frees it with devstamp__response__free_unpacked(r,
 // NULL). A non-zero status becomes DS_DEVICE with the status word in e->code and its words in e->text. deadline_ms: of
 // ds_now_ms(); try_ms: how long one try waits for an answer or a sign of life before the request is sent again.
+// After DS_AGENT_SILENT_TRIES tries in a row without any sign of life the device is gone, whatever the deadline.
+#define DS_AGENT_SILENT_TRIES 6
 enum ds_class ds_agent_call(ds_agent_client *c, Devstamp__Request *req, int64_t deadline_ms, int try_ms,
                             Devstamp__Response **ret, ds_err *e) DS_MUST;
 

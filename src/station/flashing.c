@@ -20,6 +20,13 @@ enum ds_class ds_job_rom(ds_job *j, int64_t ms, ds_rom **ret, ds_err *e)
     j->has_hello = false;
     if (ds_rom_open(j->wire, reset, size, until, ret, e))
         return e->cls;
+    const ds_rom_info *info = ds_rom_get_info(*ret);
+    if (j->device.id && info->has_mac && !ds_job_is_device(j, info->chip, info->mac)) {
+        ds_job_leave_rom(j, *ret);
+        *ret = NULL;
+        return ds_hint((ds_fail(e, DS_POLICY, "another device is on the slot now"), e),
+                       "put the first one back and run again, or set both aside");
+    }
     // A faster wire saves the line's time; one that cannot do it goes on at the console's rate.
     ds_err slow = DS_ERR_INIT;
     if (!ds_rom_get_info(*ret)->secure_download && j->o->station->flash_baud != j->o->station->baud &&

@@ -58,6 +58,8 @@ enum ds_class ds_job_call(ds_job *j, Devstamp__Request *req, int try_ms, Devstam
 enum ds_class ds_job_do(ds_job *j, Devstamp__Request *req, int try_ms, ds_err *e) DS_MUST;
 // Ask Hello within ms (and the step's deadline); fills j->hello.
 enum ds_class ds_job_hello(ds_job *j, int64_t ms, ds_err *e) DS_MUST;
+// Is it the device this run began with? (j->device is known)
+bool ds_job_is_device(const ds_job *j, const ds_chip *chip, const uint8_t mac[6]);
 // Send an image in verified chunks.
 enum ds_class ds_job_send_image(ds_job *j, int target, ds_view data, const uint8_t sha256[32], ds_err *e) DS_MUST;
 
@@ -80,6 +82,10 @@ void ds_job_leave_rom(ds_job *j, ds_rom *rom);
 enum ds_class ds_flash_plain(ds_job *j, ds_rom *rom, ds_err *e) DS_MUST;
 // The signed set onto a device whose in-place encryption was cut off.
 enum ds_class ds_flash_signed(ds_job *j, ds_rom *rom, ds_err *e) DS_MUST;
+
+// --- line.c
+// This slot works on this device; DS_POLICY where another slot does already. Given up when the slot's run ends.
+enum ds_class ds_job_claim(ds_job *j, const ds_chip *chip, const uint8_t mac[6], ds_err *e) DS_MUST;
 
 // --- steps.c, step_*.c
 enum ds_ready { DS_READY, DS_ALREADY }; // must be applied / holds already

@@ -19,6 +19,45 @@ enum {
 
 static pthread_mutex_t observer_lock = PTHREAD_MUTEX_INITIALIZER;
 
+// Which device each slot works on: one device wired to two slots must not be driven by both.
+static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+    const ds_job *job; // NULL: free
+    uint16_t chip_id;
+    uint8_t mac[6];
+} claims[DS_STATION_MAX_SLOTS];
+
+static void give_up_claim(const ds_job *j)
+{
+    pthread_mutex_lock(&claims_lock);
+    for (size_t i = 0; i < DS_STATION_MAX_SLOTS; i++)
+        if (claims[i].job == j)
+            claims[i].job = NULL;
+    pthread_mutex_unlock(&claims_lock);
+}
+
+enum ds_class ds_job_claim(ds_job *j, const ds_chip *chip, const uint8_t mac[6], ds_err *e)
+{
+    give_up_claim(j);
+    enum ds_class rc = DS_OK;
+    pthread_mutex_lock(&claims_lock);
+    size_t place = DS_STATION_MAX_SLOTS;
+    for (size_t i = 0; i < DS_STATION_MAX_SLOTS; i++) {
+        if (!claims[i].job)
+            place = i;
+        else if (claims[i].chip_id == chip->id && memcmp(claims[i].mac, mac, 6) == 0)
+            rc = ds_hint((ds_fail(e, DS_POLICY, "this device is also on slot %s", claims[i].job->slot->name), e),
+                         "one device, one slot: correct the wiring or the station file");
+    }
+    if (!rc && place < DS_STATION_MAX_SLOTS) {
+        claims[place].job = j;
+        claims[place].chip_id = chip->id;
+        memcpy(claims[place].mac, mac, 6);
+    }
+    pthread_mutex_unlock(&claims_lock);
+    return rc;
+}
+
 static void tell(ds_job *j)
 {
     if (!j->o->observer)
@@ -125,19 +164,21 @@ static void close_wire(ds_job *j)
     ds_transport_close(j->wire);
     j->agent = NULL;
     j->wire = NULL;
+    j->device = (ds_ledger_device){0}; // who is there is asked anew
     j->has_hello = false;
     ds_job_forget_console(j);
 }
 
 // A device that was there and was lost on the way (power, cable, adapter) is looked for once more: a line does not wait
 // for somebody to press a key. What the device or the ledger refused is not asked again.
-static bool worth_another_walk(const ds_job *j, const ds_err *e)
+static bool worth_another_walk(const ds_job *j, unsigned failed_before, const ds_err *e)
 {
-    return e->cls == DS_DEVICE && j->result->step > 0 && e->code >> 24 == 0;
+    return e->cls == DS_DEVICE && j->result->step > 0 && j->result->step != failed_before && e->code >> 24 == 0;
 }
 
 static void run_slot(ds_job *j, ds_err *e)
 {
+    unsigned failed_before = DS_STEP_COUNT;
     for (int left = WALKS; left > 0 && !j->result->ok; left--) {
         ds_err lost = *e;
         if (open_wire(j, e)) {
@@ -148,12 +189,14 @@ static void run_slot(ds_job *j, ds_err *e)
         }
         j->result->ok = walk(j, e);
         close_wire(j);
-        if (!j->result->ok && !worth_another_walk(j, e))
+        if (!j->result->ok && !worth_another_walk(j, failed_before, e))
             break;
+        failed_before = j->result->step;
         if (!j->result->ok)
             snprintf(j->result->note, sizeof j->result->note, "lost at %s, went on", ds_step_names[j->result->step]);
     }
     ds_ledger_cert_free(&j->cert);
+    give_up_claim(j);
 }
 
 static void *slot_main(void *arg)

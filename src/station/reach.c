@@ -33,6 +33,10 @@ enum ds_class ds_job_choose_recipe(ds_job *j, const ds_chip *chip, ds_err *e)
     if (!found)
         return ds_hint((ds_fail(e, DS_DEVICE, "the device is an %s, and no recipe given is for one", chip->title), e),
                        "take the device off the slot, or give its recipe");
+    if (found->full_proof && j->slot->reset == DS_RESET_NONE)
+        return ds_hint(
+            (ds_fail(e, DS_INPUT, "the recipe demands the full proof, and this slot cannot reset its device"), e),
+            "give the slot a reset, or set lock.proof: report in the recipe");
     j->recipe = found;
     j->result->chip = chip->title;
     j->result->product = found->product;

@@ -5,7 +5,6 @@
 // bootloader would burn the key digest of whatever key it carries.
 #include "src/station/recipe_check.h"
 
-#include "proto/stamp.pb-c.h"
 #include "src/esp/sbv2.h"
 
 #include <stdio.h>
@@ -123,46 +122,6 @@ static enum ds_class check_bootloaders(const ds_recipe *r, ds_err *e)
     return DS_OK;
 }
 
-static enum ds_class check_value(const ds_recipe *r, const ds_recipe_value *v, ds_err *e)
-{
-    char *end = NULL;
-    bool ok = true;
-    if (v->type == DEVSTAMP__VALUE_TYPE__VALUE_BLOB) {
-        DS_CLEANUP_FREE uint8_t *raw = ds_alloc(strlen(v->value) / 2 + 1);
-        ok = strlen(v->value) % 2 == 0 && ds_unhex(v->value, raw, strlen(v->value) / 2);
-    } else if (v->type != DEVSTAMP__VALUE_TYPE__VALUE_STRING) {
-        ok = v->value[0] != '\0';
-        (void)strtoll(v->value, &end, 0);
-        ok = ok && *end == '\0';
-    }
-    if (!ok)
-        return ds_fail(e, DS_INPUT, "%s: stamp.values: %s/%s: '%s' is not of its type", r->path, v->name_space, v->key,
-                       v->value);
-    if (strcmp(v->name_space, "stamp") == 0)
-        return ds_fail(e, DS_INPUT, "%s: stamp.values: %s/%s: the namespace 'stamp' is devstamp's own", r->path,
-                       v->name_space, v->key);
-    return DS_OK;
-}
-
-static enum ds_class check_stamp(const ds_recipe *r, ds_err *e)
-{
-    if (strncmp(r->endpoint, "mqtts://", 8) != 0)
-        return bad(r, e, "stamp.endpoint: must start with mqtts://");
-    if (!r->endpoint_ca.len)
-        return ds_hint((bad(r, e, "stamp.endpoint_ca: missing"), e),
-                       "the app must be able to tell the endpoint from an impostor");
-    if (r->pop_length < 8 || r->pop_length > 63)
-        return bad(r, e, "stamp.pop_length: must be 8 to 63");
-    if (!strstr(r->subject, "{serial}"))
-        return bad(r, e, "certificate.subject: must contain {serial}");
-    for (unsigned i = 0; i < r->value_count; i++)
-        if (check_value(r, &r->values[i], e))
-            return e->cls;
-    char subject[256];
-    const uint8_t mac[6] = {0};
-    return ds_recipe_subject(r, "0", mac, subject, e);
-}
-
 enum ds_class ds_recipe_check(ds_recipe *r, ds_err *e)
 {
     if (check_partitions(r, e) || check_app_place(r, DS_REGION_MFG, r->mfg_partition, &r->mfg_slot, e) ||
@@ -173,5 +132,5 @@ enum ds_class ds_recipe_check(ds_recipe *r, ds_err *e)
     if (check_chip(r, e) || check_version(r, DS_REGION_MFG, r->mfg_min_version, e) ||
         check_version(r, DS_REGION_APP, r->app_min_version, e) || check_bootloaders(r, e) || check_signatures(r, e))
         return e->cls;
-    return check_stamp(r, e);
+    return ds_recipe_check_stamp(r, e);
 }

@@ -10,4 +10,7 @@
 // Checks images against chip, partition table and each other; fills regions' addresses, slots and key_digest.
 enum ds_class ds_recipe_check(ds_recipe *r, ds_err *e) DS_MUST;
 
+// What the recipe says of stamp and certificate: endpoint, serial format, subject, values. recipe_stamp.c
+enum ds_class ds_recipe_check_stamp(const ds_recipe *r, ds_err *e) DS_MUST;
+
 #endif

@@ -7,6 +7,7 @@
 
 #include "src/base/clock.h"
 #include "src/pki/csr.h"
+#include "src/pki/dn.h"
 
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -14,28 +15,50 @@
 
 static const int64_t NO_EXPIRY = 253402300799; // RFC 5280, 4.1.2.5: 99991231235959Z
 
-// What the ledger has for this device, if anything, into j->cert.
-static bool recall(ds_job *j)
+// What the ledger has for this device into j->cert; its id is 0 where it has none.
+static enum ds_class recall(ds_job *j, ds_err *e)
 {
-    ds_err none = DS_ERR_INIT;
     ds_ledger_cert_free(&j->cert);
     j->cert = (ds_ledger_cert){0};
-    return ds_ledger_cert_of(j->o->ledger, j->device.id, &j->cert, &none) == DS_OK;
+    ds_err none = DS_ERR_INIT;
+    enum ds_class rc = ds_ledger_cert_of(j->o->ledger, j->device.id, &j->cert, &none);
+    if (rc == DS_OK || rc == DS_INPUT) // DS_INPUT: there is none
+        return DS_OK;
+    *e = none;
+    return rc;
 }
 
-static bool ledger_has_this_key(ds_job *j)
+static bool ledger_has_this_key(const ds_job *j)
 {
-    return recall(j) && j->hello.has_key && memcmp(j->cert.public_key_digest, j->hello.key_digest, 32) == 0;
+    return j->cert.id && j->hello.has_key && memcmp(j->cert.public_key_digest, j->hello.key_digest, 32) == 0;
+}
+
+// A certificate that was signed under an earlier recipe is not quietly shipped under this one.
+static enum ds_class signed_as_demanded(ds_job *j, ds_err *e)
+{
+    char subject[256];
+    if (ds_recipe_subject(j->recipe, j->device.serial, j->hello.mac, subject, e))
+        return e->cls;
+    if (strcmp(subject, j->cert.subject) == 0)
+        return DS_OK;
+    return ds_hint(
+        (ds_fail(e, DS_POLICY, "its certificate is for %s, the recipe demands %s", j->cert.subject, subject), e),
+        "use the recipe it was begun with, or revoke (devstamp ledger revoke) and erase its flash");
 }
 
 enum ds_class ds_step_csr_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
 {
     if (!j->has_hello && ds_job_hello(j, 3000, e))
         return e->cls;
-    *ret = ledger_has_this_key(j) ? DS_ALREADY : DS_READY;
-    if (*ret == DS_READY && j->hello.stage >= DEVSTAMP__STAGE__STAGE_CERTIFIED)
-        return ds_hint((ds_fail(e, DS_POLICY, "the device holds a certificate that this ledger does not know"), e),
-                       "it was provisioned elsewhere: use that station's ledger");
+    if (recall(j, e))
+        return e->cls;
+    // A reservation that was never signed is asked for again, since the recipe may have been corrected meanwhile.
+    *ret = ledger_has_this_key(j) && j->cert.state > DS_LEDGER_RESERVED ? DS_ALREADY : DS_READY;
+    if (*ret == DS_ALREADY)
+        return signed_as_demanded(j, e);
+    if (j->hello.stage >= DEVSTAMP__STAGE__STAGE_CERTIFIED)
+        return ds_hint((ds_fail(e, DS_POLICY, "the device holds a certificate that is not live in this ledger"), e),
+                       "made elsewhere: use that station's ledger; revoked here: erase the device's flash first");
     return DS_OK;
 }
 
@@ -59,7 +82,16 @@ static enum ds_class ask_csr(ds_job *j, const char *subject, ds_buf *ret, ds_err
     return rc;
 }
 
-static enum ds_class check_csr(const ds_job *j, ds_view csr, ds_csr_info *info, ds_err *e)
+static enum ds_class same_subject(const char *is, const char *must, ds_err *e)
+{
+    X509_NAME *a = NULL, *b = NULL;
+    bool same = !ds_dn_parse(is, &a, e) && !ds_dn_parse(must, &b, e) && ds_dn_equal(a, b);
+    X509_NAME_free(a);
+    X509_NAME_free(b);
+    return same ? DS_OK : ds_fail(e, DS_POLICY, "the request is for %s, asked was %s", is, must);
+}
+
+static enum ds_class check_csr(const ds_job *j, ds_view csr, const char *subject, ds_csr_info *info, ds_err *e)
 {
     if (ds_csr_check(csr, info, e))
         return ds_wrap(e, "the device's request");
@@ -67,7 +99,7 @@ static enum ds_class check_csr(const ds_job *j, ds_view csr, ds_csr_info *info, 
         return ds_fail(e, DS_POLICY, "the request's key is not of the recipe's type");
     if (memcmp(info->public_key_digest, j->hello.key_digest, 32) != 0)
         return ds_fail(e, DS_POLICY, "the request is for another key than the device's hello showed");
-    return DS_OK;
+    return same_subject(info->subject, subject, e);
 }
 
 enum ds_class ds_step_csr_apply(ds_job *j, ds_err *e)
@@ -78,7 +110,7 @@ enum ds_class ds_step_csr_apply(ds_job *j, ds_err *e)
         return e->cls;
     DS_CLEANUP_BUF ds_buf csr = {0};
     ds_csr_info info;
-    if (ask_csr(j, subject, &csr, e) || check_csr(j, ds_buf_view(&csr), &info, e))
+    if (ask_csr(j, subject, &csr, e) || check_csr(j, ds_buf_view(&csr), subject, &info, e))
         return e->cls;
     int64_t now = ds_utc_now();
     const ds_ledger_reserve r = {
@@ -95,6 +127,8 @@ enum ds_class ds_step_csr_apply(ds_job *j, ds_err *e)
 
 enum ds_class ds_step_csr_check(ds_job *j, ds_err *e)
 {
+    if (recall(j, e))
+        return e->cls;
     if (!ledger_has_this_key(j))
         return ds_fail(e, DS_STORE, "the ledger does not show the request it was given");
     if (ds_ledger_device_serial(j->o->ledger, j->device.id, j->recipe->serial_format, j->device.serial, e))
@@ -129,7 +163,9 @@ static enum ds_class sign(ds_job *j, ds_err *e)
         return ds_wrap(e, "sign");
     if (ds_ledger_cert_signed(j->o->ledger, j->cert.id, ds_buf_view(&der), e))
         return e->cls;
-    return recall(j) ? DS_OK : ds_fail(e, DS_STORE, "the ledger lost the certificate it confirmed");
+    if (recall(j, e))
+        return e->cls;
+    return j->cert.id ? DS_OK : ds_fail(e, DS_STORE, "the ledger lost the certificate it confirmed");
 }
 
 static enum ds_class write_chain(ds_job *j, ds_err *e)
@@ -183,7 +219,9 @@ enum ds_class ds_step_certificate_apply(ds_job *j, ds_err *e)
 
 enum ds_class ds_step_certificate_check(ds_job *j, ds_err *e)
 {
-    if (!recall(j) || j->cert.state < DS_LEDGER_INSTALLED)
+    if (recall(j, e))
+        return e->cls;
+    if (j->cert.state < DS_LEDGER_INSTALLED)
         return ds_fail(e, DS_STORE, "the ledger does not show the certificate as installed");
     if (!j->has_hello && ds_job_hello(j, 3000, e))
         return e->cls;

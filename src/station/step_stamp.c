@@ -158,7 +158,7 @@ static enum ds_class know_pop(ds_job *j, ds_err *e)
 
 enum ds_class ds_step_stamp_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
 {
-    if (!j->has_hello && ds_job_hello(j, 3000, e))
+    if (ds_job_hello(j, 3000, e)) // anew: what follows is this device's and no other's
         return e->cls;
     if (know_pop(j, e))
         return e->cls;

@@ -33,7 +33,7 @@ static enum ds_class connect_precondition(ds_job *j, enum ds_ready *ret, ds_err 
 
 static enum ds_class know_device(ds_job *j, ds_err *e)
 {
-    if (ds_job_choose_recipe(j, j->hello.chip, e))
+    if (ds_job_choose_recipe(j, j->hello.chip, e) || ds_job_claim(j, j->hello.chip, j->hello.mac, e))
         return e->cls;
     if (ds_ledger_device_get(j->o->ledger, j->hello.chip->id, j->hello.mac, j->recipe->product, &j->device, e))
         return e->cls;
@@ -92,6 +92,11 @@ static enum ds_class versions_check(ds_job *j, ds_err *e)
 {
     if (need_hello(j, e))
         return e->cls;
+    if (j->hello.is_app && ds_version_compare(j->hello.version, j->recipe->app_min_version) < 0)
+        return ds_hint((ds_fail(e, DS_POLICY, "the locked device runs app %s, the recipe demands %s", j->hello.version,
+                                j->recipe->app_min_version),
+                        e),
+                       "it takes signed updates by its app only: update it, then run again");
     if (j->hello.is_app || versions_ok(j))
         return DS_OK;
     return ds_fail(e, DS_DEVICE, "runs mfg %s with app %s, the recipe demands %s and %s", j->hello.version,
@@ -106,7 +111,12 @@ static enum ds_class key_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
     if (need_hello(j, e))
         return e->cls;
     *ret = j->hello.has_key && j->hello.key_type == j->recipe->key_type ? DS_ALREADY : DS_READY;
-    if (*ret == DS_READY && j->hello.stage > DEVSTAMP__STAGE__STAGE_KEYED)
+    if (*ret == DS_ALREADY)
+        return DS_OK;
+    if (!j->hello.has_key && (j->hello.is_app || j->hello.stage > DEVSTAMP__STAGE__STAGE_FRESH))
+        return ds_hint((ds_fail(e, DS_DEVICE, "the device has come further than its key, and shows none"), e),
+                       "its storage is damaged: set the device aside");
+    if (j->hello.stage > DEVSTAMP__STAGE__STAGE_KEYED)
         return ds_fail(e, DS_POLICY, "the device is certified with a key of another type than the recipe's");
     return DS_OK;
 }
@@ -116,15 +126,19 @@ static enum ds_class key_apply(ds_job *j, ds_err *e)
     Devstamp__MakeKey make = DEVSTAMP__MAKE_KEY__INIT;
     make.type = (Devstamp__KeyType)j->recipe->key_type;
     // A key of another type is replaced only where the record knows of no certificate for it.
-    ds_ledger_cert known = {0};
-    ds_err none = DS_ERR_INIT;
-    make.replace = j->hello.has_key && ds_ledger_cert_of(j->o->ledger, j->device.id, &known, &none) != DS_OK;
-    ds_ledger_cert_free(&known);
+    if (j->hello.has_key) {
+        ds_ledger_cert known = {0};
+        enum ds_class rc = ds_ledger_cert_of(j->o->ledger, j->device.id, &known, e);
+        ds_ledger_cert_free(&known);
+        if (rc != DS_OK && rc != DS_INPUT) // DS_INPUT: there is none
+            return rc;
+        make.replace = rc == DS_INPUT;
+    }
     Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
     req.body_case = DEVSTAMP__REQUEST__BODY_MAKE_KEY;
     req.make_key = &make;
     j->has_hello = false;
-    return ds_job_do(j, &req, 20000, e);
+    return ds_job_do(j, &req, 6000, e);
 }
 
 static enum ds_class key_check(ds_job *j, ds_err *e)
@@ -144,9 +158,23 @@ static enum ds_class key_check(ds_job *j, ds_err *e)
 
 // --- 7 bootloader: the secure one over the plain one
 
+// The device that is on the slot at this very moment holds the key, certificate and serial number of the record.
+static enum ds_class is_still_ours(ds_job *j, ds_err *e)
+{
+    j->has_hello = false;
+    if (need_hello(j, e))
+        return e->cls;
+    const ds_hello *h = &j->hello;
+    if (!h->has_key || memcmp(h->key_digest, j->cert.public_key_digest, 32) != 0 || !h->has_certificate ||
+        memcmp(h->certificate_digest, j->cert.fingerprint, 32) != 0 || strcmp(h->serial, j->device.serial) != 0)
+        return ds_hint((ds_fail(e, DS_POLICY, "the device does not hold the identity it was given"), e),
+                       "was it changed midway? run again; if it stays so, set it aside");
+    return DS_OK;
+}
+
 static enum ds_class bootloader_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
 {
-    if (need_hello(j, e))
+    if (is_still_ours(j, e))
         return e->cls;
     *ret = j->hello.is_app ? DS_ALREADY : DS_READY;
     // From here on the next reset may burn eFuses: nothing may be missing on the device or in the record.
@@ -205,7 +233,7 @@ static enum ds_class select_check(ds_job *j, ds_err *e)
 
 static enum ds_class firstboot_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
 {
-    if (need_hello(j, e))
+    if (is_still_ours(j, e))
         return e->cls;
     *ret = is_sealed(j) ? DS_ALREADY : DS_READY;
     return DS_OK;

@@ -9,13 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CHUNK = 4096, TRIES = 4 };
+enum { CHUNK = 4096 };
 
 enum ds_class ds_job_call(ds_job *j, Devstamp__Request *req, int try_ms, Devstamp__Response **ret, ds_err *e)
 {
-    // Several tries, then the device is gone: a line does not wait out a step's whole deadline for one answer.
-    int64_t until = ds_now_ms() + (int64_t)try_ms * TRIES;
-    return ds_agent_call(j->agent, req, until < j->deadline_ms ? until : j->deadline_ms, try_ms, ret, e);
+    return ds_agent_call(j->agent, req, j->deadline_ms, try_ms, ret, e);
 }
 
 enum ds_class ds_job_do(ds_job *j, Devstamp__Request *req, int try_ms, ds_err *e)
@@ -43,6 +41,11 @@ static bool copy_digest(uint8_t dst[32], const ProtobufCBinaryData *src)
     return true;
 }
 
+bool ds_job_is_device(const ds_job *j, const ds_chip *chip, const uint8_t mac[6])
+{
+    return chip->id == j->device.chip_id && memcmp(mac, j->device.mac, 6) == 0;
+}
+
 static enum ds_class take_hello(ds_job *j, const Devstamp__HelloReply *m, ds_err *e)
 {
     if (m->protocol != 1)
@@ -64,6 +67,9 @@ static enum ds_class take_hello(ds_job *j, const Devstamp__HelloReply *m, ds_err
     copy_text(h.app_version, sizeof h.app_version, m->app_version);
     copy_text(h.serial, sizeof h.serial, m->serial);
     copy_text(h.boot_partition, sizeof h.boot_partition, m->boot_partition);
+    if (j->device.id && !ds_job_is_device(j, h.chip, h.mac))
+        return ds_hint((ds_fail(e, DS_POLICY, "another device is on the slot now"), e),
+                       "put the first one back and run again, or set both aside");
     h.has_key = copy_digest(h.key_digest, &m->public_key_digest);
     h.has_certificate = copy_digest(h.certificate_digest, &m->certificate_digest);
     j->hello = h;
