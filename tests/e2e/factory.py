@@ -92,6 +92,8 @@ class Products:
             "app_min": "2.0.0",
             "key": KEY_OF[for_chip],
             "subject": "CN={serial},O=Example",
+            "days": "0",
+            "value": "{namespace: cfg, key: model, type: string, value: \"L-100\"}",
             "serial": "SN-{mac}",
             "endpoint": "mqtts://localhost:1",
             "endpoint_ca": self.folder / "ca/root.pem",
@@ -113,7 +115,7 @@ images:
   mfg: {{file: {mfg}, partition: {mfg_partition}, min_version: {mfg_min}}}
   app: {{file: {app}, partition: ota_0, min_version: {app_min}}}
 key: {key}
-certificate: {{subject: "{subject}", days: 0}}
+certificate: {{subject: "{subject}", days: {days}}}
 stamp:
   serial: "{serial}"
   endpoint: {endpoint}
@@ -121,7 +123,7 @@ stamp:
   close_download: {close_download}
   values:
     - {{namespace: cfg, key: region, type: u8, value: "3"}}
-    - {{namespace: cfg, key: model, type: string, value: "L-100"}}
+    - {value}
 lock: {{mode: {mode}, proof: {proof}}}
 {extra}""".format(**fields)
         path = pathlib.Path(folder) / f"{name or for_chip}.yaml"

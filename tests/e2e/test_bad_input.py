@@ -3,6 +3,7 @@
 """Bad input gets a clear error and changes nothing."""
 
 import os
+import select
 import socket
 import subprocess
 import threading
@@ -36,11 +37,27 @@ def fails(factory, recipe, station, code, *words):
         ({"mfg_partition": "ota_7"}, 3, ["no partition 'ota_7'"]),
         ({"mfg_min": "9.0.0"}, 3, ["below the recipe's own minimum 9.0.0"]),
         ({"subject": "CN=same-for-all"}, 3, ["{serial}"]),
+        ({"subject": "O={serial},CN=all-the-same"}, 3, ["CN={serial}"]),
+        ({"subject": "{serial}"}, 3, ["certificate.subject"]),
+        ({"serial": "SN/{mac}"}, 3, ["stamp.serial"]),
+        ({"serial": "THE-ONE"}, 3, ["stamp.serial"]),
+        ({"serial": "{counter:99}"}, 3, ["stamp.serial"]),
+        ({"endpoint": "mqtts://"}, 3, ["mqtts://host:port"]),
+        ({"endpoint": "mqtts://host:70000"}, 3, ["mqtts://host:port"]),
+        ({"endpoint_ca": "partitions.csv"}, 3, ["endpoint_ca"]),
+        ({"days": "4000000"}, 3, ["certificate.days"]),
+        ({"product": "\"a\\eb\""}, 3, ["product"]),
+        ({"value": "{namespace: cfg, key: x, type: u8, value: \"300\"}"}, 3, ["cfg/x", "range"]),
+        ({"value": "{namespace: cfg, key: region, type: u8, value: \"1\"}"}, 3, ["cfg/region", "twice"]),
+        ({"value": "{namespace: \"c f\", key: x, type: u8, value: \"1\"}"}, 3, ["c f/x", "printable"]),
+        ({"value": "{namespace: stamp, key: x, type: u8, value: \"1\"}"}, 3, ["devstamp's own"]),
         ({"subject": "CN={serial}{colour}"}, 3, ["unknown placeholder"]),
         ({"endpoint": "http://x"}, 3, ["mqtts://"]),
     ],
 )
 def test_bad_recipe_is_named(products, factory, changes, code, words):
+    if "endpoint_ca" in changes:
+        changes = {"endpoint_ca": products.folder / changes["endpoint_ca"]}
     recipe = products.recipe(factory.folder, "esp32c3", **changes)
     fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), code, *words)
     assert not (factory.folder / "ledger.db").exists()
@@ -97,6 +114,78 @@ def test_wrong_chip_for_the_recipe(products, factory):
     _, doc = fails(factory, recipe, factory.station(), 1)
     assert "ESP32" in doc["slots"][0]["error"]["text"] and doc["slots"][0]["error"]["hint"]
     assert factory.flash(0) == before
+
+
+def test_same_device_in_two_slots(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+    slots = [{"name": "A", "port": factory.address(0), "reset": "rfc2217"},
+             {"name": "B", "port": factory.address(0, "pty"), "reset": "rfc2217"}]
+    p, doc = factory.provision(recipe, factory.station(slots), ok=False)
+    errors = [s["error"]["text"] for s in doc["slots"] if not s["ok"]]
+    assert p.returncode == 1 and len(errors) >= 1
+    assert any("also on slot" in t for t in errors), errors
+
+
+def test_slot_without_reset_and_full_proof(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+    before = factory.flash(0)
+    slot = {"name": "A", "port": factory.address(0, "tcp"), "reset": "none"}
+    _, doc = fails(factory, recipe, factory.station([slot]), 1)
+    assert "cannot reset" in doc["slots"][0]["error"]["text"]
+    assert factory.flash(0) == before
+
+
+class Exchange(threading.Thread):
+    """A wire that can be plugged from one device to another without the station's end noticing."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.other = socket.create_connection(("127.0.0.1", port))
+        self.over = False
+        self.seen = b""
+        self.swap_at = None
+        self.start()
+
+    def run(self):
+        station, _ = self.server.accept()
+        while not self.over:
+            ready, _, _ = select.select([station, self.other], [], [], 0.02)
+            try:
+                for s in ready:
+                    data = s.recv(4096)
+                    if not data:
+                        return
+                    (self.other if s is station else station).sendall(data)
+                    if s is not station:
+                        self.seen += data
+                if self.swap_at and self.swap_at[0] in self.seen:
+                    self.other.close()
+                    self.other = socket.create_connection(("127.0.0.1", self.swap_at[1]))
+                    self.swap_at = None
+            except OSError:
+                return
+
+
+def test_device_swapped_midway(products, factory):
+    """Another device comes onto the slot after the stamp: it must not be locked with the first one's identity."""
+    recipe = products.recipe(factory.folder, "esp32c3", proof="report")
+    image = factory.merged(recipe)
+    factory.start(*[f"chip=esp32c3,image={image}" for _ in range(2)])
+    wire = Exchange(factory.devices[0]["tcp"])
+    wire.swap_at = (b"stamp complete", factory.devices[1]["tcp"])
+    slot = {"name": "A", "port": f"tcp://127.0.0.1:{wire.port}", "reset": "none"}
+    try:
+        p, doc = factory.provision(recipe, factory.station([slot]), ok=False)
+    finally:
+        wire.over = True
+        wire.join(timeout=10)
+    assert p.returncode == 1 and wire.swap_at is None
+    assert "another device is on the slot" in doc["slots"][0]["error"]["text"], doc
+    assert all(not row["locked"] for row in factory.ledger())
 
 
 class Babbler(threading.Thread):
