@@ -223,6 +223,31 @@ def test_stamp_is_readable_before_the_lock(products, factory):
     assert certificate_of(factory, doc["slots"][0]["serial"]) == cert
 
 
+def test_cloned_flash_is_refused(products, factory):
+    """A device that shows another one's public key (cloned flash, broken random numbers) gets no certificate."""
+    recipe = products.recipe(factory.folder, "esp32c3")
+    image = factory.merged(recipe)
+    factory.start(f"chip=esp32c3,image={image},power=off", f"chip=esp32c3,image={image},power=off")
+    factory.ctl(0, "fault", "off@1500")  # after its stamp is written, before the lock
+    factory.ctl(0, "on")
+    station = factory.station([{"name": "A", "port": factory.address(0), "reset": "rfc2217"}], name="first")
+    line = subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", station], stdout=subprocess.DEVNULL)
+    wait_for(lambda: json.loads(factory.ctl(0, "status").stdout)[0]["power"] == "off", what="the power cut")
+    line.kill()
+    line.wait()
+    stamp = factory.folder / "stamp.bin"
+    run(SIM, "flash", "--state", factory.state, "--device", 0, "dump", hex(STAMP[0]), hex(STAMP[1]), stamp)
+    run(SIM, "flash", "--state", factory.state, "--device", 1, "load", hex(STAMP[0]), stamp)
+    factory.ctl(1, "on")
+    _, doc = factory.provision(recipe, factory.station([{"name": "B", "port": factory.address(1), "reset": "rfc2217"}]),
+                               ok=False)
+    error = doc["slots"][0]["error"]
+    assert error["class"] == "policy" and "another device showed this public key before" in error["text"]
+    assert error["hint"]
+    db = sqlite3.connect(f"file:{factory.folder / 'ledger.db'}?mode=ro", uri=True)
+    assert db.execute("select count(*) from certificate").fetchone() == (1,)
+
+
 def test_plain_lines_in_a_pipe(products, factory):
     recipe = products.recipe(factory.folder, "esp32c3")
     factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
