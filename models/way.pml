@@ -15,6 +15,7 @@
 // check: -a -m200000 -N burned_only_whole
 // check: -a -m200000 -N stamp_never_lost
 // check: -a -m200000 -N plain_erased_last
+// check: -a -m200000 -N anchored_between
 // check: -a -f -m2000000 -N rerun_finishes
 
 mtype = { HELLO, MAKEKEY, CSR, CHAIN, STAMP, BOOTLOADER, SELECT, REBOOT, REPORT, FLASH_PLAIN, FLASH_SIGNED };
@@ -36,6 +37,7 @@ bool key_burned = false; // flash-encryption key
 byte ciphertext = 0;     // in place: 0 none, 1 part, 2 all
 bool count_burned = false;
 byte moved = 0;          // stamp in encrypted NVS: 0 none, 1 part, 2 whole
+bool anchor = false;     // certificate's digest in eFuse
 bool plain_stamp = true; // the plain partition still holds what was written to it
 mtype runs = MFG;
 
@@ -99,6 +101,8 @@ power_on:
         CUT(power_on);
         if :: moved < 2 -> moved = 1; CUT(power_on); moved = 2 :: else -> skip fi;
         CUT(power_on);
+        anchor = true;
+        CUT(power_on);
         plain_stamp = false;
     :: else -> skip
     fi;
@@ -143,7 +147,7 @@ end_serve:
             answer = OK
         :: m == REBOOT && runs != NOTHING -> from_device ! OK, 0; goto power_on
         :: m == REPORT && runs == APP ->
-            if :: count_burned && !plain_stamp && moved == 2 -> answer = OK :: else -> skip fi
+            if :: count_burned && !plain_stamp && moved == 2 && anchor -> answer = OK :: else -> skip fi
         // The ROM's download mode: open until encryption is complete.
         :: m == FLASH_PLAIN && !sb_burned ->
             boot = TORN;
@@ -299,6 +303,9 @@ ltl stamp_never_lost { [] (stamped -> (plain_stamp || moved == 2)) }
 
 // The plain stamp goes only when the encrypted one is whole and encryption is on.
 ltl plain_erased_last { [] (!plain_stamp -> (moved == 2 && count_burned)) }
+
+// The anchor names only what is whole in encrypted NVS, and without it the plain stamp stays.
+ltl anchored_between { [] ((anchor -> (moved == 2 && count_burned && cert != 0)) && (!plain_stamp -> anchor)) }
 
 // From every reachable state, once nothing disturbs it any more, a rerun finishes.
 ltl rerun_finishes { [] (calm -> <> done) }

@@ -9,9 +9,10 @@
 
 #include "agent/core/agent.h"
 
-// Move the stamp: copy every value, read it back and compare, mark the copy complete, erase the plain partition. Only
-// once flash encryption is on (NOT_ALLOWED otherwise): a copy before would lie readable in nvs_keys. Idempotent; OK at
-// once when nothing is left to do.
+// Move the stamp: copy every value, read it back and compare, mark the copy complete, burn the anchor, erase the plain
+// partition. Only once flash encryption is on (NOT_ALLOWED otherwise): a copy before would lie readable in nvs_keys.
+// Idempotent; OK at once when nothing is left to do. MISMATCH where the stamp is not the anchor's: it was lost or
+// replaced, and then nothing is moved, copied or erased.
 ds_status ds_app_migrate(ds_agent *a);
 
 // Connect to the endpoint named by the stamp and publish the first message (topic "<serial>/hello":

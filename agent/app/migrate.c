@@ -4,6 +4,9 @@
 // First boot: the stamp moves from plain to encrypted NVS. The mark "moved" is set after every value was read back from
 // the copy and before anything of the original is erased. Without the mark the original counts and the copy is
 // repeated; with it the copy counts and the erase is repeated. So a power loss anywhere leaves one whole stamp.
+//
+// The mark lives in flash, which can be blanked from outside. So between mark and erase the certificate's digest is
+// burned into the chip, the anchor, and from then on no other stamp is taken: docs/decisions/0003-stamp-anchor.md.
 #include "agent/app/internal.h"
 
 // Copies every value, or (copy false) only checks that the copy has it.
@@ -24,12 +27,32 @@ static ds_status for_each_value(ds_agent *a, bool copy)
     }
 }
 
-static ds_status copy_stamp(ds_agent *a)
+static ds_status refuse(ds_agent *a)
 {
+    a->port->log(a->port->ctx, "app: stamp lost or replaced");
+    return DS_STATUS(MIGRATE, MISMATCH);
+}
+
+// Whole, the anchor's where one is burned, and with the private key of its certificate.
+static ds_status check_original(ds_agent *a)
+{
+    enum ds_anchor anchor = DS_ANCHOR_NONE;
+    ds_status s = ds_chain_anchor(a, &anchor);
+    if (s == DS_STATUS_OK && anchor == DS_ANCHOR_OTHER)
+        return refuse(a);
     int stage = 0;
-    ds_status s = ds_store_stage(a, &stage);
+    if (s == DS_STATUS_OK)
+        s = ds_store_stage(a, &stage);
     if (s == DS_STATUS_OK && stage != (int)DEVSTAMP__STAGE__STAGE_STAMPED)
         s = DS_STATUS(MIGRATE, NOT_ALLOWED);
+    if (s == DS_STATUS_OK)
+        s = ds_chain_fits_key(a);
+    return DS_STATUS_IS(s, MISMATCH) ? refuse(a) : s;
+}
+
+static ds_status copy_stamp(ds_agent *a)
+{
+    ds_status s = check_original(a);
     if (s == DS_STATUS_OK)
         s = for_each_value(a, true);
     if (s == DS_STATUS_OK)
@@ -39,6 +62,22 @@ static ds_status copy_stamp(ds_agent *a)
         return s;
     ds_value moved = ds_value_of(DS_AGENT_NAMESPACE, DS_VALUE_MOVED, DS_VALUE_U8, (const uint8_t[]){1}, 1);
     return ds_store_put(a, DS_AREA_ENCRYPTED, &moved);
+}
+
+// Burn which certificate the device is for, complete what was cut off of that, or see that it still is this one.
+static ds_status anchor_copy(ds_agent *a)
+{
+    uint8_t digest[32];
+    size_t len = 0;
+    enum ds_anchor anchor = DS_ANCHOR_NONE;
+    ds_status s = ds_chain_digest(a, digest, &len);
+    if (s == DS_STATUS_OK)
+        s = len > 0 ? a->port->anchor_set(a->port->ctx, digest) : DS_STATUS(MIGRATE, MISMATCH);
+    if (s == DS_STATUS_OK)
+        s = ds_chain_anchor(a, &anchor);
+    if (s == DS_STATUS_OK && anchor != DS_ANCHOR_SAME)
+        s = DS_STATUS(MIGRATE, FLASH);
+    return DS_STATUS_IS(s, MISMATCH) ? refuse(a) : s;
 }
 
 static ds_status erase_original(ds_agent *a)
@@ -59,10 +98,14 @@ ds_status ds_app_migrate(ds_agent *a)
     a->port->security(a->port->ctx, &security);
     if (!security.flash_encryption)
         return DS_STATUS(MIGRATE, NOT_ALLOWED);
+    if (a->port->anchor_get == NULL || a->port->anchor_set == NULL)
+        return DS_STATUS(MIGRATE, UNSUPPORTED);
     bool moved = false;
     ds_status s = ds_store_mark(a, DS_AREA_ENCRYPTED, DS_VALUE_MOVED, &moved);
     if (s == DS_STATUS_OK && !moved)
         s = copy_stamp(a);
+    if (s == DS_STATUS_OK)
+        s = anchor_copy(a);
     return s == DS_STATUS_OK ? erase_original(a) : s;
 }
 

@@ -115,6 +115,11 @@ static void answer(ds_agent *a, size_t len)
         a->port->reboot(a->port->ctx);
 }
 
+uint8_t *ds_agent_work(ds_agent *a)
+{
+    return a->answering ? a->frame : a->scratch;
+}
+
 void ds_agent_progress(ds_agent *a)
 {
     a->port->alive(a->port->ctx);

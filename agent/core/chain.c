@@ -43,9 +43,10 @@ static ds_status check_key(ds_agent *a, mbedtls_x509_crt *own)
     mbedtls_pk_context pk;
     ds_status s = ds_key_load(a, &rng, &pk);
     if (s == DS_STATUS_OK) {
+        uint8_t *work = ds_agent_work(a);
         size_t device_len = 0, cert_len = 0;
-        const uint8_t *device = ds_key_public(&pk, a->frame, &device_len);
-        const uint8_t *cert = ds_key_public(&own->pk, a->frame + DS_AGENT_SPKI_MAX, &cert_len);
+        const uint8_t *device = ds_key_public(&pk, work, &device_len);
+        const uint8_t *cert = ds_key_public(&own->pk, work + DS_AGENT_SPKI_MAX, &cert_len);
         if (device == NULL)
             s = DS_STATUS(CHAIN, CRYPTO);
         else if (cert == NULL || device_len != cert_len || memcmp(device, cert, cert_len) != 0)
@@ -130,21 +131,63 @@ static void reply_chain(ds_reply *r)
     r->body.chain.digest = (ProtobufCBinaryData){.data = r->digest[0], .len = sizeof r->digest[0]};
 }
 
+// The stored device certificate, read to ds_agent_work(); NOT_FOUND where there is none.
+static ds_status own_certificate(ds_agent *a, ProtobufCBinaryData *ret)
+{
+    uint8_t *chain = ds_agent_work(a);
+    size_t len = 0;
+    ds_status s = ds_store_get(a, DS_VALUE_CHAIN, chain, DS_AGENT_CHAIN_MAX, &len);
+    if (s != DS_STATUS_OK)
+        return s;
+    *ret = (ProtobufCBinaryData){.data = chain, .len = der_len(chain, len)};
+    return ret->len > 0 ? DS_STATUS_OK : DS_STATUS(CHAIN, FLASH);
+}
+
 ds_status ds_chain_digest(ds_agent *a, uint8_t ret[32], size_t *ret_len)
 {
-    size_t len = 0;
+    ProtobufCBinaryData own;
     *ret_len = 0;
-    ds_status s = ds_store_get(a, DS_VALUE_CHAIN, a->frame, DS_AGENT_CHAIN_MAX, &len);
+    ds_status s = own_certificate(a, &own);
     if (DS_STATUS_IS(s, NOT_FOUND))
         return DS_STATUS_OK;
     if (s != DS_STATUS_OK)
         return s;
-    size_t own = der_len(a->frame, len);
-    if (own == 0)
-        return DS_STATUS(CHAIN, FLASH);
-    if (!ds_sha256(a->frame, own, ret))
+    if (!ds_sha256(own.data, own.len, ret))
         return DS_STATUS(CHAIN, CRYPTO);
     *ret_len = 32;
+    return DS_STATUS_OK;
+}
+
+ds_status ds_chain_fits_key(ds_agent *a)
+{
+    ProtobufCBinaryData own;
+    mbedtls_x509_crt crt;
+    mbedtls_x509_crt_init(&crt);
+    ds_status s = own_certificate(a, &own);
+    if (s == DS_STATUS_OK)
+        s = parse(&crt, &own);
+    if (s == DS_STATUS_OK)
+        s = check_key(a, &crt);
+    mbedtls_x509_crt_free(&crt);
+    return s;
+}
+
+ds_status ds_chain_anchor(ds_agent *a, enum ds_anchor *ret)
+{
+    uint8_t anchor[32], digest[32];
+    size_t len = 0, digest_len = 0;
+    if (a->port->anchor_get == NULL)
+        return DS_STATUS(CHAIN, UNSUPPORTED);
+    ds_status s = a->port->anchor_get(a->port->ctx, anchor, &len);
+    bool tampered = DS_STATUS_IS(s, MISMATCH);
+    if (s == DS_STATUS_OK && len > 0)
+        s = ds_chain_digest(a, digest, &digest_len);
+    if (s != DS_STATUS_OK && !tampered)
+        return s;
+    if (len == 0 && !tampered)
+        *ret = DS_ANCHOR_NONE;
+    else
+        *ret = !tampered && digest_len >= len && memcmp(anchor, digest, len) == 0 ? DS_ANCHOR_SAME : DS_ANCHOR_OTHER;
     return DS_STATUS_OK;
 }
 

@@ -55,6 +55,10 @@ ds_status ds_handle_image_begin(ds_agent *a, const Devstamp__Request *q, ds_repl
 ds_status ds_handle_image_data(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 ds_status ds_handle_image_end(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 
+// DS_AGENT_WORK bytes that are free at this moment: a->frame while a request is answered, else a->scratch, as a frame
+// may be half received.
+uint8_t *ds_agent_work(ds_agent *a);
+
 // Tell the station that the request is still being worked on, and feed the watchdog.
 void ds_agent_progress(ds_agent *a);
 
@@ -69,6 +73,7 @@ ds_status ds_store_has(ds_agent *a, const char *key, bool *ret);
 ds_status ds_store_text(ds_agent *a, const char *key, char *buf, size_t cap);
 // Is this u8 in that area 1?
 ds_status ds_store_mark(ds_agent *a, enum ds_area area, const char *key, bool *ret);
+// SEALED only where the stamp that moved is the one the anchor names. Uses ds_agent_work().
 ds_status ds_store_stage(ds_agent *a, int *ret);
 
 typedef struct ds_value {
@@ -106,7 +111,7 @@ bool ds_sha256(const uint8_t *data, size_t len, uint8_t ret[32]);
 // --- key.c
 
 // Load the device key; NOT_FOUND where there is none. pk is initialised here and must be freed by the caller whatever
-// the result. Uses the first DS_AGENT_KEY_MAX bytes of a->frame and wipes them.
+// the result. Uses the first DS_AGENT_KEY_MAX bytes of ds_agent_work() and wipes them.
 ds_status ds_key_load(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk);
 int ds_key_type(const mbedtls_pk_context *pk); // Devstamp__KeyType; KEY_NONE where it is none of ours
 // The SubjectPublicKeyInfo, at the end of buf (DS_AGENT_SPKI_MAX bytes); NULL on failure.
@@ -114,7 +119,12 @@ uint8_t *ds_key_public(mbedtls_pk_context *pk, uint8_t *buf, size_t *ret_len);
 
 // --- chain.c
 
-// SHA-256 of the stored device certificate; *ret_len 0 where there is none, else 32. Uses a->frame.
+// SHA-256 of the stored device certificate; *ret_len 0 where there is none, else 32. Uses ds_agent_work().
 ds_status ds_chain_digest(ds_agent *a, uint8_t ret[32], size_t *ret_len);
+// Is the stored device certificate the one for the stored key? MISMATCH where not. Uses ds_agent_work().
+ds_status ds_chain_fits_key(ds_agent *a);
+// What the chip's anchor says about the stored device certificate. Uses ds_agent_work().
+enum ds_anchor { DS_ANCHOR_NONE, DS_ANCHOR_SAME, DS_ANCHOR_OTHER };
+ds_status ds_chain_anchor(ds_agent *a, enum ds_anchor *ret);
 
 #endif

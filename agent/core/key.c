@@ -46,11 +46,12 @@ int ds_key_type(const mbedtls_pk_context *pk)
 ds_status ds_key_load(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk)
 {
     mbedtls_pk_init(pk);
+    uint8_t *der = ds_agent_work(a);
     size_t len = 0;
-    ds_status s = ds_store_get(a, DS_VALUE_KEY, a->frame, DS_AGENT_KEY_MAX, &len);
-    if (s == DS_STATUS_OK && DS_PK_PARSE_KEY(pk, a->frame, len, ds_rng_draw, rng) != 0)
+    ds_status s = ds_store_get(a, DS_VALUE_KEY, der, DS_AGENT_KEY_MAX, &len);
+    if (s == DS_STATUS_OK && DS_PK_PARSE_KEY(pk, der, len, ds_rng_draw, rng) != 0)
         s = rng->failed ? DS_STATUS(KEY, RANDOM) : DS_STATUS(KEY, CRYPTO);
-    mbedtls_platform_zeroize(a->frame, DS_AGENT_KEY_MAX);
+    mbedtls_platform_zeroize(der, DS_AGENT_KEY_MAX);
     return s;
 }
 

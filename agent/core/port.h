@@ -97,6 +97,13 @@ typedef struct ds_port {
     // App side only; may be NULL in mfg firmware.
     // Close ROM download mode for good.
     ds_status (*download_close)(void *ctx);
+    // The anchor: the digest of the device's certificate, burned into the chip once and for good, where whoever writes
+    // to flash cannot reach it. get: the first bytes of the digest, as many as the chip could hold (at least 7), to
+    // ret; *ret_len 0 where none is burned; MISMATCH where what is burned was tampered with. set: burns it,
+    // write-protected where the chip can; idempotent, completes what a power loss cut off; MISMATCH where another one
+    // is burned, NO_SPACE or UNSUPPORTED where the chip cannot hold one.
+    ds_status (*anchor_get)(void *ctx, uint8_t ret[32], size_t *ret_len);
+    ds_status (*anchor_set)(void *ctx, const uint8_t digest[32]);
     // Connect to "mqtts://host:port" by mutual TLS with this key (PKCS#8 or SEC1/PKCS#1 DER) and chain (concatenated
     // DER certificates, own first), publish payload to topic with QoS 1, wait for the acknowledgement. May block for 10
     // s.

@@ -91,10 +91,14 @@ ds_status ds_store_stage(ds_agent *a, int *ret)
     if (s != DS_STATUS_OK)
         return s;
     bool stamped = stage == DEVSTAMP__STAGE__STAGE_STAMPED;
-    if (stamped && area == DS_AREA_ENCRYPTED && a->port->area_is_blank(a->port->ctx, DS_AREA_PLAIN))
-        stage = DEVSTAMP__STAGE__STAGE_SEALED;
+    if (stamped && area == DS_AREA_ENCRYPTED && a->port->area_is_blank(a->port->ctx, DS_AREA_PLAIN)) {
+        enum ds_anchor anchor = DS_ANCHOR_NONE;
+        s = ds_chain_anchor(a, &anchor);
+        if (anchor == DS_ANCHOR_SAME)
+            stage = DEVSTAMP__STAGE__STAGE_SEALED;
+    }
     *ret = stage;
-    return DS_STATUS_OK;
+    return s;
 }
 
 int ds_agent_stage(ds_agent *a)

@@ -323,6 +323,35 @@ static ds_status download_close(void *ctx)
     return f->dead ? DS_STATUS(PORT, FLASH) : s;
 }
 
+static ds_status anchor_get(void *ctx, uint8_t ret[32], size_t *ret_len)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (s != DS_STATUS_OK)
+        return s;
+    memcpy(ret, f->anchor, f->anchor_len);
+    *ret_len = f->anchor_len;
+    return DS_STATUS_OK;
+}
+
+static ds_status anchor_set(void *ctx, const uint8_t digest[32])
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (f->anchor_cap == 0)
+        return DS_STATUS(PORT, NO_SPACE);
+    if (f->anchor_len > 0 && memcmp(f->anchor, digest, f->anchor_len) != 0)
+        return DS_STATUS(PORT, MISMATCH);
+    if (effect && f->anchor_len == 0 && write_point(f)) {
+        memcpy(f->anchor, digest, f->anchor_cap);
+        f->anchor_len = f->anchor_cap;
+        f->burns++;
+    }
+    return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
 static ds_status publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
                          const uint8_t *chain, size_t chain_len, const char *topic, const char *payload)
 {
@@ -385,6 +414,7 @@ void fake_init(fake_port *f, uint64_t seed)
 {
     memset(f, 0, sizeof *f);
     f->seed = seed * 0x9E3779B97F4A7C15u + 1;
+    f->anchor_cap = sizeof f->anchor;
     f->port = (ds_port){
         .ctx = f,
         .value_get = value_get,
@@ -409,6 +439,8 @@ void fake_init(fake_port *f, uint64_t seed)
         .key_delay = key_delay,
         .reboot = reboot,
         .download_close = download_close,
+        .anchor_get = anchor_get,
+        .anchor_set = anchor_set,
         .publish = publish,
     };
     f->identity =

@@ -34,6 +34,8 @@ typedef struct fake_port {
     uint8_t places[2][FAKE_PLACE];
     ds_identity identity;
     ds_security security;
+    uint8_t anchor[32];
+    size_t anchor_len, anchor_cap; // burned; what the chip can hold
     uint64_t seed;
     char boot[17];
 
@@ -51,7 +53,7 @@ typedef struct fake_port {
     // What happened.
     long calls, writes, sets;
     bool dead;
-    int key_sets, key_delays, reboots, publishes, alives, closes;
+    int key_sets, key_delays, reboots, publishes, alives, closes, burns;
     bool encrypted_opened_in_plain; // the encrypted area was used without flash encryption
     char endpoint[256], client_id[64], topic[128], payload[512], log[4096];
 

@@ -63,6 +63,11 @@ static void assert_sealed(void)
     assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_SEALED);
     assert_int_equal(f.key_sets, 1);
     assert_false(f.encrypted_opened_in_plain);
+    uint8_t digest[32];
+    assert_true(ds_sha256(st.device.der, st.device.len, digest));
+    assert_int_equal(f.anchor_len, f.anchor_cap);
+    assert_memory_equal(f.anchor, digest, f.anchor_cap);
+    assert_int_equal(f.burns, 1);
 }
 
 static void test_migrate_whole_and_again(void **state)
@@ -164,6 +169,9 @@ static void test_migrate_power_lost_twice_at_every_write(void **state)
                 second = f.dead;
                 assert_true(holds_stamp(DS_AREA_PLAIN) || holds_stamp(DS_AREA_ENCRYPTED));
                 fake_power_on(&f, DS_AGENT_APP);
+                // The original goes only after the anchor was burned, and the anchor is only burned for a whole copy.
+                assert_true(f.anchor_len > 0 || holds_stamp(DS_AREA_PLAIN));
+                assert_true(f.anchor_len == 0 || fake_find(&f, DS_AREA_ENCRYPTED, "stamp", "moved") != NULL);
                 // At any moment the device is stamped with the same identity.
                 assert_true(fake_stage(&f, &st) >= (int)DEVSTAMP__STAGE__STAGE_STAMPED);
                 assert_int_equal(ds_app_migrate(&f.agent), 0);
@@ -194,6 +202,107 @@ static void test_close_download_only_when_asked_and_sealed(void **state)
     assert_true(put(&f, DS_AREA_ENCRYPTED, "stamp", "close_dl", DS_VALUE_U8, "\1", 1));
     f.port.download_close = NULL;
     assert_int_equal(DS_STATUS_CODE(ds_app_close_download(&f.agent)), CODE(UNSUPPORTED));
+}
+
+// Flash as an attacker leaves it: encrypted storage blank, and a plain stamp of his choice.
+static void rewrite_flash(const fake_area *plain)
+{
+    memset(&f.areas[DS_AREA_ENCRYPTED], 0, sizeof(fake_area));
+    f.areas[DS_AREA_PLAIN] = *plain;
+    fake_power_on(&f, DS_AGENT_APP);
+    f.idle_polls = 130;
+    f.out_len = 0;
+}
+
+// The app runs and answers, and takes nothing of what lies there.
+static void assert_stamp_refused(const fake_area *plain)
+{
+    f.publishes = f.closes = 0;
+    ds_app_run(&f.agent);
+    assert_int_equal(f.agent.last_status & 0xFFFF0000, DS_STATUS(MIGRATE, MISMATCH) & 0xFFFF0000);
+    assert_int_equal(f.publishes, 0);
+    assert_int_equal(f.closes, 0);
+    assert_int_not_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_SEALED);
+    for (int i = 0; i < FAKE_VALUES; i++)
+        assert_false(f.areas[DS_AREA_ENCRYPTED].values[i].used);
+    assert_memory_equal(&f.areas[DS_AREA_PLAIN], plain, sizeof *plain);
+    assert_non_null(strstr(f.log, "stamp lost or replaced"));
+}
+
+// A whole and valid stamp of another device.
+static fake_area foreign_stamp(void)
+{
+    static fake_port donor;
+    static fake_station other;
+    fake_init(&donor, 99);
+    fake_station_init(&other);
+    assert_int_equal(fake_provision(&donor, &other), 0);
+    return donor.areas[DS_AREA_PLAIN];
+}
+
+static void test_anchored_device_refuses_a_foreign_stamp(void **state)
+{
+    (void)state;
+    static const size_t caps[] = {32, 7}; // as chips hold it
+    for (size_t i = 0; i < 2; i++) {
+        setup(NULL);
+        f.anchor_cap = caps[i];
+        assert_int_equal(ds_app_migrate(&f.agent), 0);
+        fake_area foreign = foreign_stamp();
+        rewrite_flash(&foreign);
+        assert_stamp_refused(&foreign);
+        fake_area none = {.touched = false};
+        rewrite_flash(&none);
+        assert_stamp_refused(&none);
+    }
+}
+
+// Its own certificate, which anybody may know, does not let a device take a key that is not its own.
+static void test_anchored_device_refuses_its_certificate_with_another_key(void **state)
+{
+    (void)state;
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    fake_area mixed = stamp, foreign = foreign_stamp();
+    for (int i = 0; i < FAKE_VALUES; i++)
+        for (int k = 0; k < FAKE_VALUES; k++)
+            if (strcmp(mixed.values[i].key, "key") == 0 && strcmp(foreign.values[k].key, "key") == 0)
+                mixed.values[i] = foreign.values[k];
+    rewrite_flash(&mixed);
+    assert_stamp_refused(&mixed);
+}
+
+static void test_anchored_device_takes_its_own_stamp_again(void **state)
+{
+    (void)state;
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    rewrite_flash(&stamp);
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    assert_sealed();
+}
+
+static void test_encrypted_stamp_other_than_the_anchor_is_not_used(void **state)
+{
+    (void)state;
+    assert_int_equal(ds_app_migrate(&f.agent), 0);
+    f.anchor[0] ^= 1;
+    fake_power_on(&f, DS_AGENT_APP);
+    f.idle_polls = 70;
+    ds_app_run(&f.agent);
+    assert_int_equal(DS_STATUS_CODE(f.agent.last_status), CODE(MISMATCH));
+    assert_int_equal(f.publishes, 0);
+    assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_STAMPED);
+}
+
+static void test_migrate_without_room_for_an_anchor_keeps_the_original(void **state)
+{
+    (void)state;
+    f.anchor_cap = 0;
+    assert_int_equal(DS_STATUS_CODE(ds_app_migrate(&f.agent)), CODE(NO_SPACE));
+    assert_true(holds_stamp(DS_AREA_PLAIN));
+    assert_int_not_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_SEALED);
+    f.port.anchor_set = NULL;
+    assert_int_equal(DS_STATUS_CODE(ds_app_migrate(&f.agent)), CODE(UNSUPPORTED));
+    assert_true(holds_stamp(DS_AREA_PLAIN));
 }
 
 static void test_hello_publishes(void **state)
@@ -288,6 +397,11 @@ int main(void)
         cmocka_unit_test_setup(test_hello_without_endpoint_or_network, setup),
         cmocka_unit_test_setup(test_migrate_power_lost_twice_at_every_write, setup),
         cmocka_unit_test_setup(test_close_download_only_when_asked_and_sealed, setup),
+        cmocka_unit_test_setup(test_anchored_device_refuses_a_foreign_stamp, setup),
+        cmocka_unit_test_setup(test_anchored_device_refuses_its_certificate_with_another_key, setup),
+        cmocka_unit_test_setup(test_anchored_device_takes_its_own_stamp_again, setup),
+        cmocka_unit_test_setup(test_encrypted_stamp_other_than_the_anchor_is_not_used, setup),
+        cmocka_unit_test_setup(test_migrate_without_room_for_an_anchor_keeps_the_original, setup),
         cmocka_unit_test_setup(test_hello_publishes, setup),
         cmocka_unit_test_setup(test_run_first_boot, setup),
         cmocka_unit_test_setup(test_run_unreachable_endpoint_answers_and_keeps_trying, setup),

@@ -60,6 +60,8 @@ void ds_posix_identity(void *ctx, ds_identity *ret);
 void ds_posix_security(void *ctx, ds_security *ret);
 uint32_t ds_posix_self_test(void *ctx);
 ds_status ds_posix_download_close(void *ctx);
+ds_status ds_posix_anchor_get(void *ctx, uint8_t ret[32], size_t *ret_len);
+ds_status ds_posix_anchor_set(void *ctx, const uint8_t digest[32]);
 int ds_posix_random(void *ctx, unsigned char *buf, size_t len);
 
 ds_status ds_posix_publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
