@@ -9,12 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void format(char *ret, size_t cap, const char *fmt, va_list ap)
-{
-    if (vsnprintf(ret, cap, fmt, ap) < 0)
-        ret[0] = '\0';
-}
-
 enum ds_class ds_ossl_fail(ds_err *e, enum ds_class cls, const char *fmt, ...)
 {
     unsigned long code = ERR_get_error(); // the oldest: where it began
@@ -24,7 +18,8 @@ enum ds_class ds_ossl_fail(ds_err *e, enum ds_class cls, const char *fmt, ...)
     char text[sizeof e->text];
     va_list ap;
     va_start(ap, fmt);
-    format(text, sizeof text, fmt, ap);
+    if (vsnprintf(text, sizeof text, fmt, ap) < 0)
+        text[0] = '\0';
     va_end(ap);
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
     (void)ds_fail(e, cls, "%s%s%s", text, reason ? ": " : "", reason ? reason : "");
