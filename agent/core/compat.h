@@ -9,9 +9,14 @@
 #include <mbedtls/platform_util.h>
 #include <mbedtls/version.h>
 
+// size: of the buffer sig, at least MBEDTLS_PK_SIGNATURE_MAX_SIZE.
 #if MBEDTLS_VERSION_MAJOR >= 3
+#define DS_PK_SIGN(pk, md, hash, hash_len, sig, size, ret_len, f_rng, p_rng) \
+    mbedtls_pk_sign((pk), (md), (hash), (hash_len), (sig), (size), (ret_len), (f_rng), (p_rng))
 #define DS_PK_PARSE_KEY(pk, der, len, f_rng, p_rng) mbedtls_pk_parse_key((pk), (der), (len), NULL, 0, (f_rng), (p_rng))
 #else
+#define DS_PK_SIGN(pk, md, hash, hash_len, sig, size, ret_len, f_rng, p_rng) \
+    ((void)(size), mbedtls_pk_sign((pk), (md), (hash), (hash_len), (sig), (ret_len), (f_rng), (p_rng)))
 #define DS_PK_PARSE_KEY(pk, der, len, f_rng, p_rng) \
     ((void)(f_rng), (void)(p_rng), mbedtls_pk_parse_key((pk), (der), (len), NULL, 0))
 #endif

@@ -15,6 +15,8 @@ enum {
     WRITE_ALIGN = 32,    // an encrypting ESP32 writes rows of 32 bytes
     IMAGE_MAGIC = 0xE9,
     CHIP_ID_AT = 12, // u16 in the ESP image header
+    // An app anybody on the console may ask takes so many images between two boots, as flash wears.
+    APP_BEGINS_MAX = 4,
 };
 
 static enum ds_image_place place_of(const ds_agent *a)
@@ -62,6 +64,13 @@ static ds_status reply_image(const ds_agent *a, ds_reply *r, bool same)
     return DS_STATUS_OK;
 }
 
+static ds_status end_of_begins(ds_agent *a)
+{
+    a->image_begins = APP_BEGINS_MAX;
+    a->request_case = 0; // so that the same request again is not taken for one that was let in
+    return DS_STATUS(IMAGE, NOT_ALLOWED);
+}
+
 ds_status ds_handle_image_begin(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
 {
     const Devstamp__ImageBegin *b = q->image_begin;
@@ -86,6 +95,8 @@ ds_status ds_handle_image_begin(ds_agent *a, const Devstamp__Request *q, ds_repl
         return s;
     if (same)
         a->image_next = a->image_size;
+    else if (a->role == DS_AGENT_APP && !a->repeated && a->image_begins++ >= APP_BEGINS_MAX)
+        return end_of_begins(a);
     a->image_open = true;
     return reply_image(a, r, same);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Who the device is and how far it is: Hello and Report. Where storage cannot be read the request fails, rather than
-// claiming that the device holds nothing.
+// Who the device is and how far it is: Hello. Where storage cannot be read the request fails, rather than claiming that
+// the device holds nothing.
 #include "agent/core/internal.h"
 
 #include <string.h>
@@ -84,51 +84,5 @@ ds_status ds_handle_hello(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
     h->free_bytes = a->port->area_free(a->port->ctx, area);
     h->certificate_digest = (ProtobufCBinaryData){.data = r->digest[0], .len = digest_len};
     h->serial = r->serial;
-    return DS_STATUS_OK;
-}
-
-static void describe_security(ds_agent *a, ds_reply *r)
-{
-    Devstamp__ReportReply *p = &r->body.report;
-    ds_security *sec = &r->security;
-    a->port->security(a->port->ctx, sec);
-    p->secure_boot = sec->secure_boot;
-    p->flash_encryption = sec->flash_encryption;
-    p->release_mode = sec->release_mode;
-    p->download = (Devstamp__DownloadMode)sec->download;
-    p->jtag_disabled = sec->jtag_disabled;
-    p->secure_version = sec->secure_version;
-    p->key_digest = r->list;
-    for (size_t i = 0; i < sec->digest_count && i < sizeof sec->digests / sizeof sec->digests[0]; i++)
-        r->list[p->n_key_digest++] = (ProtobufCBinaryData){.data = sec->digests[i], .len = sizeof sec->digests[i]};
-}
-
-ds_status ds_handle_report(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
-{
-    (void)q;
-    Devstamp__ReportReply *p = &r->body.report;
-    devstamp__report_reply__init(p);
-    r->response.body_case = DEVSTAMP__RESPONSE__BODY_REPORT;
-    r->response.report = p;
-    describe_security(a, r);
-    enum ds_area area;
-    int stage = 0;
-    size_t digest_len = 0;
-    ds_status s = ds_store_area(a, &area);
-    if (s == DS_STATUS_OK)
-        s = ds_store_stage(a, &stage);
-    if (s == DS_STATUS_OK)
-        s = ds_chain_digest(a, r->digest[0], &digest_len);
-    if (s == DS_STATUS_OK)
-        s = ds_store_text(a, "serial", r->serial, sizeof r->serial);
-    if (s != DS_STATUS_OK)
-        return s;
-    p->stage = (Devstamp__Stage)stage;
-    p->nvs_encrypted = area == DS_AREA_ENCRYPTED;
-    p->plain_stamp_erased = a->port->area_is_blank(a->port->ctx, DS_AREA_PLAIN);
-    p->serial = r->serial;
-    p->certificate_digest = (ProtobufCBinaryData){.data = r->digest[0], .len = digest_len};
-    p->last_status = a->last_status;
-    p->endpoint_reached = a->endpoint_reached;
     return DS_STATUS_OK;
 }

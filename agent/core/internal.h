@@ -35,7 +35,6 @@ typedef struct ds_reply {
         Devstamp__ReportReply report;
     } body;
     ds_identity identity;
-    ds_security security;
     char serial[DS_AGENT_SERIAL_MAX + 1];
     uint8_t digest[2][32];
     ProtobufCBinaryData list[DS_AGENT_CERTS_MAX];
@@ -116,6 +115,11 @@ ds_status ds_key_load(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk);
 int ds_key_type(const mbedtls_pk_context *pk); // Devstamp__KeyType; KEY_NONE where it is none of ours
 // The SubjectPublicKeyInfo, at the end of buf (DS_AGENT_SPKI_MAX bytes); NULL on failure.
 uint8_t *ds_key_public(mbedtls_pk_context *pk, uint8_t *buf, size_t *ret_len);
+
+// --- report.c
+
+#define DS_REPORT_TAG "devstamp report 1" // its NUL is signed too
+#define DS_REPORT_NONCE 32u
 
 // --- chain.c
 

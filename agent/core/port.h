@@ -78,7 +78,9 @@ typedef struct ds_port {
     ds_status (*image_write)(void *ctx, enum ds_image_place place, uint32_t offset, const void *data, size_t len);
     ds_status (*image_read)(void *ctx, enum ds_image_place place, uint32_t offset, void *buf, size_t len);
     // Select the app partition of that label for the next boot, after verifying the image there as the bootloader will:
-    // BAD_IMAGE, or BAD_SIGNATURE where secure boot is on (or the image must be signed to boot there).
+    // BAD_IMAGE, or BAD_SIGNATURE where secure boot is on (or the image must be signed to boot there). The signature is
+    // judged before any version. BAD_IMAGE also where the image's secure version is lower than the chip's, and, in the
+    // app, where its version is lower than the running one's: the console must not take a device back to old faults.
     ds_status (*boot_select)(void *ctx, const char *label);
 
     void (*identity)(void *ctx, ds_identity *ret);

@@ -23,7 +23,8 @@ static struct {
 static enum ds_class build(const ds_chip *chip, ds_buf *ret, ds_err *e)
 {
     uint8_t body[512] = {0};
-    ds_app_desc desc = {.version = "0.0.0-impostor", .project = "impostor"};
+    // A version that no device is beyond, so that it is refused for its signature alone.
+    ds_app_desc desc = {.version = "4294967295.0.0-impostor", .project = "impostor"};
     ds_app_desc_write(&desc, body);
     const ds_image_segment segment = {.load_addr = 0x3FFB0000, .data = {body, sizeof body}};
     const ds_image_spec spec = {.chip_id = chip->id,

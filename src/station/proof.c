@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Step 10: the proof that the device locked itself. Positive: what the app reports. Negative: a wrongly signed image is
-// refused, and the ROM gives out neither keys nor plaintext. All of it is kept in the ledger as JSON.
+// Step 10: the proof that the device locked itself. Positive: what the app reports, believed only with its signature by
+// the key of the ledger's certificate over a fresh nonce. Negative: a wrongly signed image is refused, and the ROM
+// gives out neither keys nor plaintext. All of it is kept in the ledger as JSON, nonce, evidence and signature with it,
+// so that others can verify it later.
 #include "src/station/job.h"
 
 #include "src/base/clock.h"
+#include "src/station/evidence.h"
 
 #include <jansson.h>
 #include <openssl/sha.h>
@@ -36,7 +39,7 @@ static void finding_bit(proof *p, const char *name, bool is, bool must)
     finding(p, name, is || !must, is ? "yes" : "no");
 }
 
-static bool trusts(const Devstamp__ReportReply *r, const uint8_t digest[32])
+static bool trusts(const Devstamp__Evidence *r, const uint8_t digest[32])
 {
     for (size_t i = 0; i < r->n_key_digest; i++)
         if (r->key_digest[i].len == 32 && memcmp(r->key_digest[i].data, digest, 32) == 0)
@@ -44,7 +47,16 @@ static bool trusts(const Devstamp__ReportReply *r, const uint8_t digest[32])
     return false;
 }
 
-static void judge_report(const ds_job *j, proof *p, const Devstamp__ReportReply *r)
+// The download mode that the recipe leads to, no more and no less.
+static Devstamp__DownloadMode wanted_mode(const ds_recipe *r)
+{
+    if (r->close_download)
+        return DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED;
+    return r->release && r->chip->has_secure_download ? DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_SECURE
+                                                      : DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_OPEN;
+}
+
+static void judge_evidence(const ds_job *j, proof *p, const Devstamp__Evidence *r)
 {
     static const char *const modes[] = {"open", "secure", "closed"};
     const ds_recipe *recipe = j->recipe;
@@ -61,28 +73,45 @@ static void judge_report(const ds_job *j, proof *p, const Devstamp__ReportReply 
                 r->certificate_digest.len == 32 && memcmp(r->certificate_digest.data, j->cert.fingerprint, 32) == 0,
                 true);
     unsigned mode = (unsigned)r->download;
-    finding(p, "download_mode", !recipe->close_download || mode == DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED,
-            mode < 3 ? modes[mode] : "unknown");
+    finding(p, "download_mode", r->download == wanted_mode(recipe), mode < 3 ? modes[mode] : "unknown");
 }
 
-static enum ds_class take_report(ds_job *j, proof *p, int *ret_download, ds_err *e)
+static void keep_hex(proof *p, const char *name, ds_view bytes)
 {
-    Devstamp__Report report = DEVSTAMP__REPORT__INIT;
-    Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
-    req.body_case = DEVSTAMP__REQUEST__BODY_REPORT;
-    req.report = &report;
-    Devstamp__Response *r = NULL;
-    if (ds_job_call(j, &req, 3000, &r, e))
-        return ds_wrap(e, "report");
-    enum ds_class rc = DS_OK;
-    if (r->body_case == DEVSTAMP__RESPONSE__BODY_REPORT) {
-        judge_report(j, p, r->report);
-        *ret_download = (int)r->report->download;
-    } else {
-        rc = ds_fail(e, DS_DEVICE, "the app answered report with something else");
+    DS_CLEANUP_FREE char *text = ds_alloc(2 * bytes.len + 1);
+    ds_hex(bytes.ptr, bytes.len, text);
+    json_object_set_new(p->json, name, json_string(text));
+}
+
+// *ret_download: the mode the device claims, -1 where nothing it says can be believed.
+static enum ds_class take_evidence(ds_job *j, proof *p, int *ret_download, ds_err *e)
+{
+    ds_evidence v;
+    ds_err doubt = DS_ERR_INIT;
+    if (ds_evidence_ask(j, 3000, &v, e))
+        return e->cls;
+    keep_hex(p, "nonce", (ds_view){v.nonce, sizeof v.nonce});
+    keep_hex(p, "evidence", ds_buf_view(&v.evidence));
+    keep_hex(p, "signature", ds_buf_view(&v.signature));
+    bool believed = !ds_evidence_verify(&v, ds_buf_view(&j->cert.certificate), &doubt);
+    finding(p, "report_signed", believed, believed ? "with the key of the device's certificate" : doubt.text);
+    *ret_download = believed ? (int)v.says->download : -1;
+    if (believed)
+        judge_evidence(j, p, v.says);
+    ds_evidence_free(&v);
+    return DS_OK;
+}
+
+// The OTA slot that is not running, which is where an update is written. NULL where there is none.
+static const char *update_slot(const ds_job *j)
+{
+    const ds_ptable *table = &j->recipe->table;
+    for (unsigned i = 0; i < ds_ptable_ota_count(table); i++) {
+        const ds_part *part = ds_ptable_find_type(table, DS_PART_APP, (uint8_t)(DS_PART_APP_OTA0 + i));
+        if (part && strcmp(part->label, j->hello.boot_partition) != 0)
+            return part->label;
     }
-    devstamp__response__free_unpacked(r, NULL);
-    return rc;
+    return NULL;
 }
 
 // Offer a wrongly signed update: it must be refused for its signature.
@@ -95,7 +124,12 @@ static enum ds_class offer_impostor(ds_job *j, proof *p, ds_err *e)
     SHA256(image.ptr, image.len, sha256);
     if (ds_job_send_image(j, DEVSTAMP__IMAGE_TARGET__TARGET_UPDATE_SLOT, image, sha256, e))
         return ds_wrap(e, "offer a wrongly signed image");
-    DS_CLEANUP_FREE char *label = ds_strdup(j->recipe->mfg_partition);
+    if (!j->has_hello && ds_job_hello(j, 3000, e))
+        return e->cls;
+    const char *slot = update_slot(j);
+    if (!slot)
+        return ds_fail(e, DS_INPUT, "the partition table has no slot for an update");
+    DS_CLEANUP_FREE char *label = ds_strdup(slot);
     Devstamp__SelectBoot select = DEVSTAMP__SELECT_BOOT__INIT;
     select.partition = label;
     Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
@@ -161,7 +195,8 @@ static void try_key_reads(ds_rom *rom, proof *p)
     finding(p, "key_read", !readable, readable ? "the flash key can be read" : "zeros: read-protected");
 }
 
-// What the ROM gives out, asked as an attacker would.
+// What the ROM gives out, asked as an attacker would. That it is silent proves nothing by itself, as a cut wire is too:
+// it bears out what the device signed.
 static enum ds_class try_rom(ds_job *j, proof *p, int download, ds_err *e)
 {
     if (j->reset.kind == DS_RESET_NONE)
@@ -197,9 +232,9 @@ static enum ds_class store(ds_job *j, proof *p, ds_err *e)
 static enum ds_class gather(ds_job *j, proof *p, ds_err *e)
 {
     int download = 0;
-    if (take_report(j, p, &download, e))
+    if (take_evidence(j, p, &download, e))
         return e->cls;
-    if (j->recipe->full_proof) {
+    if (j->recipe->full_proof && download >= 0) {
         if (offer_impostor(j, p, e) || try_rom(j, p, download, e) || ds_job_restart(j, e))
             return e->cls;
         finding_bit(p, "boots_after_proof", j->hello.is_app && j->hello.stage == DEVSTAMP__STAGE__STAGE_SEALED, true);

@@ -6,6 +6,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/log.h"
+#include "src/station/evidence.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -150,22 +151,20 @@ enum ds_class ds_job_reach(ds_job *j, ds_err *e)
 // An app that is not sealed says what went wrong with the step it took by itself.
 static enum ds_class why_not_sealed(ds_job *j, ds_err *e)
 {
-    Devstamp__Report report = DEVSTAMP__REPORT__INIT;
-    Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
-    req.body_case = DEVSTAMP__REQUEST__BODY_REPORT;
-    req.report = &report;
-    Devstamp__Response *r = NULL;
-    if (ds_job_call(j, &req, 1000, &r, e))
+    ds_evidence v; // a complaint needs no proof
+    if (ds_evidence_ask(j, 1000, &v, e))
         return e->cls;
-    uint32_t status = r->body_case == DEVSTAMP__RESPONSE__BODY_REPORT ? r->report->last_status : 0;
+    uint32_t status = v.says->last_status;
     // The endpoint comes after the seal; that it is not reached yet is no fault here.
-    bool wrong = r->body_case == DEVSTAMP__RESPONSE__BODY_REPORT && status != 0 &&
-                 r->report->stage != DEVSTAMP__STAGE__STAGE_SEALED;
-    devstamp__response__free_unpacked(r, NULL);
+    bool wrong = status != 0 && v.says->stage != DEVSTAMP__STAGE__STAGE_SEALED;
+    ds_evidence_free(&v);
     if (!wrong)
         return DS_OK;
     char words[128];
     ds_status_text(status, words, sizeof words);
+    if (status >> 16 == (DEVSTAMP__STATUS_MODULE__MODULE_MIGRATE << 8 | DEVSTAMP__STATUS_CODE__CODE_MISMATCH))
+        return ds_hint((ds_fail(e, DS_POLICY, "the app's stamp was lost or replaced: %s", words), e),
+                       "someone or something wrote to its flash after it was locked: set the device aside");
     return ds_hint((ds_fail(e, DS_DEVICE, "the app runs and could not move its stamp: %s", words), e),
                    "run again; if it stays so, set the device aside");
 }

@@ -2,8 +2,10 @@
 # SPDX-FileCopyrightText: the devstamp authors
 """Speaking to the agent on a virtual device's plain TCP console, without any of devstamp's own code."""
 
+import select
 import socket
 import struct
+import threading
 import time
 import zlib
 
@@ -50,6 +52,83 @@ def fields(message):
     return out
 
 
+def escape(payload):
+    return b"\xc0" + payload.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
+
+
+def wrap(message):
+    """A whole frame, as it goes over the wire."""
+    payload = b"DS\x01" + message
+    return escape(payload + struct.pack("<I", zlib.crc32(payload)))
+
+
+def unwrap(part):
+    """The message of what lay between two END bytes; None where it is no whole frame."""
+    part = part.replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
+    whole = part[:3] == b"DS\x01" and zlib.crc32(part[:-4]) == struct.unpack("<I", part[-4:])[0]
+    return part[3:-4] if whole else None
+
+
+class Forger:
+    """A wire between station and device that changes what the device reports: forge(body) is the new ReportReply."""
+
+    REPORT_REPLY = 9
+
+    def __init__(self, device_port, forge):
+        self.forge = forge
+        self.forged = 0
+        self.device = socket.create_connection(("127.0.0.1", device_port), 5)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while True:
+            try:
+                station, _ = self.listener.accept()
+            except OSError:
+                return
+            self.serve(station)
+            station.close()
+
+    def serve(self, station):
+        held = None  # since the last END byte, while it may become a frame
+        while True:
+            ready, _, _ = select.select([station, self.device], [], [])
+            if station in ready:
+                data = station.recv(4096)
+                if not data:
+                    return
+                self.device.sendall(data)
+            if self.device in ready:
+                out = b""
+                for i in self.device.recv(4096):
+                    byte = bytes([i])
+                    if byte == b"\xc0":
+                        out += self.frame(held) if held else b""
+                        held = b""
+                    elif held is None:
+                        out += byte
+                    else:
+                        held += byte
+                        if held[:3] != b"DS\x01"[:len(held)]:  # text
+                            out, held = out + held, None
+                station.sendall(out)
+
+    def frame(self, part):
+        message = unwrap(part)
+        r = fields(message) if message else {}
+        if self.REPORT_REPLY not in r:
+            return b"\xc0" + part + b"\xc0"
+        self.forged += 1
+        return wrap(field(1, r[1]) + field(self.REPORT_REPLY, self.forge(r[self.REPORT_REPLY])))
+
+    def close(self):
+        self.listener.close()
+        self.device.close()
+
+
 class Agent:
     """A station's end of the console."""
 
@@ -75,16 +154,14 @@ class Agent:
             return
         *parts, self.buffer = self.buffer.split(b"\xc0")
         for part in parts:
-            part = part.replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
-            if part[:3] == b"DS\x01" and zlib.crc32(part[:-4]) == struct.unpack("<I", part[-4:])[0]:
-                yield fields(part[3:-4])
+            message = unwrap(part)
+            if message is not None:
+                yield fields(message)
 
     def call(self, request, body=b"", timeout=10):
         """(status, the answer's body) of a request by the number of its field."""
         self.id += 1
-        message = b"DS\x01" + field(1, self.id) + field(request, body)
-        message += struct.pack("<I", zlib.crc32(message))
-        frame = b"\xc0" + message.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
+        frame = wrap(field(1, self.id) + field(request, body))
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             self.socket.sendall(frame)
@@ -101,3 +178,12 @@ class Agent:
         assert status == 0, hex(status)
         f = fields(body)
         return {"firmware": f.get(5, 0), "stage": f.get(9, 0), "serial": f.get(16, b"").decode()}
+
+    def boot_partition(self):
+        return fields(self.call(self.HELLO)[1])[17].decode()
+
+    def report(self, nonce):
+        """(evidence, signature)"""
+        status, body = self.call(self.REPORT, field(1, nonce))
+        assert status == 0, hex(status)
+        return fields(body)[1], fields(body).get(2, b"")

@@ -278,6 +278,16 @@ int fake_stage(fake_port *f, fake_station *st)
     return stage;
 }
 
+Devstamp__Response *fake_report(fake_port *f, fake_station *st, uint8_t *nonce, size_t len)
+{
+    Devstamp__Report m = DEVSTAMP__REPORT__INIT;
+    m.nonce = (ProtobufCBinaryData){len, nonce};
+    Devstamp__Request q = DEVSTAMP__REQUEST__INIT;
+    q.body_case = DEVSTAMP__REQUEST__BODY_REPORT;
+    q.report = &m;
+    return fake_call(f, st, &q);
+}
+
 static int make_csr(fake_port *f, fake_station *st)
 {
     char subject[] = "CN=SN0042,O=Example,serialNumber=42";

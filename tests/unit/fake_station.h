@@ -43,6 +43,7 @@ int fake_write_value(fake_port *f, fake_station *st, const char *name_space, con
                      const void *data, size_t len);
 int fake_finish(fake_port *f, fake_station *st, uint32_t count, const uint8_t digest[32]);
 int fake_stage(fake_port *f, fake_station *st); // by Hello; -1 where it failed
+Devstamp__Response *fake_report(fake_port *f, fake_station *st, uint8_t *nonce, size_t len); // free with fake_free
 
 // All mfg requests in order, as a station runs them; stops at the first that fails and gives its code. Run again until
 // 0.

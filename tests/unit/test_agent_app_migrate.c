@@ -338,6 +338,68 @@ static void test_hello_without_endpoint_or_network(void **state)
     assert_false(f.agent.endpoint_reached);
 }
 
+// The report, its signature checked with the public key the station certified.
+static Devstamp__Evidence *signed_report(void)
+{
+    uint8_t nonce[32], hash[48];
+    for (size_t i = 0; i < sizeof nonce; i++)
+        nonce[i] = (uint8_t)(st.id + i);
+    Devstamp__Response *r = fake_report(&f, &st, nonce, sizeof nonce);
+    assert_int_equal(r->status, 0);
+    const ProtobufCBinaryData *e = &r->report->evidence, *sig = &r->report->signature;
+    static uint8_t all[2048];
+    memcpy(all, "devstamp report 1", 18);
+    memcpy(all + 18, nonce, sizeof nonce);
+    memcpy(all + 50, e->data, e->len);
+    mbedtls_pk_context pk;
+    mbedtls_pk_init(&pk);
+    assert_int_equal(mbedtls_pk_parse_public_key(&pk, st.public_key, st.public_key_len), 0);
+    bool p384 = mbedtls_pk_get_bitlen(&pk) == 384;
+    mbedtls_md_type_t type = p384 ? MBEDTLS_MD_SHA384 : MBEDTLS_MD_SHA256;
+    assert_int_equal(mbedtls_md(mbedtls_md_info_from_type(type), all, 50 + e->len, hash), 0);
+    assert_int_equal(mbedtls_pk_verify(&pk, type, hash, p384 ? 48 : 32, sig->data, sig->len), 0);
+    mbedtls_pk_free(&pk);
+    Devstamp__Evidence *m = devstamp__evidence__unpack(NULL, e->len, e->data);
+    assert_non_null(m);
+    fake_free(r);
+    return m;
+}
+
+static void test_report_is_signed_by_keys_of_every_kind(void **state)
+{
+    (void)state;
+    static const int types[] = {DEVSTAMP__KEY_TYPE__KEY_ECDSA_P384, DEVSTAMP__KEY_TYPE__KEY_RSA_2048};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        fake_init(&f, 8);
+        fake_station_init(&st);
+        assert_int_equal(fake_make_key(&f, &st, types[i], false, NULL), 0);
+        fake_issue(&st, st.public_key, st.public_key_len, &st.device);
+        assert_int_equal(fake_write_chain(&f, &st, &st.device), 0);
+        assert_true(put(&f, DS_AREA_PLAIN, "stamp", "done", DS_VALUE_U8, "\1", 1));
+        f.security.flash_encryption = true;
+        fake_power_on(&f, DS_AGENT_APP);
+        assert_int_equal(ds_app_migrate(&f.agent), 0);
+        Devstamp__Evidence *e = signed_report();
+        assert_int_equal(e->stage, DEVSTAMP__STAGE__STAGE_SEALED);
+        devstamp__evidence__free_unpacked(e, NULL);
+        const fake_value *key = fake_find(&f, DS_AREA_ENCRYPTED, "stamp", "key");
+        assert_false(fake_contains(f.frame, sizeof f.frame, key->data + key->len / 2, 8));
+        assert_false(fake_leaks(&f, key->data + key->len / 2, 8));
+    }
+}
+
+// What a device says of itself with a key that lies in the plain area is worth nothing.
+static void test_report_is_not_signed_with_a_plain_key(void **state)
+{
+    (void)state;
+    uint8_t nonce[32] = {7};
+    Devstamp__Response *r = fake_report(&f, &st, nonce, sizeof nonce);
+    assert_int_equal(r->status, 0);
+    assert_int_equal(r->report->signature.len, 0);
+    assert_int_not_equal(r->report->evidence.len, 0);
+    fake_free(r);
+}
+
 static void test_run_first_boot(void **state)
 {
     (void)state;
@@ -347,16 +409,12 @@ static void test_run_first_boot(void **state)
     assert_int_equal(f.publishes, 1);
     assert_int_equal(f.closes, 1);
     assert_sealed();
-    Devstamp__Report m = DEVSTAMP__REPORT__INIT;
-    Devstamp__Request q = DEVSTAMP__REQUEST__INIT;
-    q.body_case = DEVSTAMP__REQUEST__BODY_REPORT;
-    q.report = &m;
-    Devstamp__Response *r = fake_call(&f, &st, &q);
-    assert_int_equal(r->report->stage, DEVSTAMP__STAGE__STAGE_SEALED);
-    assert_true(r->report->nvs_encrypted && r->report->plain_stamp_erased && r->report->endpoint_reached);
-    assert_int_equal(r->report->download, DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED);
-    assert_string_equal(r->report->serial, "SN0042");
-    fake_free(r);
+    Devstamp__Evidence *e = signed_report();
+    assert_int_equal(e->stage, DEVSTAMP__STAGE__STAGE_SEALED);
+    assert_true(e->nvs_encrypted && e->plain_stamp_erased && e->endpoint_reached);
+    assert_int_equal(e->download, DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED);
+    assert_string_equal(e->serial, "SN0042");
+    devstamp__evidence__free_unpacked(e, NULL);
 }
 
 static void test_run_unreachable_endpoint_answers_and_keeps_trying(void **state)
@@ -403,6 +461,8 @@ int main(void)
         cmocka_unit_test_setup(test_encrypted_stamp_other_than_the_anchor_is_not_used, setup),
         cmocka_unit_test_setup(test_migrate_without_room_for_an_anchor_keeps_the_original, setup),
         cmocka_unit_test_setup(test_hello_publishes, setup),
+        cmocka_unit_test_setup(test_report_is_signed_by_keys_of_every_kind, setup),
+        cmocka_unit_test_setup(test_report_is_not_signed_with_a_plain_key, setup),
         cmocka_unit_test_setup(test_run_first_boot, setup),
         cmocka_unit_test_setup(test_run_unreachable_endpoint_answers_and_keeps_trying, setup),
         cmocka_unit_test_setup(test_run_failed_move_is_tried_again, setup),

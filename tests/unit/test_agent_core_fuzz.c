@@ -76,7 +76,7 @@ static int setup(void **state)
     KEEP(ImageData, image_data, IMAGE_DATA, body.data = ((ProtobufCBinaryData){4096, sector}));
     KEEP(ImageEnd, image_end, IMAGE_END, (void)0);
     KEEP(SelectBoot, select_boot, SELECT_BOOT, body.partition = label);
-    KEEP(Report, report, REPORT, (void)0);
+    KEEP(Report, report, REPORT, body.nonce = ((ProtobufCBinaryData){32, digest}));
     return 0;
 }
 

@@ -208,6 +208,37 @@ static void test_app_role_update_slot_only(void **state)
     assert_written(DS_PLACE_UPDATE_SLOT);
 }
 
+static void test_app_role_takes_four_images_a_boot(void **state)
+{
+    (void)state;
+    fake_power_on(&f, DS_AGENT_APP);
+    for (int i = 0; i < 4; i++) {
+        image[100]++;
+        assert_int_equal(write_all(UPDATE), 0);
+    }
+    assert_int_equal(begin(UPDATE, sizeof image), 0); // is there already: nothing will be written
+    assert_true(same);
+    image[100]++;
+    for (int i = 0; i < 300; i++) {
+        assert_int_equal(begin(UPDATE, sizeof image), CODE(NOT_ALLOWED));
+        if (i % 2)
+            st.id--; // the same request again too
+    }
+    assert_int_equal(chunk(0), CODE(NOT_ALLOWED));
+    fake_power_on(&f, DS_AGENT_APP);
+    assert_int_equal(begin(UPDATE, sizeof image), 0);
+    for (int i = 0; i < 9; i++) {
+        st.id--; // an answer was lost: the same request counts once
+        assert_int_equal(begin(UPDATE, sizeof image), 0);
+    }
+    assert_int_equal(write_all(UPDATE), 0);
+    fake_power_on(&f, DS_AGENT_MFG);
+    for (int i = 0; i < 6; i++) {
+        image[100]++;
+        assert_int_equal(write_all(UPDATE), 0);
+    }
+}
+
 static void test_every_call_fails_once(void **state)
 {
     (void)state;
@@ -252,6 +283,7 @@ int main(void)
         cmocka_unit_test_setup(test_stuck_bit_is_found, setup),
         cmocka_unit_test_setup(test_spoiled_write_is_erased_before_next_try, setup),
         cmocka_unit_test_setup(test_app_role_update_slot_only, setup),
+        cmocka_unit_test_setup(test_app_role_takes_four_images_a_boot, setup),
         cmocka_unit_test_setup(test_every_call_fails_once, setup),
         cmocka_unit_test_setup(test_power_lost_at_every_write, setup),
     };

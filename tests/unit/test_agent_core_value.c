@@ -188,12 +188,11 @@ static void test_report_tells_security(void **state)
         .secure_boot = true, .jtag_disabled = true, .download = 1, .digest_count = 2, .secure_version = 9};
     memset(f.security.digests[1], 0x77, 32);
     f.agent.last_status = 0x08020011;
-    Devstamp__Report m = DEVSTAMP__REPORT__INIT;
-    Devstamp__Request q = DEVSTAMP__REQUEST__INIT;
-    q.body_case = DEVSTAMP__REQUEST__BODY_REPORT;
-    q.report = &m;
-    Devstamp__Response *r = fake_call(&f, &st, &q);
-    const Devstamp__ReportReply *p = r->report;
+    uint8_t nonce[32] = {1};
+    Devstamp__Response *r = fake_report(&f, &st, nonce, sizeof nonce);
+    assert_int_equal(r->report->signature.len, 0); // the mfg app vouches for nothing
+    Devstamp__Evidence *p = devstamp__evidence__unpack(NULL, r->report->evidence.len, r->report->evidence.data);
+    assert_non_null(p);
     assert_int_equal(p->stage, DEVSTAMP__STAGE__STAGE_STAMPED);
     assert_true(p->secure_boot && p->jtag_disabled && !p->flash_encryption && !p->release_mode);
     assert_int_equal(p->download, DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_SECURE);
@@ -204,7 +203,14 @@ static void test_report_tells_security(void **state)
     assert_int_equal(p->certificate_digest.len, 32);
     assert_int_equal(p->last_status, 0x08020011);
     assert_int_equal(p->secure_version, 9);
+    devstamp__evidence__free_unpacked(p, NULL);
     fake_free(r);
+    static const size_t bad[] = {0, 16, 31};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        r = fake_report(&f, &st, nonce, bad[i]);
+        assert_int_equal(DS_STATUS_CODE(r->status), CODE(BAD_REQUEST));
+        fake_free(r);
+    }
 }
 
 static void test_reboot_answers_first(void **state)

@@ -109,6 +109,34 @@ static void test_boot_select_secure_boot_trusts_the_efuse_digest(void **state)
     fake_free(f);
 }
 
+static void test_boot_select_app_refuses_older_versions(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *version;
+        bool boots;
+    } cases[] = {{"2.0.9", false}, {"1.99.0", false}, {"2.1.0", true}, {"2.1.0-dirty", true}, {"2.10.0", true}};
+    fake *f = fake_new("esp32c3"); // its running image is 2.1.0
+    EVP_PKEY *key = EVP_EC_gen("P-256"), *other = EVP_EC_gen("P-256");
+    install(f, f->hal.chip->bootloader_offset, "boot", key);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        install(f, OTA0_AT, cases[i].version, key);
+        f->port.is_app = true;
+        if (cases[i].boots)
+            assert_int_equal(boot(f, "ota_0"), DS_STATUS_OK);
+        else
+            assert_code(boot(f, "ota_0"), BAD_IMAGE);
+        install(f, OTA0_AT, cases[i].version, other);
+        assert_code(boot(f, "ota_0"), BAD_SIGNATURE); // judged first
+        install(f, OTA0_AT, cases[i].version, key);
+        f->port.is_app = false; // the mfg firmware selects what the recipe says
+        assert_int_equal(boot(f, "ota_0"), DS_STATUS_OK);
+    }
+    EVP_PKEY_free(key);
+    EVP_PKEY_free(other);
+    fake_free(f);
+}
+
 static void test_boot_select_power_cut_boots_old_or_new(void **state)
 {
     (void)state;
@@ -144,6 +172,7 @@ int main(void)
         cmocka_unit_test(test_boot_select_bad_images_change_nothing),
         cmocka_unit_test(test_boot_select_signed_bootloader_demands_its_key),
         cmocka_unit_test(test_boot_select_secure_boot_trusts_the_efuse_digest),
+        cmocka_unit_test(test_boot_select_app_refuses_older_versions),
         cmocka_unit_test(test_boot_select_power_cut_boots_old_or_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

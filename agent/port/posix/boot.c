@@ -71,6 +71,14 @@ static bool fits_chip(const ds_hal *h, const ds_efuse_words *words, const ds_ima
     return !info->max_rev_full || (info->min_rev_full <= revision && revision <= info->max_rev_full);
 }
 
+// Versions are judged only of what is signed where it must be: a wrongly signed image is refused for that.
+static bool too_old(const ds_posix *p, const ds_image_info *info, const ds_efuse_security *security)
+{
+    if (p->is_app && (!info->has_app_desc || ds_version_compare(info->app.version, p->hal->version) < 0))
+        return true;
+    return info->has_app_desc && info->app.secure_version < security->secure_version;
+}
+
 static ds_status verify_image(ds_posix *p, const ds_part *part)
 {
     const ds_hal *h = p->hal;
@@ -87,12 +95,13 @@ static ds_status verify_image(ds_posix *p, const ds_part *part)
     ds_view view = {bytes, part->size};
     if (!bytes)
         return DS_STATUS(PORT, FLASH);
-    if (ds_image_parse(view, &info, NULL) || !fits_chip(h, &words, &info) ||
-        (info.has_app_desc && info.app.secure_version < security.secure_version))
+    if (ds_image_parse(view, &info, NULL) || !fits_chip(h, &words, &info))
         s = DS_STATUS(IMAGE, BAD_IMAGE);
     else if (keys.required && ds_sbv2_verify(view, ds_sbv2_content_len(info.len), (const uint8_t(*)[32])keys.digests,
                                              keys.count, NULL) != DS_SBV2_OK)
         s = DS_STATUS(IMAGE, BAD_SIGNATURE);
+    else if (too_old(p, &info, &security))
+        s = DS_STATUS(IMAGE, BAD_IMAGE);
     free(bytes);
     return s;
 }

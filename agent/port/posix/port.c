@@ -97,6 +97,7 @@ static void run(const ds_hal *hal, int role)
     ds_posix p;
     ds_agent agent;
     ds_posix_init(&p, hal);
+    p.is_app = role == DS_AGENT_APP;
     ds_agent_init(&agent, &p.port, role, frame, scratch);
     if (role == DS_AGENT_APP)
         ds_app_run(&agent);
