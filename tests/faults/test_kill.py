@@ -4,6 +4,7 @@
 
 import os
 import pathlib
+import random
 import signal
 import sqlite3
 import subprocess
@@ -63,22 +64,22 @@ def logged(factory):
 def test_killed_after_every_step(products, factory, whom):
     recipe = products.recipe(factory.folder, "esp32c3")
     image = factory.merged(recipe)
-    factory.start(*[f"chip=esp32c3,image={image}" for _ in STEPS])
-    for i, step in enumerate(STEPS):
+    steps = STEPS if whom == "utility" else STEPS[:-1]  # after the last one the signer ends by itself
+    factory.start(*[f"chip=esp32c3,image={image}" for _ in steps])
+    for i, step in enumerate(steps):
         slot = [{"name": str(i), "port": factory.address(i), "reset": "rfc2217"}]
         station = factory.station(slot, name=f"station{i}")
         kill_after(recipe, station, step, whom)
         _, doc = factory.provision(recipe, station)
         assert doc["passed"] == 1, step
-    assert certificates(factory) == len(STEPS)
-    assert logged(factory) == [1] * len(STEPS)
+    assert certificates(factory) == len(steps)
+    assert logged(factory) == [1] * len(steps)
     check = factory.ledger_is_whole()
     assert check.returncode == 0, check.stdout
 
 
 def test_killed_at_random_moments(products, factory):
-    """Not only between steps: ten devices, each run killed at a seeded moment, until it is through."""
-    import random
+    """Not only between steps: four devices, six runs killed at a seeded moment each; the seventh finishes."""
     seed = int(os.environ.get("DEVSTAMP_SEED", "1"))
     rng = random.Random(seed)
     recipe = products.recipe(factory.folder, "esp32c3")
