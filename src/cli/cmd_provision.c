@@ -143,6 +143,14 @@ static ds_signer_config signer_config(const options *o, const ds_station *s)
     return c;
 }
 
+// The issuance log is what the ledger saw of it last, or longer; before the line runs and after.
+static enum ds_class record_signer(const run *r, ds_err *e)
+{
+    const ds_signer_status *s = ds_signer_get_status(r->signer);
+    enum ds_class rc = ds_ledger_signer_head(r->ledger, s->ca_fingerprint, s->log_entries, s->log_head, e);
+    return rc ? ds_wrap(e, "signer of %s: %s", s->ca_subject, r->station->signer_log) : DS_OK;
+}
+
 static enum ds_class run_open(run *r, const options *o, ds_err *e)
 {
     for (; r->recipe_count < o->recipe_count; r->recipe_count++)
@@ -153,6 +161,8 @@ static enum ds_class run_open(run *r, const options *o, ds_err *e)
     const ds_signer_config c = signer_config(o, r->station);
     if (ds_signer_start(&c, &r->signer, e))
         return ds_wrap(e, "signer");
+    if (record_signer(r, e))
+        return e->cls;
     r->results = ds_alloc(r->station->slot_count * sizeof *r->results);
     // A report that cannot be written is told before a device is touched.
     if (o->report && ds_file_write(o->report, (ds_view){(const uint8_t *)"{}\n", 3}, 0644, e))
@@ -220,6 +230,8 @@ int ds_cmd_provision(int argc, char **argv)
     if (o.qr && !o.json)
         print_labels(&r);
     int code = exit_code(&r);
+    if (record_signer(&r, &e))
+        code = ds_cli_fail(&e);
     if (o.report && ds_progress_report(&progress, o.report, &e))
         code = ds_cli_fail(&e);
     run_close(&r);

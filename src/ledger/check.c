@@ -174,6 +174,8 @@ static enum ds_class run(ds_ledger_checker *k, ds_err *e)
     if (!rc)
         rc = ds_ledger_check_evidence(k, e);
     if (!rc)
+        rc = ds_ledger_check_signer(k, e);
+    if (!rc)
         rc = each_row(k, DOUBLES, double_row, e);
     if (!rc)
         rc = each_row(k, CERTIFICATES, certificate_row, e);

@@ -41,6 +41,7 @@ enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert
 #define DS_LEDGER_KIND_CERT "ledger.certificate"
 #define DS_LEDGER_KIND_REVOKED "ledger.revocation"
 #define DS_LEDGER_KIND_PROOF "ledger.proof"
+#define DS_LEDGER_KIND_SIGNER "ledger.signer"
 
 // Append to the evidence chain, inside the caller's transaction.
 enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;
@@ -69,6 +70,7 @@ typedef struct ds_ledger_checker {
 void ds_ledger_say(ds_ledger_checker *k, const char *fmt, ...) DS_PRINTF(2, 3);
 enum ds_class ds_ledger_check_chain(ds_ledger_checker *k, ds_err *e) DS_MUST;
 enum ds_class ds_ledger_check_evidence(ds_ledger_checker *k, ds_err *e) DS_MUST;
+enum ds_class ds_ledger_check_signer(ds_ledger_checker *k, ds_err *e) DS_MUST;
 
 void ds_sha256(const void *data, size_t len, uint8_t ret[32]);
 

@@ -104,6 +104,14 @@ enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[
 // station. Kinds that begin with "ledger." are the ledger's own (DS_INTERNAL).
 enum ds_class ds_ledger_event(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;
 
+// Compare a signer's issuance log (of the CA with this SHA-256) with what was recorded of it last, and record it where
+// it grew. DS_POLICY: it has fewer entries than it had, as many with another newest hash, or fewer than this ledger has
+// certificates that were signed; nothing is changed then. A log ahead of the record is fine: a crash between signing
+// and recording leaves that. What the record cannot show: an end that was cut off and written anew to a greater length,
+// and entries that came and went between two calls.
+enum ds_class ds_ledger_signer_head(ds_ledger *l, const uint8_t ca[32], uint64_t entries, const uint8_t head[32],
+                                    ds_err *e) DS_MUST;
+
 // One row a device with its live or else newest certificate (state 0: none), for list, show and check. fn false stops;
 // it may use the ledger.
 typedef bool (*ds_ledger_row_fn)(void *arg, const ds_ledger_device *d, const ds_ledger_cert *c);
@@ -117,8 +125,8 @@ enum ds_class ds_ledger_proof_of(ds_ledger *l, int64_t device, ds_buf *ret, ds_e
 
 // Everything that is not whole, and why: one line each through fn, which may not use the ledger. *ret_problems = their
 // count. Checks SQLite's integrity, the evidence chain, state order, digests of stored certificates, double keys and
-// serials, and that every device has serial number, installed certificate and proof. A certificate that waits for its
-// first connect (installed) is whole.
+// serials, that the signers' logs hold no more certificates than this ledger knows, and that every device has serial
+// number, installed certificate and proof. A certificate that waits for its first connect (installed) is whole.
 enum ds_class ds_ledger_check(ds_ledger *l, void (*fn)(void *arg, const char *line), void *arg, unsigned *ret_problems,
                               ds_err *e) DS_MUST;
 

@@ -44,7 +44,12 @@ static void take_status(ds_signer *s, const Devstamp__Signer__StatusReply *statu
     memcpy(s->status.ca_fingerprint, status->ca_fingerprint.data, 32);
     ds_buf_clear(&s->status.ca_certificate);
     ds_buf_add(&s->status.ca_certificate, status->ca_certificate.data, status->ca_certificate.len);
-    s->status.log_entries = status->log_entries;
+}
+
+static void take_log(ds_signer *s, uint64_t entries, const ProtobufCBinaryData *head)
+{
+    s->status.log_entries = entries;
+    memcpy(s->status.log_head, head->data, sizeof s->status.log_head);
 }
 
 static enum ds_class ask_status(ds_signer *s, bool first, bool *ret_lost, ds_err *e)
@@ -58,9 +63,12 @@ static enum ds_class ask_status(ds_signer *s, bool first, bool *ret_lost, ds_err
     enum ds_class rc = ds_child_ask(&s->child, &request, timeout, &reply, ret_lost, e);
     if (rc)
         return rc;
-    bool good = reply->body_case == DEVSTAMP__SIGNER__REPLY__BODY_STATUS && reply->status->ca_fingerprint.len == 32;
+    bool good = reply->body_case == DEVSTAMP__SIGNER__REPLY__BODY_STATUS && reply->status->ca_fingerprint.len == 32 &&
+                reply->status->log_head.len == 32;
     if (good && first)
         take_status(s, reply->status);
+    if (good)
+        take_log(s, reply->status->log_entries, &reply->status->log_head);
     devstamp__signer__reply__free_unpacked(reply, NULL);
     return good ? DS_OK : ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
 }
@@ -167,10 +175,13 @@ static enum ds_class sign_locked(ds_signer *s, const Devstamp__Signer__Request *
     }
     if (rc)
         return rc;
-    if (reply->body_case != DEVSTAMP__SIGNER__REPLY__BODY_SIGN || reply->sign->certificate.len == 0)
-        rc = ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
-    else
+    if (reply->body_case == DEVSTAMP__SIGNER__REPLY__BODY_SIGN && reply->sign->certificate.len > 0 &&
+        reply->sign->log_head.len == 32) {
         ds_buf_add(ret_der, reply->sign->certificate.data, reply->sign->certificate.len);
+        take_log(s, reply->sign->log_entries, &reply->sign->log_head);
+    } else {
+        rc = ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+    }
     devstamp__signer__reply__free_unpacked(reply, NULL);
     return rc;
 }

@@ -54,10 +54,14 @@ static enum ds_class answer_sign(ds_issuer *i, const Devstamp__Signer__Sign *sig
     enum ds_class rc = ds_issuer_sign(i, sign, &der, &from_log, e);
     if (rc)
         return rc;
+    uint8_t head[32];
+    memcpy(head, ds_log_head(i->log), sizeof head);
     Devstamp__Signer__SignReply body = DEVSTAMP__SIGNER__SIGN_REPLY__INIT;
     reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
     body.certificate = (ProtobufCBinaryData){der.len, der.ptr};
     body.from_log = from_log;
+    body.log_entries = ds_log_entries(i->log);
+    body.log_head = (ProtobufCBinaryData){32, head};
     reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_SIGN;
     reply.sign = &body;
     return ds_wire_send(fd, &reply.base, e);

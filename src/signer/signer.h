@@ -28,12 +28,14 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
 // Ask it to end, wait; NULL-safe.
 void ds_signer_stop(ds_signer *s);
 
-// What the signer signs as, at its first start: borrowed until ds_signer_stop.
+// What the signer signs as: borrowed until ds_signer_stop. The log is as of the last answer: read it while no other
+// thread signs.
 typedef struct ds_signer_status {
     char ca_subject[256];
     uint8_t ca_fingerprint[32];
     ds_buf ca_certificate; // DER
     uint64_t log_entries;
+    uint8_t log_head[32]; // hash of the newest entry; of an empty log, of its header
 } ds_signer_status;
 const ds_signer_status *ds_signer_get_status(const ds_signer *s);
 

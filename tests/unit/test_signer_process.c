@@ -188,6 +188,7 @@ static void test_signer_same_request_gives_the_same_certificate(void **state)
 {
     (void)state;
     ds_signer *s = started();
+    const ds_signer_status before = *ds_signer_get_status(s);
     device d;
     make_device(&d);
     DS_CLEANUP_BUF ds_buf first = {0};
@@ -195,11 +196,17 @@ static void test_signer_same_request_gives_the_same_certificate(void **state)
     DS_CLEANUP_BUF ds_buf later = {0};
     ds_err e = DS_ERR_INIT;
     assert_int_equal(ds_signer_sign(s, &d.req, &first, &e), DS_OK);
+    assert_memory_not_equal(ds_signer_get_status(s)->log_head, before.log_head, 32);
+    assert_int_equal(ds_signer_get_status(s)->log_entries, before.log_entries + 1);
     assert_int_equal(ds_signer_sign(s, &d.req, &again, &e), DS_OK);
+    uint64_t entries = ds_signer_get_status(s)->log_entries;
+    uint8_t head[32];
+    memcpy(head, ds_signer_get_status(s)->log_head, sizeof head);
     ds_signer_stop(s);
-    uint64_t entries = entries_of_log();
+    assert_int_equal(entries_of_log(), entries);
     s = started();
     assert_int_equal(ds_signer_get_status(s)->log_entries, entries);
+    assert_memory_equal(ds_signer_get_status(s)->log_head, head, 32);
     assert_int_equal(ds_signer_sign(s, &d.req, &later, &e), DS_OK);
     assert_int_equal(first.len, again.len);
     assert_memory_equal(first.ptr, again.ptr, first.len);
