@@ -23,7 +23,7 @@ typedef struct ds_agent {
     uint8_t *scratch; // DS_AGENT_FRAME_MAX + 16 bytes: decoded request; between requests free for the app side
     // Image being written.
     bool image_open;
-    uint8_t image_place, image_begins; // begins: since boot, those that were to write
+    uint8_t image_place, image_begins;             // begins: since boot, those that were to write
     uint32_t image_size, image_next, image_erased; // erased up to, exclusive
     uint8_t image_sha256[32];
     ds_status last_status; // of the last step the device took by itself; shown by report

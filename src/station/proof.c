@@ -130,7 +130,8 @@ static enum ds_class offer_impostor(ds_job *j, proof *p, ds_err *e)
     if (!slot)
         return ds_fail(e, DS_INPUT, "the partition table has no slot for an update");
     DS_CLEANUP_FREE char *label = ds_strdup(slot);
-    Devstamp__SelectBoot select = DEVSTAMP__SELECT_BOOT__INIT;
+    Devstamp__SelectBoot select;
+    devstamp__select_boot__init(&select);
     select.partition = label;
     Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
     req.body_case = DEVSTAMP__REQUEST__BODY_SELECT_BOOT;

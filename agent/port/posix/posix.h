@@ -19,7 +19,7 @@ typedef struct ds_posix_window {
 typedef struct ds_posix {
     const ds_hal *hal;
     ds_port port;
-    bool is_app; // of the running firmware
+    bool is_app;                        // of the running firmware
     ds_nvs_flash *area[DS_POSIX_AREAS]; // opened on first use
     ds_posix_window window[DS_POSIX_AREAS];
     bool app_version_known; // until the app's slot is written
