@@ -83,7 +83,14 @@ def test_locked_device_never_takes_a_strangers_stamp(products, factory, chip):
 
     # The line says what is wrong and does not pass it.
     p, doc = factory.provision(recipe, factory.station(slot(factory, 0)), ok=False)
-    assert p.returncode != 0 and "lost or replaced" in doc["slots"][0]["error"]["text"]
+    assert p.returncode != 0 and "another device showed this public key" in doc["slots"][0]["error"]["text"]
+    # And where the stamp is simply gone.
+    factory.ctl(0, "off")
+    blank(factory, 0, STAMP)
+    factory.ctl(0, "on")
+    p, doc = factory.provision(recipe, factory.station(slot(factory, 0)), ok=False)
+    assert p.returncode != 0 and not doc["slots"][0]["ok"]
+    assert "shows none" in doc["slots"][0]["error"]["text"]
     assert stranger != own
 
     # With its own flash back it is itself again.
