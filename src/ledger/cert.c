@@ -2,7 +2,8 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // Certificates: found, and reserved: everything that decides one is written down before the signer is asked, under a
-// fresh serial number. The same device with the same key gets the same reservation for ever.
+// fresh serial number. The same device with the same key gets the same reservation for ever; until it is signed, what
+// it says may be corrected.
 #include "src/ledger/internal.h"
 #include "src/base/clock.h"
 #include "src/base/secret.h"
@@ -10,6 +11,7 @@
 #include <string.h>
 
 enum { CSR_MAX = 65536 };
+static const int64_t NO_EXPIRY = 253402300799; // RFC 5280, 4.1.2.5: 99991231235959Z
 
 void ds_ledger_cert_free(ds_ledger_cert *c)
 {
@@ -76,6 +78,44 @@ static enum ds_class refuse_owner(ds_ledger *l, int64_t owner, ds_err *e)
     return ds_hint(e, "two devices with one key: one is a copy, or its random generator is broken; set it aside");
 }
 
+static enum ds_class refuse_live(const ds_ledger_cert *live, ds_err *e)
+{
+    ds_fail(e, DS_POLICY, "the device has a live certificate (%s) for another key", ds_ledger_state_name(live->state));
+    return ds_hint(
+        e, "its first key is lost for good (flash erased): devstamp ledger revoke. If not, two devices show one "
+           "address: set both aside and call the officer");
+}
+
+// "<what> <serial number>[ at slot <slot>]<more>"
+static enum ds_class note_reserve(ds_ledger *l, const ds_ledger_reserve *r, const char *what, const uint8_t serial[16],
+                                  const char *more, ds_err *e)
+{
+    char hex[33];
+    ds_hex(serial, 16, hex);
+    DS_CLEANUP_FREE char *text =
+        ds_asprintf("%s %s%s%s%s", what, hex, r->slot ? " at slot " : "", r->slot ? r->slot : "", more);
+    return ds_ledger_append(l, r->device, DS_LEDGER_KIND_CERT, text, e);
+}
+
+// The station counts validity from now at each run: what is demanded is its length, or that it has no end.
+static bool same_validity(const ds_ledger_reserve *r, const ds_ledger_cert *had)
+{
+    if (r->not_after_utc == NO_EXPIRY || had->not_after_utc == NO_EXPIRY)
+        return r->not_after_utc == had->not_after_utc;
+    return r->not_after_utc - r->not_before_utc == had->not_after_utc - had->not_before_utc;
+}
+
+static enum ds_class correct(ds_ledger *l, const ds_ledger_reserve *r, const ds_ledger_cert *had, ds_err *e)
+{
+    enum ds_class rc =
+        ds_sql_run(&l->sql, "UPDATE certificate SET csr = ?, subject = ?, not_before = ?, not_after = ? WHERE id = ?",
+                   DS_ARGS(DS_BLOB(r->csr.ptr, r->csr.len), DS_TEXT(r->subject), DS_INT(r->not_before_utc),
+                           DS_INT(r->not_after_utc), DS_INT(had->id)),
+                   e);
+    DS_CLEANUP_FREE char *more = ds_asprintf(": %s, now %s", had->subject, r->subject);
+    return rc ? rc : note_reserve(l, r, "corrected", had->serial, more, e);
+}
+
 static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_ledger_cert *had, ds_err *e)
 {
     if (had->device != r->device)
@@ -84,7 +124,14 @@ static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_le
         ds_fail(e, DS_POLICY, "the certificate for this public key was revoked");
         return ds_hint(e, "let the device make a new key");
     }
-    return DS_OK;
+    bool same_subject = strcmp(had->subject, r->subject) == 0;
+    if (had->state > DS_LEDGER_RESERVED && !same_subject) {
+        ds_fail(e, DS_POLICY, "the certificate was signed as %s, and %s is demanded", had->subject, r->subject);
+        return ds_hint(e, "use the recipe it was begun with, or revoke (devstamp ledger revoke) and erase its flash");
+    }
+    if (had->state > DS_LEDGER_RESERVED || (same_subject && same_validity(r, had)))
+        return DS_OK;
+    return correct(l, r, had, e);
 }
 
 static enum ds_class insert(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
@@ -102,31 +149,35 @@ static enum ds_class insert(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
                 DS_BLOB(r->csr.ptr, r->csr.len), DS_TEXT(r->subject), DS_INT(r->not_before_utc),
                 DS_INT(r->not_after_utc), DS_INT(ds_utc_now())),
         e);
-    return rc ? rc : ds_ledger_note(l, r->device, "reserved", serial, sizeof serial, e);
+    return rc ? rc : note_reserve(l, r, "reserved", serial, "", e);
+}
+
+#define BY_KEY DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?"
+
+static enum ds_class reserve_new(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
+{
+    ds_ledger_cert live = {0};
+    bool found = false;
+    enum ds_class rc = load_live(l, r->device, &live, &found, e);
+    ds_ledger_cert_free(&live);
+    if (!rc && found)
+        rc = refuse_live(&live, e);
+    return rc ? rc : insert(l, r, e);
 }
 
 static enum ds_class reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger_cert *ret, ds_err *e)
 {
-    const char *by_key = DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?";
     const ds_sql_arg key = DS_BLOB(r->public_key_digest, 32);
     ds_ledger_device d;
-    ds_ledger_cert live = {0};
+    ds_ledger_cert had = {0};
     bool found = false;
     enum ds_class rc = ds_ledger_load_device(l, r->device, &d, e);
     if (!rc)
-        rc = ds_ledger_load_cert(l, by_key, key, ret, &found, e);
-    if (rc || found)
-        return rc ? rc : reuse(l, r, ret, e);
-    rc = load_live(l, r->device, &live, &found, e);
-    ds_ledger_cert_free(&live);
-    if (!rc && found) {
-        ds_fail(e, DS_POLICY, "the device has a live certificate (%s) for another key",
-                ds_ledger_state_name(live.state));
-        return ds_hint(e, "where its first key is lost for good, revoke that certificate: devstamp ledger revoke");
-    }
+        rc = ds_ledger_load_cert(l, BY_KEY, key, &had, &found, e);
     if (!rc)
-        rc = insert(l, r, e);
-    return rc ? rc : ds_ledger_load_cert(l, by_key, key, ret, &found, e);
+        rc = found ? reuse(l, r, &had, e) : reserve_new(l, r, e);
+    ds_ledger_cert_free(&had);
+    return rc ? rc : ds_ledger_load_cert(l, BY_KEY, key, ret, &found, e);
 }
 
 enum ds_class ds_ledger_cert_reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger_cert *ret, ds_err *e)

@@ -66,18 +66,21 @@ typedef struct evidence {
     const char *sql, *what;
 } evidence;
 
-#define STATE_EVENT(word, id, condition)                                                                              \
-    {                                                                                                                 \
-        "SELECT lower(hex(c.serial)) FROM certificate c WHERE " condition                                             \
-        " AND NOT EXISTS(SELECT 1 FROM event e WHERE "                                                                \
-        "e.device = c.device AND e.kind = '" DS_LEDGER_KIND_CERT "' AND e.text = '" word " ' || lower(hex(" id ")))", \
-            "certificate %s: nothing in the evidence chain says that it was " word                                    \
+// "signed 0a1b…", and perhaps where, after a space.
+#define SAYS(word, id)                                                                                \
+    "substr(e.text, 1, length('" word " ') + 2 * length(" id ")) = '" word " ' || lower(hex(" id "))" \
+    " AND substr(e.text, length('" word " ') + 2 * length(" id ") + 1, 1) IN ('', ' ')"
+#define STATE_EVENT(word, id, condition)                                                      \
+    {                                                                                         \
+        "SELECT lower(hex(c.serial)) FROM certificate c WHERE " condition                     \
+        " AND NOT EXISTS(SELECT 1 FROM event e WHERE "                                        \
+        "e.device = c.device AND e.kind = '" DS_LEDGER_KIND_CERT "' AND " SAYS(word, id) ")", \
+            "certificate %s: nothing in the evidence chain says that it was " word            \
     }
 #define EVENT_STATE(word, id, condition)                                                                            \
     {                                                                                                               \
         "SELECT e.text FROM event e WHERE e.kind = '" DS_LEDGER_KIND_CERT "' AND e.text GLOB '" word " *' AND NOT " \
-        "EXISTS(SELECT 1 FROM certificate c WHERE c.device = e.device AND " condition " AND e.text = '" word        \
-        " ' || lower(hex(" id ")))",                                                                                \
+        "EXISTS(SELECT 1 FROM certificate c WHERE c.device = e.device AND " condition " AND " SAYS(word, id) ")",   \
             "evidence chain: a certificate was %s, and is missing or was set back"                                  \
     }
 

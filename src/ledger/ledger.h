@@ -73,12 +73,21 @@ typedef struct ds_ledger_reserve {
     ds_view csr;
     const uint8_t *public_key_digest; // 32
     const char *subject;
-    int64_t not_before_utc, not_after_utc; // used for a new reservation only
+    int64_t not_before_utc, not_after_utc;
+    const char *slot; // where the device is connected, for the record; NULL: not told
 } ds_ledger_reserve;
 
 // Reserve, or return what was reserved (any later state) for this device and this public key: the same CSR asked again
 // gives the same certificate. DS_POLICY: the public key was shown by another device; or the device has a live
-// certificate for another key.
+// certificate for another key; or the certificate was signed for another subject.
+//
+// A reservation that was never signed follows a corrected recipe: with another subject or another length of validity
+// (or none: 99991231235959Z) it takes CSR, subject and validity of this call and keeps its serial number; with the
+// same, nothing changes, whenever the call is made. Where the signer signed it and the station was killed before it
+// heard, the signer decides: it gives out what is in its log, whatever validity is asked (what the certificate says
+// counts then), and refuses another subject, naming the one it signed. Then either ask for that subject again and be
+// given that certificate, or revoke the reservation and let the device make a new key: one key never gets two
+// certificates.
 enum ds_class ds_ledger_cert_reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // reserved -> signed; the same bytes again are fine, other bytes are DS_POLICY, and so is a certificate without the
 // reserved serial number and public key. DS_INPUT: not one DER certificate.
@@ -90,7 +99,8 @@ enum ds_class ds_ledger_cert_installed(ds_ledger *l, int64_t cert, const uint8_t
 enum ds_class ds_ledger_cert_registered(ds_ledger *l, const uint8_t fingerprint[32], int64_t at_utc, ds_err *e) DS_MUST;
 // Give a certificate (or a reservation) up for good, so that the device may get another one. Idempotent.
 enum ds_class ds_ledger_cert_revoke(ds_ledger *l, int64_t cert, const char *reason, ds_err *e) DS_MUST;
-// The device's live (newest unrevoked) certificate. DS_INPUT where none.
+// The device's live (newest unrevoked) certificate. DS_INPUT: the device has none, and nothing else is wrong; DS_STORE:
+// the ledger could not be read, so that nobody knows.
 enum ds_class ds_ledger_cert_of(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // The live or else the newest certificate, revoked or not; state 0 where the device never had one.
 enum ds_class ds_ledger_cert_newest(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;

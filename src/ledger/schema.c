@@ -51,8 +51,9 @@
     "CREATE INDEX certificate_device ON certificate(device);"                                        \
     "CREATE TRIGGER certificate_forward BEFORE UPDATE ON certificate WHEN NEW.id <> OLD.id"          \
     " OR NEW.device <> OLD.device OR NEW.state < OLD.state OR NEW.serial <> OLD.serial"              \
-    " OR NEW.key_digest <> OLD.key_digest OR NEW.csr <> OLD.csr OR NEW.subject <> OLD.subject"       \
-    " OR NEW.not_before <> OLD.not_before OR NEW.not_after <> OLD.not_after"                         \
+    " OR NEW.key_digest <> OLD.key_digest OR ((NEW.state > 1 OR OLD.revoked_at IS NOT NULL)"         \
+    " AND (NEW.csr <> OLD.csr OR NEW.subject <> OLD.subject"                                         \
+    " OR NEW.not_before <> OLD.not_before OR NEW.not_after <> OLD.not_after))"                       \
     " OR (OLD.der IS NOT NULL AND NEW.der IS NOT OLD.der)"                                           \
     " OR (OLD.fingerprint IS NOT NULL AND NEW.fingerprint IS NOT OLD.fingerprint)"                   \
     " OR (OLD.registered_at IS NOT NULL AND NEW.registered_at IS NOT OLD.registered_at)"             \

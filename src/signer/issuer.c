@@ -125,6 +125,17 @@ static enum ds_class check_validity(const ds_issuer *i, const Devstamp__Signer__
                    "change the recipe's validity, or make a Sub CA that lives longer");
 }
 
+static enum ds_class refuse_subject(X509 *cert, const char *serial, ds_err *e)
+{
+    ds_cert_info info;
+    if (ds_cert_describe(cert, &info, e))
+        return DS_INTERNAL;
+    ds_fail(e, DS_POLICY, "this public key was certified before as \"%s\", serial number %s", info.subject, serial);
+    return ds_hint(
+        e, "use the recipe that says so to be given that certificate, or revoke it (devstamp ledger revoke) and "
+           "let the device make a new key");
+}
+
 // The certificate this very request was given before, or the reason why there is a conflict; *ret_found false: neither.
 static enum ds_class look_up(const ds_issuer *i, const ds_csr_info *info, const X509_NAME *subject,
                              const uint8_t serial[16], ds_buf *ret, bool *ret_found, ds_err *e)
@@ -149,7 +160,7 @@ static enum ds_class look_up(const ds_issuer *i, const ds_csr_info *info, const 
     if (rc)
         return rc;
     if (!ds_dn_equal(subject, X509_get_subject_name(cert)))
-        return ds_fail(e, DS_POLICY, "this public key was certified before for another subject, serial number %s", hex);
+        return refuse_subject(cert, hex, e);
     ds_buf_add(ret, der.ptr, der.len);
     return DS_OK;
 }

@@ -70,6 +70,7 @@ static void test_reserve_second_key_is_refused_until_revoked(void **state)
     assert_int_equal(reserve(w->l, d.id, &first, &a, &w->e), DS_OK);
     assert_int_equal(reserve(w->l, d.id, &second, &b, &w->e), DS_POLICY);
     assert_has(w->e.hint, "revoke");
+    assert_has(w->e.hint, "two devices show one address");
     assert_int_equal(ds_ledger_cert_revoke(w->l, a.id, "flash was replaced", &w->e), DS_OK);
     assert_int_equal(ds_ledger_cert_revoke(w->l, a.id, "again", &w->e), DS_OK);
     assert_int_equal(reserve(w->l, d.id, &first, &b, &w->e), DS_POLICY); // that key is spent
@@ -84,6 +85,113 @@ static void test_reserve_second_key_is_refused_until_revoked(void **state)
     stamp_free(&second);
 }
 
+static enum ds_class reserve_as(world *w, int64_t device, const stamp *s, const char *subject, int64_t from, int64_t to,
+                                ds_ledger_cert *ret)
+{
+    const ds_ledger_reserve r = {.device = device,
+                                 .csr = ds_buf_view(&s->csr),
+                                 .public_key_digest = s->digest,
+                                 .subject = subject,
+                                 .not_before_utc = from,
+                                 .not_after_utc = to,
+                                 .slot = "3"};
+    ds_ledger_cert_free(ret);
+    *ret = (ds_ledger_cert){0};
+    w->e = (ds_err)DS_ERR_INIT;
+    return ds_ledger_cert_reserve(w->l, &r, ret, &w->e);
+}
+
+static int64_t events(world *w)
+{
+    int64_t count = -1;
+    uint8_t hash[32];
+    assert_int_equal(ds_ledger_head(w->l, &count, hash, &w->e), DS_OK);
+    return count;
+}
+
+static bool find_event(void *arg, int64_t at, const char *kind, const char *text)
+{
+    (void)at;
+    lines *all = arg;
+    all->len += (size_t)snprintf(all->text + all->len, sizeof all->text - all->len, "%s: %s\n", kind, text);
+    return true;
+}
+
+static void test_reserve_follows_a_corrected_recipe(void **state)
+{
+    const int64_t year = 31536000, t = 1700000000, never = 253402300799;
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    stamp s = stamp_new("lamp"), again = s;
+    ds_ledger_cert a = {0}, b = {0};
+    again.csr = (ds_buf){0};
+    ds_buf_add(&again.csr, s.csr.ptr, s.csr.len);
+    again.csr.ptr[again.csr.len - 1] ^= 1; // ECDSA: each request is signed anew
+    assert_int_equal(reserve_as(w, d.id, &s, "CN=wrong", t, t + year, &a), DS_OK);
+    int64_t before = events(w);
+    // A later run of the same recipe changes nothing.
+    assert_int_equal(reserve_as(w, d.id, &again, "CN=wrong", t + 60, t + 60 + year, &b), DS_OK);
+    assert_int_equal(b.not_before_utc, t);
+    assert_int_equal(b.not_after_utc, t + year);
+    assert_memory_equal(b.csr.ptr, s.csr.ptr, s.csr.len);
+    assert_int_equal(events(w), before);
+    // Another subject, another length, no end: each is taken, under the same serial number.
+    assert_int_equal(reserve_as(w, d.id, &again, "CN=right", t + 60, t + 60 + year, &b), DS_OK);
+    assert_string_equal(b.subject, "CN=right");
+    assert_int_equal(b.not_before_utc, t + 60);
+    assert_memory_equal(b.csr.ptr, again.csr.ptr, again.csr.len);
+    assert_memory_equal(b.serial, a.serial, 16);
+    assert_int_equal(b.id, a.id);
+    assert_int_equal(reserve_as(w, d.id, &s, "CN=right", t, t + 2 * year, &b), DS_OK);
+    assert_int_equal(b.not_after_utc, t + 2 * year);
+    assert_int_equal(reserve_as(w, d.id, &s, "CN=right", t, never, &b), DS_OK);
+    assert_int_equal(reserve_as(w, d.id, &s, "CN=right", t + 5, never, &b), DS_OK);
+    assert_int_equal(b.not_before_utc, t);
+    assert_int_equal(b.not_after_utc, never);
+    assert_int_equal(events(w), before + 3);
+    lines said = {0};
+    assert_int_equal(ds_ledger_events(w->l, d.id, find_event, &said, &w->e), DS_OK);
+    assert_has(said.text, " at slot 3: CN=wrong, now CN=right");
+    ds_ledger_cert_free(&a);
+    ds_ledger_cert_free(&b);
+    ds_buf_free(&again.csr);
+    stamp_free(&s);
+}
+
+static void test_reserve_another_subject_once_signed_is_refused(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    stamp s = stamp_new("lamp");
+    ds_ledger_cert c = {0};
+    assert_int_equal(reserve_as(w, d.id, &s, "CN=lamp", 1, 2, &c), DS_OK);
+    ds_buf der = certify(c.serial, s.key);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&der), &w->e), DS_OK);
+    assert_int_equal(reserve_as(w, d.id, &s, "CN=other", 1, 2, &c), DS_POLICY);
+    assert_has(w->e.text, "was signed as CN=lamp");
+    assert_has(w->e.hint, "revoke");
+    assert_int_equal(reserve_as(w, d.id, &s, "CN=lamp", 5, 500, &c), DS_OK);
+    assert_int_equal(c.not_after_utc, 2);
+    assert_int_equal(c.state, DS_LEDGER_SIGNED);
+    lines said;
+    check(w->l, &said);
+    assert_null(strstr(said.text, "evidence")); // an event that names its slot vouches all the same
+    ds_buf_free(&der);
+    ds_ledger_cert_free(&c);
+    stamp_free(&s);
+}
+
+static void test_cert_of_tells_none_from_unreadable(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1);
+    ds_ledger_cert c = {.id = 77};
+    assert_int_equal(ds_ledger_cert_of(w->l, d.id, &c, &w->e), DS_INPUT);
+    tamper(w, "PRAGMA legacy_alter_table=ON; ALTER TABLE certificate RENAME TO elsewhere");
+    assert_int_equal(ds_ledger_cert_of(w->l, d.id, &c, &w->e), DS_STORE);
+    assert_int_equal(c.id, 77);
+}
+
 static void test_reserve_bad_input_is_refused(void **state)
 {
     world *w = *state;
@@ -93,7 +201,7 @@ static void test_reserve_bad_input_is_refused(void **state)
     ds_ledger_cert c;
     memset(longest, 'x', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
-    const ds_ledger_reserve good = {d.id, {csr, 1}, digest, "CN=x", 1, 2};
+    const ds_ledger_reserve good = {d.id, {csr, 1}, digest, "CN=x", 1, 2, NULL};
     ds_ledger_reserve r = good;
     r.csr.len = 0;
     assert_int_equal(ds_ledger_cert_reserve(w->l, &r, &c, &w->e), DS_INPUT);
@@ -279,6 +387,9 @@ int main(void)
         TEST(test_reserve_key_of_another_device_is_refused),
         TEST(test_reserve_second_key_is_refused_until_revoked),
         TEST(test_reserve_bad_input_is_refused),
+        TEST(test_reserve_follows_a_corrected_recipe),
+        TEST(test_reserve_another_subject_once_signed_is_refused),
+        TEST(test_cert_of_tells_none_from_unreadable),
         TEST(test_signed_takes_only_what_was_reserved),
         TEST(test_states_only_go_forward),
         TEST(test_registered_makes_up_for_a_lost_echo),
