@@ -234,6 +234,7 @@ int ds_cmd_provision(int argc, char **argv)
         code = ds_cli_fail(&e);
     if (o.report && ds_progress_report(&progress, o.report, &e))
         code = ds_cli_fail(&e);
+    ds_progress_deinit(&progress);
     run_close(&r);
     return code;
 }

@@ -21,8 +21,14 @@ static bool tall_enough(unsigned rows)
 
 void ds_progress_init(ds_progress *p, const ds_slot_result *results, unsigned count, bool json)
 {
-    *p = (ds_progress){.results = results, .count = count};
+    *p = (ds_progress){.results = results, .count = count, .shown = ds_alloc(count * sizeof *p->shown)};
     p->mode = json ? DS_PROGRESS_JSON : tall_enough(count) ? DS_PROGRESS_TABLE : DS_PROGRESS_LINES;
+}
+
+void ds_progress_deinit(ds_progress *p)
+{
+    free(p->shown);
+    p->shown = NULL;
 }
 
 static double seconds(int64_t ms)
@@ -66,15 +72,15 @@ static void draw_table(ds_progress *p)
         printf("\033[%uA", p->drawn);
     printf("\033[K \033[1m%-8s %-10s %-18s steps\033[0m\n", "slot", "chip", "device");
     for (unsigned i = 0; i < p->count; i++)
-        draw_row(&p->results[i]);
+        draw_row(&p->shown[i]);
     p->drawn = p->count + 1;
     fflush(stdout);
 }
 
 void ds_progress_observe(void *arg, unsigned slot_index, const ds_slot_result *r)
 {
-    (void)slot_index;
     ds_progress *p = arg;
+    p->shown[slot_index] = *r;
     if (p->mode == DS_PROGRESS_TABLE) {
         draw_table(p);
     } else if (p->mode == DS_PROGRESS_LINES) {

@@ -11,13 +11,16 @@ enum ds_progress_mode { DS_PROGRESS_LINES, DS_PROGRESS_TABLE, DS_PROGRESS_JSON }
 
 typedef struct ds_progress {
     enum ds_progress_mode mode;
-    const ds_slot_result *results; // all slots, for the table
+    const ds_slot_result *results; // all slots, for the summary once all are finished
+    ds_slot_result *shown;         // as each slot last told: the table is drawn from copies, while slots go on
     unsigned count;
     unsigned drawn; // lines of the table on the screen
 } ds_progress;
 
 // A table where standard output is a terminal that is tall enough, else lines; json decides otherwise.
 void ds_progress_init(ds_progress *p, const ds_slot_result *results, unsigned count, bool json);
+
+void ds_progress_deinit(ds_progress *p);
 
 // A ds_line_observer; arg is the ds_progress.
 void ds_progress_observe(void *arg, unsigned slot_index, const ds_slot_result *r);
