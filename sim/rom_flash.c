@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// ROM commands on flash. The ROM believes the size it was told (2 MiB until then) and erases before the first packet.
-// What it reads is what the flash holds: ciphertext where flash encryption is on.
+// ROM commands on flash. The ROM believes the size it was told (2 MiB until then), too large a one as well: esptool
+// says 16 MB wherever it cannot ask. What lies beyond the flash fails here. It erases before the first packet. What it
+// reads is what the flash holds: ciphertext where flash encryption is on.
 #include "sim/rom.h"
 
 #include <openssl/evp.h>
@@ -18,8 +19,9 @@ static uint32_t word(const ds_sim_rom_request *q, unsigned i)
 
 static bool reachable(const ds_sim_rom *rom, uint32_t addr, uint32_t len)
 {
-    return rom->attached && addr <= rom->flash_size && len <= rom->flash_size - addr &&
-           rom->flash_size <= ds_sim_flash_size(rom->c->flash);
+    uint32_t there = ds_sim_flash_size(rom->c->flash);
+    uint32_t size = rom->flash_size < there ? rom->flash_size : there;
+    return rom->attached && addr <= size && len <= size - addr;
 }
 
 uint8_t ds_sim_rom_spi_attach(ds_sim_rom *rom, const ds_sim_rom_request *q, ds_sim_rom_reply *ret)

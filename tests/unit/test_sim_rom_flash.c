@@ -83,11 +83,16 @@ static void test_rom_flash_needs_attach_and_its_size(void **state)
     ask_attach(b, FLASH_SIZE);
     ask(b, 0x02, 5, 16u, 1u, 16u, 0x300000u, 0u);
     ask(b, 0x02, 5, 0xFFFFFFFFu, 1u, 16u, 0x300000u, 0u);
-    ask_attach(b, 16u << 20); // more than there is
+    ask_attach(b, 16u << 20); // more than there is: what is there can be used
     ask(b, 0x0E, 2, 0u, 16u);
+    ask(b, 0x02, 5, 0x1000u, 0u, 0x400u, FLASH_SIZE - 0x1000u, 0u);
+    ask(b, 0x02, 5, 0x1000u, 0u, 0x400u, FLASH_SIZE, 0u);
+    ask(b, 0x0E, 2, FLASH_SIZE - 16u, 32u);
+    ask(b, 0x13, 4, 0u, 16u << 20, 0u, 0u);
     serve(b);
-    static const uint8_t ops[] = {0x02, 0x02, 0x0D, 0x02, 0x0E, 0x13, 0x0D, 0x0B, 0x02, 0x02, 0x0D, 0x0B, 0x0E};
-    static const uint8_t errors[] = {0x06, 0, 0, 0x06, 0x09, 0x09, 0, 0, 0, 0x06, 0, 0, 0x09};
+    static const uint8_t ops[] = {0x02, 0x02, 0x0D, 0x02, 0x0E, 0x13, 0x0D, 0x0B, 0x02,
+                                  0x02, 0x0D, 0x0B, 0x0E, 0x02, 0x02, 0x0E, 0x13};
+    static const uint8_t errors[] = {0x06, 0, 0, 0x06, 0x09, 0x09, 0, 0, 0, 0x06, 0, 0, 0, 0, 0x06, 0x09, 0x09};
     assert_int_equal(b->count, sizeof ops);
     for (size_t i = 0; i < sizeof ops; i++)
         assert_int_equal(error_of(b, i, ops[i]), errors[i]);
