@@ -6,7 +6,6 @@ import json
 import subprocess
 
 import pytest
-from cryptography import x509
 
 from agentlib import Agent
 from factory import DEVSTAMP, SIM, STAMP, run, wait_for

@@ -175,7 +175,7 @@ static ds_status key_block_set(const ds_hal *h, const uint8_t digest[32])
     slot s;
     if (!find_slot(h, digest, &s))
         return DS_STATUS(PORT, NO_SPACE);
-    if (is_anchor(&s) && memcmp(s.bytes, digest, sizeof s.bytes))
+    if (is_anchor(&s) && memcmp(s.bytes, digest, sizeof s.bytes) != 0)
         return DS_STATUS(PORT, MISMATCH);
     if (!burn_block(h, &s, digest))
         return DS_STATUS(PORT, FLASH);
@@ -183,7 +183,7 @@ static ds_status key_block_set(const ds_hal *h, const uint8_t digest[32])
     ds_efuse_words e;
     read_efuses(h, &e);
     s = slot_of(h, &e, s.block - KEY0_BLOCK);
-    if (memcmp(s.bytes, digest, sizeof s.bytes) || !protect(h, &s))
+    if (memcmp(s.bytes, digest, sizeof s.bytes) != 0 || !protect(h, &s))
         return DS_STATUS(PORT, FLASH);
     read_efuses(h, &e);
     s = slot_of(h, &e, s.block - KEY0_BLOCK);
