@@ -31,7 +31,6 @@ enum ds_nvs_entry_state {
 #define DS_NVS_FIRST_ENTRY 64u
 #define DS_NVS_CHUNK_NONE 0xFF
 #define DS_NVS_SECOND_GENERATION 0x80
-#define DS_NVS_CHUNK_MAX 4000u
 #define DS_NVS_NAMESPACES 254u
 
 static inline uint32_t ds_nvs_entry_offset(unsigned index)
