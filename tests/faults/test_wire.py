@@ -7,8 +7,8 @@ import os
 
 from test_power import identities
 
-# On a wire that damages up to one byte in five thousand a device still passes, though power fails amid encryption too.
-NOISE = [f"{kind}={ppm}" for kind in ("drop", "double", "flip") for ppm in (50, 200)]
+# On a wire that damages up to one byte in ten thousand a device still passes, though power fails amid encryption too.
+NOISE = [f"{kind}={ppm}" for kind in ("drop", "double", "flip") for ppm in (50, 100)]
 # Where nothing comes any more, a run gives up: on a device never seen, amid the bootloader, and at the proof.
 SILENCE = ["hang@1", "hang@12000", "hang@25000"]
 
