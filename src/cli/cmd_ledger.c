@@ -210,22 +210,35 @@ static int cmd_check(ds_ledger *l, const ds_ledger_options *o)
     return code;
 }
 
+// The next step that keeps the certificate out: the ledger itself is asked by nobody who connects.
+static void tell_revoked(const ds_ledger_options *o, const ds_ledger_cert *c, const char *key)
+{
+    char serial[33], id[65];
+    ds_hex(c->serial, sizeof c->serial, serial);
+    ds_hex(c->fingerprint, sizeof c->fingerprint, id);
+    if (c->state < DS_LEDGER_SIGNED) {
+        printf("the reservation %s of %s is given up; no certificate was signed for it\n", serial, key);
+        return;
+    }
+    printf("certificate %s of %s is revoked in the ledger; the endpoint refuses it after:\n"
+           "  devstamp registry sync --registry FILE --ledger %s\n"
+           "or, at an endpoint that cannot read this ledger:\n"
+           "  devstamp registry set --registry FILE --device %s --state revoked\n",
+           serial, key, o->ledger, id);
+}
+
 static int cmd_revoke(ds_ledger *l, const ds_ledger_options *o, const char *key)
 {
     ds_err e = DS_ERR_INIT;
     ds_ledger_device d;
     ds_ledger_cert c = {0};
-    char hex[33];
     enum ds_class rc = ds_ledger_find(l, key, &d, &e);
     if (!rc)
         rc = ds_ledger_cert_of(l, d.id, &c, &e);
     if (!rc)
         rc = ds_ledger_cert_revoke(l, c.id, o->reason, &e);
-    if (!rc) {
-        ds_hex(c.serial, sizeof c.serial, hex);
-        printf("certificate %s of %s is revoked here; refuse it at the endpoint too: devstamp registry set\n", hex,
-               key);
-    }
+    if (!rc)
+        tell_revoked(o, &c, key);
     ds_ledger_cert_free(&c);
     return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
 }

@@ -23,7 +23,8 @@ static const char usage[] =
     "\n"
     "  init      make the registry, or add a CA to it; further certificates in the CA's file complete its chain\n"
     "  list      registered CAs and devices\n"
-    "  set       switch a device or a CA off or on, or revoke a device for good\n"
+    "  set       switch a device or a CA off or on, or revoke a device for good; by certificate id also one that\n"
+    "            never connected\n"
     "  sync      carry registrations into the ledger, and the ledger's revocations back\n"
     "  config    write mosquitto's configuration for this registry, and say how to start it\n"
     "\n"
@@ -182,6 +183,17 @@ static bool list_device(void *arg, const ds_registry_device *d)
     return true;
 }
 
+static void list_unseen(void *arg, const uint8_t id[32], int64_t refused_utc)
+{
+    char hex[65], at[21];
+    hex_of(id, hex);
+    ds_utc_format(refused_utc, at);
+    if (!arg)
+        printf("never   %-24s %-8s since %s  %.16s\n", "-", "revoked", at, hex);
+    else
+        json_array_append_new(arg, json_pack("{s:s, s:s}", "certificate_id", hex, "revoked_at", at));
+}
+
 static int print_json(json_t *value)
 {
     int rc = json_dumpf(value, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
@@ -194,15 +206,19 @@ static int cmd_list(const ds_registry_options *o)
 {
     ds_err e = DS_ERR_INIT;
     ds_registry *r = NULL;
-    json_t *cas = o->json ? json_array() : NULL, *devices = o->json ? json_array() : NULL;
+    json_t *cas = o->json ? json_array() : NULL, *devices = o->json ? json_array() : NULL,
+           *unseen = o->json ? json_array() : NULL;
     enum ds_class rc = ds_registry_open_read_only(o->registry, &r, &e);
     if (!rc)
         rc = ds_registry_each_ca(r, list_ca, cas, &e);
     if (!rc)
         rc = ds_registry_each(r, list_device, devices, &e);
+    if (!rc)
+        rc = ds_registry_each_unseen(r, list_unseen, unseen, &e);
     ds_registry_close(r);
     if (!rc && o->json)
-        return print_json(json_pack("{s:o, s:o}", "cas", cas, "devices", devices));
+        return print_json(json_pack("{s:o, s:o, s:o}", "cas", cas, "devices", devices, "revoked_unseen", unseen));
+    json_decref(unseen);
     json_decref(cas);
     json_decref(devices);
     return rc ? ds_cli_fail(&e) : DS_EXIT_OK;

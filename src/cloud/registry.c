@@ -36,6 +36,11 @@
     " BEGIN SELECT RAISE(ABORT, 'a registration is never changed, and a revoked one stays revoked'); END;"         \
     "CREATE TRIGGER device_kept BEFORE DELETE ON device"                                                           \
     " BEGIN SELECT RAISE(ABORT, 'a registration is never removed'); END;"                                          \
+    "CREATE TABLE refused("                                                                                        \
+    "id BLOB PRIMARY KEY CHECK(length(id) = 32),"                                                                  \
+    "refused_at INTEGER NOT NULL) STRICT;"                                                                         \
+    "CREATE TRIGGER refused_kept BEFORE DELETE ON refused"                                                         \
+    " BEGIN SELECT RAISE(ABORT, 'a refusal is never removed'); END;"                                               \
     "CREATE TRIGGER ca_kept BEFORE DELETE ON ca"                                                                   \
     " BEGIN SELECT RAISE(ABORT, 'a CA is never removed; make it inactive'); END;"
 

@@ -51,10 +51,17 @@ typedef struct ds_registry_device {
 typedef bool (*ds_registry_device_fn)(void *arg, const ds_registry_device *d);
 // In order of registration; fn may not use the registry.
 enum ds_class ds_registry_each(ds_registry *r, ds_registry_device_fn fn, void *arg, ds_err *e) DS_MUST;
-// The newest certificate of this name, or the one of this id (64 hex digits). DS_POLICY: revoked is final. DS_INPUT:
-// unknown.
+// The newest certificate of this name, or the one of this id (64 hex digits). An id that never connected may be
+// revoked: its first connect is then refused. DS_POLICY: revoked is final. DS_INPUT: unknown.
 enum ds_class ds_registry_set_device(ds_registry *r, const char *name_or_id, enum ds_registry_state state,
                                      ds_err *e) DS_MUST;
+
+// Revoke the certificate of this id, whether or not it ever connected. *ret_fresh: it was not revoked before.
+// Idempotent.
+enum ds_class ds_registry_revoke(ds_registry *r, const uint8_t id[32], bool *ret_fresh, ds_err *e) DS_MUST;
+// Certificates that were revoked before they ever connected; of those ds_registry_each tells nothing.
+typedef void (*ds_registry_unseen_fn)(void *arg, const uint8_t id[32], int64_t refused_utc);
+enum ds_class ds_registry_each_unseen(ds_registry *r, ds_registry_unseen_fn fn, void *arg, ds_err *e) DS_MUST;
 
 typedef struct ds_registry_client {
     uint8_t id[32], ca[32];
@@ -80,8 +87,8 @@ typedef struct ds_registry_sync_result {
     unsigned revoked; // refused here from now on, because the ledger revoked them
     unsigned unknown; // registered here, and the ledger does not know them
 } ds_registry_sync_result;
-// Carry registrations into the ledger with the registry's times, and the ledger's revocations back. Idempotent. line
-// (may be NULL) hears of everything unknown and revoked.
+// Carry registrations into the ledger with the registry's times, and the ledger's revocations back, those of
+// certificates that never connected too. Idempotent. line (may be NULL) hears of everything unknown and revoked.
 enum ds_class ds_registry_sync(ds_registry *r, ds_ledger *l, ds_registry_name_fn line, void *arg,
                                ds_registry_sync_result *ret, ds_err *e) DS_MUST;
 

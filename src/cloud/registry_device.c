@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Devices in the registry: admitted and registered at first connect, listed, set inactive or revoked.
+// Devices in the registry: admitted and registered at first connect, listed, set inactive or revoked; and certificates
+// that were revoked before they ever connected, of which nothing but the id may be known.
 #include "src/cloud/internal.h"
+#include "src/base/clock.h"
 #include "src/pki/cert.h"
 
 #include <string.h>
@@ -64,6 +66,15 @@ static enum ds_class load(ds_registry *r, const uint8_t id[32], enum ds_registry
     return rc;
 }
 
+static enum ds_class refused(ds_registry *r, const uint8_t id[32], bool *ret, ds_err *e)
+{
+    int64_t n = 0;
+    enum ds_class rc =
+        ds_sql_number(&r->sql, "SELECT count(*) FROM refused WHERE id = ?", DS_ARGS(DS_BLOB(id, 32)), 0, &n, e);
+    *ret = n > 0;
+    return rc;
+}
+
 static enum ds_class insert(ds_registry *r, const ds_registry_client *c, ds_view der, int64_t now_utc, ds_err *e)
 {
     int64_t taken = 0;
@@ -96,6 +107,10 @@ static enum ds_class record(ds_registry *r, ds_registry_client *c, const ds_regi
     if (state)
         return ds_sql_run(&r->sql, "UPDATE device SET last_seen = ? WHERE id = ?",
                           DS_ARGS(DS_INT(now_utc), DS_BLOB(c->id, 32)), e);
+    bool never = false;
+    rc = refused(r, c->id, &never, e);
+    if (rc || never)
+        return rc ? rc : ds_fail(e, DS_POLICY, "the certificate is revoked, and was before it first connected");
     if (!ca->auto_registration)
         return ds_fail(e, DS_POLICY, "the certificate is not registered, and its CA does not register by itself");
     rc = ds_sql_begin(&r->sql, e);
@@ -158,17 +173,38 @@ enum ds_class ds_registry_each(ds_registry *r, ds_registry_device_fn fn, void *a
     return rc;
 }
 
-static enum ds_class set_state(ds_registry *r, const char *key, enum ds_registry_state state, ds_err *e)
+static enum ds_class number_of(ds_registry *r, const char *key, int64_t *ret, ds_err *e)
 {
     uint8_t id[32];
+    if (ds_unhex(key, id, sizeof id))
+        return ds_sql_number(&r->sql, "SELECT number FROM device WHERE id = ?", DS_ARGS(DS_BLOB(id, 32)), 0, ret, e);
+    return ds_sql_number(&r->sql, "SELECT max(number) FROM device WHERE name = ?", DS_ARGS(DS_TEXT(key)), 0, ret, e);
+}
+
+// The state of a certificate that never connected: revoked or nothing.
+static enum ds_class set_unseen(ds_registry *r, const char *key, enum ds_registry_state state, ds_err *e)
+{
+    uint8_t id[32];
+    bool never = false;
+    if (!ds_unhex(key, id, sizeof id)) {
+        ds_fail(e, DS_INPUT, "the registry knows no device '%s'", key);
+        return ds_hint(e, "a certificate that never connected has no name here: give its id (devstamp ledger show)");
+    }
+    if (state == DS_REGISTRY_REVOKED)
+        return ds_sql_run(&r->sql, "INSERT OR IGNORE INTO refused(id, refused_at) VALUES(?, ?)",
+                          DS_ARGS(DS_BLOB(id, 32), DS_INT(ds_utc_now())), e);
+    enum ds_class rc = refused(r, id, &never, e);
+    if (!rc && never)
+        return ds_fail(e, DS_POLICY, "device '%s': a revoked certificate stays revoked", key);
+    return rc ? rc : ds_fail(e, DS_INPUT, "the registry knows no device '%s'", key);
+}
+
+static enum ds_class set_state(ds_registry *r, const char *key, enum ds_registry_state state, ds_err *e)
+{
     int64_t number = 0, others = 0, now = 0;
-    enum ds_class rc =
-        ds_unhex(key, id, sizeof id)
-            ? ds_sql_number(&r->sql, "SELECT number FROM device WHERE id = ?", DS_ARGS(DS_BLOB(id, 32)), 0, &number, e)
-            : ds_sql_number(&r->sql, "SELECT max(number) FROM device WHERE name = ?", DS_ARGS(DS_TEXT(key)), 0, &number,
-                            e);
+    enum ds_class rc = number_of(r, key, &number, e);
     if (!rc && !number)
-        return ds_fail(e, DS_INPUT, "the registry knows no device '%s'", key);
+        return set_unseen(r, key, state, e);
     if (!rc)
         rc = ds_sql_number(&r->sql, "SELECT state FROM device WHERE number = ?", DS_ARGS(DS_INT(number)), 0, &now, e);
     if (!rc && now == DS_REGISTRY_REVOKED && state != DS_REGISTRY_REVOKED)
@@ -189,6 +225,38 @@ enum ds_class ds_registry_set_device(ds_registry *r, const char *name_or_id, enu
 {
     enum ds_class rc = ds_sql_begin(&r->sql, e);
     return rc ? rc : ds_sql_end(&r->sql, set_state(r, name_or_id, state, e), e);
+}
+
+enum ds_class ds_registry_revoke(ds_registry *r, const uint8_t id[32], bool *ret_fresh, ds_err *e)
+{
+    char key[65];
+    int64_t known = 0;
+    enum ds_class rc = ds_sql_number(&r->sql,
+                                     "SELECT (SELECT count(*) FROM refused WHERE id = ?1) + (SELECT count(*) FROM "
+                                     "device WHERE id = ?1 AND state = 3)",
+                                     DS_ARGS(DS_BLOB(id, 32)), 0, &known, e);
+    if (!rc)
+        *ret_fresh = !known;
+    if (rc || known)
+        return rc;
+    ds_hex(id, 32, key);
+    return ds_registry_set_device(r, key, DS_REGISTRY_REVOKED, e);
+}
+
+enum ds_class ds_registry_each_unseen(ds_registry *r, ds_registry_unseen_fn fn, void *arg, ds_err *e)
+{
+    sqlite3_stmt *q;
+    bool more = true;
+    enum ds_class rc = ds_sql_query(&r->sql, "SELECT id, refused_at FROM refused ORDER BY refused_at, id", NULL, &q, e);
+    while (!rc && more) {
+        uint8_t id[32];
+        rc = ds_sql_next(&r->sql, q, &more, e);
+        if (rc || !more)
+            break;
+        ds_sql_blob(q, 0, id, sizeof id);
+        fn(arg, id, sqlite3_column_int64(q, 1));
+    }
+    return rc;
 }
 
 enum ds_class ds_registry_each_refused(ds_registry *r, ds_registry_name_fn fn, void *arg, ds_err *e)

@@ -21,25 +21,35 @@ static bool gather(void *arg, const ds_registry_device *d)
     return true;
 }
 
-static void say(const sync *s, const ds_registry_device *d, const char *what)
+static void say(const sync *s, const char *name, const uint8_t fingerprint[32], const char *what)
 {
     char id[65];
-    ds_hex(d->id, sizeof d->id, id);
-    DS_CLEANUP_FREE char *text = ds_asprintf("device %s (certificate %s): %s", d->name, id, what);
+    ds_hex(fingerprint, 32, id);
+    DS_CLEANUP_FREE char *text = ds_asprintf("device %s (certificate %s): %s", name, id, what);
     if (s->line)
         s->line(s->arg, text);
 }
 
-static enum ds_class carry_back(sync *s, const ds_registry_device *d, ds_err *e)
+static bool gather_revoked(void *arg, const ds_ledger_revoked *c)
 {
-    char id[65];
-    if (d->state == DS_REGISTRY_REVOKED)
-        return DS_OK;
-    ds_hex(d->id, sizeof d->id, id);
-    enum ds_class rc = ds_registry_set_device(s->r, id, DS_REGISTRY_REVOKED, e);
-    if (!rc) {
+    ds_buf_add(arg, c, sizeof *c);
+    return true;
+}
+
+// Every certificate the ledger revoked, connected or not: one that is still in a drawer must not get in later.
+static enum ds_class carry_revocations(sync *s, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf revoked = {0};
+    enum ds_class rc = ds_ledger_each_revoked(s->l, gather_revoked, &revoked, e);
+    for (size_t off = 0; !rc && off < revoked.len; off += sizeof(ds_ledger_revoked)) {
+        ds_ledger_revoked c;
+        bool fresh = false;
+        memcpy(&c, revoked.ptr + off, sizeof c);
+        rc = ds_registry_revoke(s->r, c.fingerprint, &fresh, e);
+        if (rc || !fresh)
+            continue;
         s->result.revoked++;
-        say(s, d, "revoked by the ledger; refused from now on");
+        say(s, c.serial, c.fingerprint, "revoked by the ledger; refused from now on");
     }
     return rc;
 }
@@ -55,11 +65,11 @@ static enum ds_class one(sync *s, const ds_registry_device *d, ds_err *e)
     ds_ledger_cert_free(&c);
     if (state == 0) {
         s->result.unknown++;
-        say(s, d, "registered here, and the ledger does not know it");
+        say(s, d->name, d->id, "registered here, and the ledger does not know it");
         return DS_OK;
     }
     if (revoked)
-        return carry_back(s, d, e);
+        return DS_OK; // carried before
     if (state == DS_LEDGER_REGISTERED) {
         s->result.already++;
         return DS_OK;
@@ -75,7 +85,9 @@ enum ds_class ds_registry_sync(ds_registry *r, ds_ledger *l, ds_registry_name_fn
 {
     DS_CLEANUP_BUF ds_buf devices = {0}; // copied first: both records are used while we go through them
     sync s = {.l = l, .r = r, .line = line, .arg = arg};
-    enum ds_class rc = ds_registry_each(r, gather, &devices, e);
+    enum ds_class rc = carry_revocations(&s, e);
+    if (!rc)
+        rc = ds_registry_each(r, gather, &devices, e);
     for (size_t off = 0; !rc && off < devices.len; off += sizeof(ds_registry_device)) {
         ds_registry_device d;
         memcpy(&d, devices.ptr + off, sizeof d);

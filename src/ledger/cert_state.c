@@ -151,3 +151,39 @@ enum ds_class ds_ledger_cert_revoke(ds_ledger *l, int64_t cert, const char *reas
     ds_ledger_cert_free(&c);
     return ds_ledger_end(l, rc, e);
 }
+
+static enum ds_class read_revoked(ds_ledger *l, ds_buf *rows, ds_err *e)
+{
+    sqlite3_stmt *q;
+    bool more = true;
+    enum ds_class rc =
+        ds_sql_query(&l->sql,
+                     "SELECT c.fingerprint, ifnull(d.serial, '') FROM certificate c JOIN device d ON d.id "
+                     "= c.device WHERE c.revoked_at IS NOT NULL AND c.state >= 2 ORDER BY c.id",
+                     NULL, &q, e);
+    while (!rc && more) {
+        ds_ledger_revoked row = {0};
+        rc = ds_sql_next(&l->sql, q, &more, e);
+        if (rc || !more)
+            break;
+        ds_sql_blob(q, 0, row.fingerprint, sizeof row.fingerprint);
+        ds_sql_text(q, 1, row.serial, sizeof row.serial);
+        ds_buf_add(rows, &row, sizeof row);
+    }
+    return rc;
+}
+
+enum ds_class ds_ledger_each_revoked(ds_ledger *l, ds_ledger_revoked_fn fn, void *arg, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf rows = {0};
+    ds_ledger_lock(l);
+    enum ds_class rc = read_revoked(l, &rows, e);
+    ds_ledger_unlock(l);
+    bool go = !rc;
+    for (size_t off = 0; go && off < rows.len; off += sizeof(ds_ledger_revoked)) {
+        ds_ledger_revoked row;
+        memcpy(&row, rows.ptr + off, sizeof row);
+        go = fn(arg, &row);
+    }
+    return rc;
+}

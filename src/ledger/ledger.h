@@ -106,6 +106,13 @@ enum ds_class ds_ledger_cert_of(ds_ledger *l, int64_t device, ds_ledger_cert *re
 enum ds_class ds_ledger_cert_newest(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // The certificate with this fingerprint; state 0 where there is none.
 enum ds_class ds_ledger_cert_find(ds_ledger *l, const uint8_t fingerprint[32], ds_ledger_cert *ret, ds_err *e) DS_MUST;
+// Certificates that were signed and revoked, in order of their making. fn false stops; it may use the ledger.
+typedef struct ds_ledger_revoked {
+    uint8_t fingerprint[32];
+    char serial[64]; // of the device
+} ds_ledger_revoked;
+typedef bool (*ds_ledger_revoked_fn)(void *arg, const ds_ledger_revoked *c);
+enum ds_class ds_ledger_each_revoked(ds_ledger *l, ds_ledger_revoked_fn fn, void *arg, ds_err *e) DS_MUST;
 // Who showed this public key: device id, or 0.
 enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[32], int64_t *ret_device,
                                   ds_err *e) DS_MUST;

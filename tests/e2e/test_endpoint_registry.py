@@ -63,6 +63,19 @@ def test_device_switched_off_is_disconnected_and_refused(endpoint, state):
         assert "stays revoked" in back.stderr
 
 
+def test_certificate_revoked_before_its_first_connect_is_refused(endpoint):
+    endpoint.start()
+    d, spare = endpoint.device("SN0001"), endpoint.device("SN0001")
+    assert set_state(endpoint, "--device", "SN0001", "--state", "revoked", check=False).returncode == 3
+    set_state(endpoint, "--device", d.id, "--state", "revoked")
+    assert [c["certificate_id"] for c in listing_of(endpoint.registry)["revoked_unseen"]] == [d.id]
+    assert endpoint.publish(d, "SN0001", "devstamp/SN0001/hello")[0] != 0
+    assert "the certificate is revoked" in endpoint.log()
+    assert endpoint.devices() == {}
+    assert endpoint.publish(spare, "SN0001", "devstamp/SN0001/hello")[0] == 0
+    assert set_state(endpoint, "--device", d.id, "--state", "active", check=False).returncode == 8
+
+
 def test_ca_switched_off_is_refused_at_once(endpoint):
     """mosquitto goes on trusting a CA until it is started again; the plugin does not."""
     endpoint.start()

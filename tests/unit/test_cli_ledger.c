@@ -151,6 +151,8 @@ static void test_revoke_needs_a_reason_and_shows(void **state)
     whole_device(w->l, 1);
     assert_int_equal(RUN("revoke", "--ledger", w->path, "L-0001"), DS_EXIT_USAGE);
     assert_int_equal(RUN("revoke", "--ledger", w->path, "--reason", "sent back", "L-0001"), DS_EXIT_OK);
+    assert_has(out, "devstamp registry sync --registry FILE --ledger ");
+    assert_has(out, "devstamp registry set --registry FILE --device ");
     assert_int_equal(RUN("revoke", "--ledger", w->path, "--reason", "again", "L-0001"), DS_EXIT_INPUT);
     assert_int_equal(RUN("show", "--ledger", w->path, "L-0001"), DS_EXIT_OK);
     assert_has(out, "certificate          revoked");
