@@ -9,6 +9,7 @@
 #include "endpoint/rights.h"
 
 #include "src/base/clock.h"
+#include "src/cloud/outbox.h"
 #include "src/cloud/registry.h"
 
 #include <mosquitto.h>
@@ -23,6 +24,7 @@ typedef struct plugin {
     ds_registry *registry;
     int64_t look_at_ms; // when the registry is asked for changes again
     bool pending;       // a change was seen and not yet acted on
+    ds_outbox outbox;   // registrations not yet told
 } plugin;
 
 static void log_err(int level, const char *what, const ds_err *e)
@@ -48,8 +50,15 @@ static int refuse(struct mosquitto *client, const char *why)
     return MOSQ_ERR_AUTH;
 }
 
-// As AWS IoT tells it, so that one consumer serves both.
-static void tell_registered(const ds_registry_client *c, int64_t now_utc)
+static bool publish(const char *topic, const char *payload)
+{
+    return mosquitto_broker_publish_copy(NULL, topic, (int)strlen(payload), payload, 1, false, NULL) ==
+           MOSQ_ERR_SUCCESS;
+}
+
+// As AWS IoT tells it, so that one consumer serves both. A broker at its memory limit tells it later; one that is ended
+// before leaves it to the registry, which has every registration.
+static void tell_registered(plugin *p, const ds_registry_client *c, int64_t now_utc)
 {
     char id[65], ca[65];
     ds_hex(c->id, sizeof c->id, id);
@@ -59,9 +68,9 @@ static void tell_registered(const ds_registry_client *c, int64_t now_utc)
         ds_asprintf("{\"certificateId\":\"%s\",\"caCertificateId\":\"%s\",\"timestamp\":%lld,"
                     "\"certificateStatus\":\"ACTIVE\",\"name\":\"%s\"}",
                     id, ca, (long long)now_utc * 1000, c->name);
-    int rc = mosquitto_broker_publish_copy(NULL, topic, (int)strlen(payload), payload, 1, false, NULL);
-    if (rc != MOSQ_ERR_SUCCESS)
-        mosquitto_log_printf(MOSQ_LOG_WARNING, "devstamp: registration of %s could not be published (%d)", c->name, rc);
+    if (!ds_outbox_send(&p->outbox, publish, topic, payload))
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "devstamp: registration of %s is in the registry and is not published",
+                             c->name);
 }
 
 static enum ds_class admit(plugin *p, struct mosquitto *client, int64_t now_utc, ds_registry_client *ret, ds_err *e)
@@ -94,7 +103,7 @@ static int on_connect(int event, void *event_data, void *userdata)
         return refuse(client, "its name could not be set");
     if (c.fresh) {
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "devstamp: registered %s", c.name);
-        tell_registered(&c, now);
+        tell_registered(p, &c, now);
     }
     return MOSQ_ERR_SUCCESS;
 }
@@ -107,6 +116,8 @@ static int on_access(int event, void *event_data, void *userdata)
     enum ds_rights_act act = check->access == MOSQ_ACL_WRITE         ? DS_RIGHTS_PUBLISH
                              : check->access == MOSQ_ACL_UNSUBSCRIBE ? DS_RIGHTS_UNSUBSCRIBE
                                                                      : DS_RIGHTS_READ;
+    if (check->access == MOSQ_ACL_WRITE && check->retain)
+        return MOSQ_ERR_ACL_DENIED; // kept for nobody: one client's topics could fill the broker for all
     return ds_rights_allow(user, check->topic, act) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
 }
 
@@ -128,6 +139,7 @@ static int on_tick(int event, void *event_data, void *userdata)
     if (ds_now_ms() < p->look_at_ms)
         return MOSQ_ERR_SUCCESS;
     p->look_at_ms = ds_now_ms() + 1000;
+    ds_outbox_retry(&p->outbox, publish);
     enum ds_class rc = ds_registry_changed(p->registry, &changed, &e);
     p->pending = p->pending || changed;
     if (!rc && p->pending)
@@ -198,6 +210,7 @@ int mosquitto_plugin_cleanup(void *userdata, struct mosquitto_opt *options, int 
     for (size_t i = 0; i < sizeof callbacks / sizeof *callbacks; i++)
         mosquitto_callback_unregister(p->id, callbacks[i].event, callbacks[i].fn, NULL);
     ds_registry_close(p->registry);
+    ds_outbox_clear(&p->outbox);
     free(p);
     return MOSQ_ERR_SUCCESS;
 }

@@ -195,13 +195,13 @@ class Endpoint:
         chain = options.pop("chain", (issuer.certificate,))
         return make(self.folder, f"device-{common}-{time.monotonic_ns()}", common, issuer, chain=chain, **options)
 
-    def publish(self, identity, client_id, topic, message="hello", qos=1, timeout=20):
+    def publish(self, identity, client_id, topic, message="hello", qos=1, timeout=20, extra=()):
         """Connect, publish once, disconnect. Returns (exit code, text)."""
         done = subprocess.run(
             [
                 "mosquitto_pub", "-h", "localhost", "-p", str(self.port), "--cafile", str(self.root.cert_file),
                 "--cert", str(identity.cert_file), "--key", str(identity.key_file), "-i", client_id, "-t", topic,
-                "-m", message, "-q", str(qos), "-V", "5",
+                "-m", message, "-q", str(qos), "-V", "5", *extra,
             ],
             capture_output=True, text=True, timeout=timeout,
         )  # fmt: skip

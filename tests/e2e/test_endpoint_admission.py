@@ -122,6 +122,29 @@ def test_service_commands_a_device_and_forges_nothing(endpoint):
     watcher.close()
 
 
+@pytest.mark.parametrize("broker_keeps", [False, True], ids=["as written", "retain left on"])
+def test_nothing_is_retained(tmp_path, broker_keeps):
+    """One device's topics cannot fill the broker for everybody: the configuration forbids it, and so does the plugin."""
+    e = Endpoint(tmp_path)
+    conf = e.conf_dir / "mosquitto.conf"
+    assert "\nretain_available false\n" in conf.read_text()
+    if broker_keeps:
+        conf.write_text(conf.read_text().replace("retain_available false", "retain_available true"))
+    e.start()
+    try:
+        d = e.device("SN0001")
+        for version in ("5", "311"):
+            e.publish(d, "SN0001", "devstamp/SN0001/state", f"kept-{version}", extra=("-r", "-V", version))
+        e.publish(e.service, "backend", "devstamp/SN0001/command", "kept-by-service", extra=("-r",))
+        assert e.publish(d, "SN0001", "devstamp/SN0001/state", "passed")[0] == 0
+        s = e.subscribe(e.service, "backend", "devstamp/#")
+        assert e.publish(d, "SN0001", "devstamp/SN0001/state", "after")[0] == 0
+        s.wait("devstamp/SN0001/state after")
+        assert [m for m in s.messages() if "devstamp/" in m] == ["devstamp/SN0001/state after"]
+    finally:
+        e.stop()
+
+
 def test_client_id_must_be_the_certificates_name(endpoint):
     d = endpoint.device("SN0040")
     refused(endpoint, d, "SN0041", "client id")
