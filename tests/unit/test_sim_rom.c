@@ -183,6 +183,22 @@ static void test_rom_ram_takes_data_but_runs_nothing(void **state)
     bench_free(b);
 }
 
+// SRAM0 from its start, where bootloaders are loaded: its first 64 KiB are cache only once the cache is on.
+static void test_rom_ram_of_an_esp32_holds_a_bootloader(void **state)
+{
+    (void)state;
+    struct bench *b = bench_new("esp32", 300);
+    static const uint32_t starts[] = {0x40070000, 0x40078000, 0x3FFF0030, 0x400BFFF8, 0x4006FFF8, 0x400BFFFC};
+    static const uint8_t errors[] = {0, 0, 0, 0, 0x0F, 0x0F};
+    for (size_t i = 0; i < sizeof errors; i++)
+        ask(b, 0x05, 4, 8u, 1u, 0x1800u, starts[i]);
+    serve(b);
+    assert_int_equal(b->count, sizeof errors);
+    for (size_t i = 0; i < sizeof errors; i++)
+        assert_int_equal(error_of(b, i, 0x05), errors[i]);
+    bench_free(b);
+}
+
 static void test_rom_baud_changes_after_the_reply(void **state)
 {
     (void)state;
@@ -297,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_rom_download_disabled_is_silent),
         cmocka_unit_test(test_rom_registers_tell_clock_and_revision),
         cmocka_unit_test(test_rom_ram_takes_data_but_runs_nothing),
+        cmocka_unit_test(test_rom_ram_of_an_esp32_holds_a_bootloader),
         cmocka_unit_test(test_rom_baud_changes_after_the_reply),
         cmocka_unit_test(test_rom_flash_end_and_watchdog_reset),
         cmocka_unit_test(test_rom_oversized_and_broken_frames_are_skipped),
