@@ -11,8 +11,8 @@
 
 enum { CERT_MAX = 65536 };
 
-// "signed 0a1b…": state and what it is about, tied to the certificate by digest.
-enum ds_class ds_ledger_note(ds_ledger *l, int64_t device, const char *what, const uint8_t *id, size_t len, ds_err *e)
+// Append "<what> <hex of id>" ("signed 0a1b…"), the form in which check looks for what happened to a certificate.
+static enum ds_class note(ds_ledger *l, int64_t device, const char *what, const uint8_t *id, size_t len, ds_err *e)
 {
     char hex[65];
     ds_hex(id, len, hex);
@@ -44,7 +44,7 @@ static enum ds_class set_signed(ds_ledger *l, const ds_ledger_cert *c, ds_view d
         rc = ds_sql_run(
             &l->sql, "UPDATE certificate SET state = 2, der = ?, fingerprint = ?, signed_at = ? WHERE id = ?",
             DS_ARGS(DS_BLOB(der.ptr, der.len), DS_BLOB(fingerprint, 32), DS_INT(ds_utc_now()), DS_INT(c->id)), e);
-    return rc ? rc : ds_ledger_note(l, c->device, "signed", fingerprint, sizeof fingerprint, e);
+    return rc ? rc : note(l, c->device, "signed", fingerprint, sizeof fingerprint, e);
 }
 
 enum ds_class ds_ledger_cert_signed(ds_ledger *l, int64_t cert, ds_view der, ds_err *e)
@@ -76,7 +76,7 @@ static enum ds_class set_installed(ds_ledger *l, const ds_ledger_cert *c, const 
         return ds_fail(e, DS_POLICY, "the certificate was revoked");
     enum ds_class rc = ds_sql_run(&l->sql, "UPDATE certificate SET state = 3, installed_at = ? WHERE id = ?",
                                   DS_ARGS(DS_INT(ds_utc_now()), DS_INT(c->id)), e);
-    return rc ? rc : ds_ledger_note(l, c->device, "installed", c->fingerprint, 32, e);
+    return rc ? rc : note(l, c->device, "installed", c->fingerprint, 32, e);
 }
 
 enum ds_class ds_ledger_cert_installed(ds_ledger *l, int64_t cert, const uint8_t digest[32], ds_err *e)
@@ -102,13 +102,13 @@ static enum ds_class set_registered(ds_ledger *l, const ds_ledger_cert *c, int64
         return ds_fail(e, DS_POLICY, "the certificate was revoked");
     enum ds_class rc = DS_OK;
     if (c->state < DS_LEDGER_INSTALLED)
-        rc = ds_ledger_note(l, c->device, "installed", c->fingerprint, 32, e);
+        rc = note(l, c->device, "installed", c->fingerprint, 32, e);
     if (!rc)
         rc = ds_sql_run(&l->sql,
                         "UPDATE certificate SET state = 4, installed_at = ifnull(installed_at, ?1), registered_at = ?1 "
                         "WHERE id = ?2",
                         DS_ARGS(DS_INT(at_utc), DS_INT(c->id)), e);
-    return rc ? rc : ds_ledger_note(l, c->device, "registered", c->fingerprint, 32, e);
+    return rc ? rc : note(l, c->device, "registered", c->fingerprint, 32, e);
 }
 
 enum ds_class ds_ledger_cert_registered(ds_ledger *l, const uint8_t fingerprint[32], int64_t at_utc, ds_err *e)
@@ -135,7 +135,7 @@ static enum ds_class set_revoked(ds_ledger *l, const ds_ledger_cert *c, const ch
     enum ds_class rc = ds_sql_run(&l->sql, "UPDATE certificate SET revoked_at = ? WHERE id = ?",
                                   DS_ARGS(DS_INT(ds_utc_now()), DS_INT(c->id)), e);
     if (!rc)
-        rc = ds_ledger_note(l, c->device, "revoked", c->serial, sizeof c->serial, e);
+        rc = note(l, c->device, "revoked", c->serial, sizeof c->serial, e);
     return rc ? rc : ds_ledger_append(l, c->device, DS_LEDGER_KIND_REVOKED, reason, e);
 }
 

@@ -46,10 +46,6 @@ enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert
 // Append to the evidence chain, inside the caller's transaction.
 enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;
 
-// Append "<what> <hex of id>", the form in which check looks for what happened to a certificate.
-enum ds_class ds_ledger_note(ds_ledger *l, int64_t device, const char *what, const uint8_t *id, size_t len,
-                             ds_err *e) DS_MUST;
-
 // The hash of a link: SHA-256 over previous hash, time, device, kind and text, each length-prefixed where it varies.
 typedef struct ds_ledger_link {
     int64_t at_utc, device;

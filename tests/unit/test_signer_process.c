@@ -380,7 +380,7 @@ static void test_signer_killed_at_any_time_loses_and_doubles_nothing(void **stat
     ds_signer *s = started();
     uint64_t before = ds_signer_get_status(s)->log_entries;
     const char *seed = getenv("DS_SEED");
-    killer k = {getpid(), false, seed ? (unsigned)atoi(seed) : (unsigned)now, 0};
+    killer k = {getpid(), false, seed ? (unsigned)strtoul(seed, NULL, 10) : (unsigned)now, 0};
     print_message("seed %u\n", k.seed);
     pthread_t thread;
     pthread_create(&thread, NULL, kill_now_and_then, &k);
