@@ -4,6 +4,7 @@
 // Building and signing certificates; see cert.h. Every extension is built by hand from checked parts: nothing a request
 // or a recipe says is ever read as OpenSSL configuration.
 #include "src/pki/cert.h"
+#include "src/pki/token.h"
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
@@ -208,7 +209,7 @@ enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *iss
         return rc;
     ERR_clear_error();
     if (X509_sign(cert, issuer_private, ds_key_digest_md(issuer_public)) <= 0)
-        return ds_ossl_fail(e, DS_TOKEN, "sign certificate");
+        return ds_token_hint((ds_ossl_fail(e, DS_TOKEN, "sign certificate"), e));
     if (X509_verify(cert, issuer_public) != 1)
         return ds_ossl_fail(e, DS_TOKEN, "the signature that was made does not verify");
     *ret = cert;

@@ -86,7 +86,8 @@ static enum ds_class load_libp11(ds_key *k, ds_err *e)
     memcpy(&pin, &k->pin, sizeof pin);
     if (PKCS11_CTX_load(k->ctx, ds_token_module(k->token)) != 0 || PKCS11_set_ui_method(k->ctx, k->ui, pin) != 0 ||
         PKCS11_enumerate_slots(k->ctx, &k->slots, &k->slot_count) != 0)
-        return ds_ossl_fail(e, DS_TOKEN, "PKCS#11 module");
+        return ds_hint((ds_ossl_fail(e, DS_TOKEN, "PKCS#11 module"), e),
+                       "unplug the token, plug it in, then run again");
     return DS_OK;
 }
 
@@ -111,14 +112,16 @@ static enum ds_class attach_private(ds_key *k, ds_err *e)
         if (k->slots[i].token && PKCS11_get_slotid_from_slot(&k->slots[i]) == ds_token_slot(k->token))
             k->private_key = pick_private(k->slots[i].token, &k->object);
     if (!k->private_key)
-        return ds_ossl_fail(e, DS_TOKEN, "use the token's private key");
+        return ds_hint((ds_ossl_fail(e, DS_TOKEN, "use the token's private key"), e),
+                       "unplug the token, plug it in, then run again");
     return DS_OK;
 }
 
 static enum ds_class open_token(ds_key *k, const ds_key_source *src, enum ds_key_type create, ds_err *e)
 {
+    const ds_token_access access = {src->uri, src->module, src->pin, src->note, create != DS_KEY_NONE};
     k->pin = src->pin;
-    enum ds_class rc = ds_token_open(src->uri, src->module, src->pin, create != DS_KEY_NONE, &k->token, e);
+    enum ds_class rc = ds_token_open(&access, &k->token, e);
     if (rc)
         return rc;
     rc = create != DS_KEY_NONE ? ds_token_generate(k->token, create, &k->object, e)
@@ -184,6 +187,12 @@ enum ds_class ds_key_create(const ds_key_source *src, enum ds_key_type type, ds_
     if (!ds_key_kind_of(type))
         return ds_fail(e, DS_USAGE, "no such key type");
     return open_any(src, type, ret, e);
+}
+
+void ds_key_pin_refused(const ds_key *k)
+{
+    if (k->token)
+        ds_token_pin_refused(k->token);
 }
 
 EVP_PKEY *ds_key_private(const ds_key *k)

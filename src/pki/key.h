@@ -8,13 +8,15 @@
 
 #include "src/base/secret.h"
 #include "src/pki/keytype.h"
+#include "src/pki/pin_note.h"
 
 typedef struct ds_key ds_key;
 
 typedef struct ds_key_source {
     const char *uri;
-    const char *module;   // PKCS#11 module path; NULL for files
-    const ds_secret *pin; // NULL for files; must outlive the ds_key where the key asks for it at each use
+    const char *module;      // PKCS#11 module path; NULL for files
+    const ds_secret *pin;    // NULL for files; must outlive the ds_key where the key asks for it at each use
+    const ds_pin_note *note; // NULL: none; must outlive the ds_key
 } ds_key_source;
 
 // Is uri one of the two kinds? ret_token: it is a token's. DS_USAGE otherwise.
@@ -32,6 +34,9 @@ void ds_key_free(ds_key *k);
 // Borrowed. The private one signs (X509_sign) and may be a handle into a token.
 EVP_PKEY *ds_key_private(const ds_key *k);
 EVP_PKEY *ds_key_public(const ds_key *k);
+
+// A use of the key failed because the token refused the PIN: note it.
+void ds_key_pin_refused(const ds_key *k);
 
 // Write a private key as PEM (PKCS#8), mode 0600, never over an existing file.
 enum ds_class ds_key_file_write(const char *path, EVP_PKEY *key, ds_err *e) DS_MUST;

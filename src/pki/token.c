@@ -7,6 +7,7 @@
 #include "src/base/log.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,29 @@ static const struct {
     {CKR_GENERAL_ERROR, "general error"},
 };
 
+// What helps whatever was asked.
+static const struct {
+    CK_RV rv;
+    const char *hint;
+} remedies[] = {
+    {CKR_DEVICE_REMOVED, "plug the token in, then run again"},
+    {CKR_TOKEN_NOT_PRESENT, "plug the token in, then run again"},
+    {CKR_DEVICE_ERROR, "unplug the token, plug it in, then run again"},
+    {CKR_TOKEN_NOT_RECOGNIZED, "unplug the token, plug it in, then run again"},
+    {CKR_DEVICE_MEMORY, "remove keys that nobody needs with the token's own tool, then run again"},
+    {CKR_PIN_EXPIRED, "set a new PIN with the token's own tool, then run again"},
+    {CKR_PIN_LOCKED, "unlock the PIN with the token's own tool, then run again"},
+    {CKR_USER_PIN_NOT_INITIALIZED, "set the user PIN with the token's own tool, then run again"},
+};
+
+enum ds_class ds_token_hint(ds_err *e)
+{
+    for (size_t i = 0; e && i < sizeof remedies / sizeof *remedies; i++)
+        if (remedies[i].rv == e->code)
+            (void)ds_hint(e, "%s", remedies[i].hint);
+    return e ? e->cls : DS_TOKEN;
+}
+
 enum ds_class ds_token_fail(ds_err *e, CK_RV rv, const char *what)
 {
     const char *words = "the module refused";
@@ -44,7 +68,7 @@ enum ds_class ds_token_fail(ds_err *e, CK_RV rv, const char *what)
     (void)ds_fail(e, DS_TOKEN, "%s: %s (0x%lx)", what, words, rv);
     if (e)
         e->code = (uint32_t)rv;
-    return DS_TOKEN;
+    return ds_token_hint(e);
 }
 
 bool ds_token_code_is_pin(uint32_t code)
@@ -109,19 +133,34 @@ static enum ds_class load_module(ds_token *t, ds_err *e)
     if (!t->handle) {
         const char *why = dlerror();
         return ds_hint((ds_fail(e, DS_TOKEN, "load PKCS#11 module: %s", why ? why : t->module), e),
-                       "check the module's path");
+                       "install the token's PKCS#11 library, or correct its path (signer.module or --module)");
     }
     CK_RV (*get_list)(CK_FUNCTION_LIST **) = NULL;
     void *symbol = dlsym(t->handle, "C_GetFunctionList");
     memcpy(&get_list, &symbol, sizeof get_list);
     if (!get_list || get_list(&t->fn) != CKR_OK || !t->fn)
-        return ds_fail(e, DS_TOKEN, "%s is not a PKCS#11 module", t->module);
+        return ds_hint((ds_fail(e, DS_TOKEN, "%s is not a PKCS#11 module", t->module), e),
+                       "name the token's PKCS#11 library (signer.module or --module)");
     CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
     CK_RV rv = t->fn->C_Initialize(&args);
     if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED) // by the process's other key in the same module
-        return ds_token_fail(e, rv, "start PKCS#11 module");
+        return ds_hint((ds_token_fail(e, rv, "start PKCS#11 module"), e),
+                       "see that the token's service (pcscd) runs and the token is plugged in, then run again");
     t->initialised = rv == CKR_OK;
     return DS_OK;
+}
+
+void ds_name_list_add(ds_name_list *l, const uint8_t *name, size_t len)
+{
+    while (len > 0 && name[len - 1] == ' ')
+        len--;
+    if (l->len + len + 5 > sizeof l->text)
+        return;
+    l->len += (size_t)snprintf(l->text + l->len, sizeof l->text - l->len, "%s\"", l->len ? ", " : "");
+    for (size_t i = 0; i < len; i++)
+        l->text[l->len++] = name[i] >= 0x20 && name[i] < 0x7f ? (char)name[i] : '?';
+    l->text[l->len++] = '"';
+    l->text[l->len] = '\0';
 }
 
 static void copy_padded(char *ret, const unsigned char *src, size_t len)
@@ -142,23 +181,29 @@ static enum ds_class find_slot(ds_token *t, CK_TOKEN_INFO *ret_info, ds_err *e)
     if (rv != CKR_OK)
         return ds_token_fail(e, rv, "list tokens");
     unsigned found = 0;
+    ds_name_list others = {.len = 0};
     for (CK_ULONG i = 0; i < count; i++) {
         CK_TOKEN_INFO info;
-        if (t->fn->C_GetTokenInfo(slots[i], &info) != CKR_OK || !(info.flags & CKF_TOKEN_INITIALIZED) ||
-            !p11_kit_uri_match_token_info(t->uri, &info))
+        if (t->fn->C_GetTokenInfo(slots[i], &info) != CKR_OK || !(info.flags & CKF_TOKEN_INITIALIZED))
             continue;
+        if (!p11_kit_uri_match_token_info(t->uri, &info)) {
+            ds_name_list_add(&others, info.label, sizeof info.label);
+            continue;
+        }
         found++;
         t->slot = slots[i];
         *ret_info = info;
     }
     if (found == 1) {
-        copy_padded(t->label, ret_info->label, sizeof ret_info->label);
+        copy_padded(t->identity.label, ret_info->label, sizeof ret_info->label);
+        memcpy(t->identity.serial, ret_info->serialNumber, sizeof t->identity.serial);
         return DS_OK;
     }
     if (found > 1)
         return ds_hint((ds_fail(e, DS_TOKEN, "%u tokens match the key URI", found), e),
                        "name the token exactly, for instance with serial=");
-    (void)ds_fail(e, DS_TOKEN, "no token matches the key URI");
+    (void)ds_fail(e, DS_TOKEN, "no token matches the key URI; %s%s", others.len ? "there is " : "none is there",
+                  others.text);
     if (e)
         e->code = CKR_TOKEN_NOT_PRESENT;
     return ds_hint(e, "is it plugged in? list tokens with: pkcs11-tool --module %s -T", t->module);
@@ -168,14 +213,14 @@ static enum ds_class check_pin_flags(const ds_token *t, CK_FLAGS flags, ds_err *
 {
     const char *left = flags & CKF_USER_PIN_LOCKED ? "its PIN is locked" : "one try of its PIN is left";
     if (flags & (CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY)) {
-        (void)ds_fail(e, DS_TOKEN, "token \"%s\": %s; nothing was tried", t->label, left);
+        (void)ds_fail(e, DS_TOKEN, "token \"%s\": %s; nothing was tried", t->identity.label, left);
         if (e)
             e->code = CKR_PIN_LOCKED;
         return ds_hint(e, "%s with the token's own tool",
                        flags & CKF_USER_PIN_LOCKED ? "unlock the PIN" : "make sure of the PIN and log in once");
     }
     if (flags & CKF_USER_PIN_COUNT_LOW)
-        ds_log(DS_LOG_WARN, "token \"%s\": a wrong PIN was entered before", t->label);
+        ds_log(DS_LOG_WARN, "token \"%s\": a wrong PIN was entered before", t->identity.label);
     return DS_OK;
 }
 
@@ -187,13 +232,20 @@ static enum ds_class login(ds_token *t, CK_FLAGS flags, const ds_secret *pin, ds
     if (check_pin_flags(t, flags, e))
         return DS_TOKEN;
     if (!pin || !pin->ptr)
-        return ds_hint((ds_fail(e, DS_TOKEN, "token \"%s\" needs a PIN", t->label), e),
+        return ds_hint((ds_fail(e, DS_TOKEN, "token \"%s\" needs a PIN", t->identity.label), e),
                        "give it by file, file descriptor or prompt");
+    enum ds_class rc = ds_pin_note_try(t->note, &t->identity, e);
+    if (rc)
+        return rc;
     CK_RV rv = t->fn->C_Login(t->session, CKU_USER, pin->ptr, pin->len);
-    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
+        ds_pin_note_accepted(t->note, &t->identity);
         return DS_OK;
+    }
+    if (ds_token_code_is_pin((uint32_t)rv)) // of other failures nobody knows whether the token counted the try
+        ds_pin_note_refused(t->note, &t->identity);
     (void)ds_token_fail(e, rv, "log in");
-    (void)ds_wrap(e, "token \"%s\"", t->label);
+    (void)ds_wrap(e, "token \"%s\"", t->identity.label);
     if (ds_token_code_is_pin((uint32_t)rv))
         (void)ds_hint(e, "it was tried once and is not tried again by itself; correct the PIN before the next start");
     return DS_TOKEN;
@@ -213,11 +265,11 @@ static enum ds_class open_parts(ds_token *t, const ds_secret *pin, bool rw, ds_e
     return login(t, info.flags, pin, e);
 }
 
-enum ds_class ds_token_open(const char *uri, const char *module, const ds_secret *pin, bool rw, ds_token **ret,
-                            ds_err *e)
+enum ds_class ds_token_open(const ds_token_access *access, ds_token **ret, ds_err *e)
 {
+    const char *module = access->module;
     P11KitUri *parsed = NULL;
-    enum ds_class rc = parse_uri(uri, &parsed, e);
+    enum ds_class rc = parse_uri(access->uri, &parsed, e);
     if (rc)
         return rc;
     if (!module)
@@ -229,7 +281,8 @@ enum ds_class ds_token_open(const char *uri, const char *module, const ds_secret
     ds_token *t = ds_alloc(sizeof *t);
     t->uri = parsed;
     t->module = ds_strdup(module);
-    rc = open_parts(t, pin, rw, e);
+    t->note = access->note;
+    rc = open_parts(t, access->pin, access->rw, e);
     if (rc) {
         ds_token_close(t);
         return rc;
@@ -251,6 +304,11 @@ void ds_token_close(ds_token *t)
     p11_kit_uri_free(t->uri);
     free(t->module);
     free(t);
+}
+
+void ds_token_pin_refused(const ds_token *t)
+{
+    ds_pin_note_refused(t->note, &t->identity);
 }
 
 const char *ds_token_module(const ds_token *t)

@@ -6,21 +6,29 @@
 // own copy of the PIN, makes RSA keys only, and hides why a login failed.
 //
 // PIN safety: the token's own flags are read first. With one try left or none, no login is tried at all. A PIN is tried
-// once for each ds_token_open and never again. Never fork after a token was opened. A process may open several keys of
-// one token (the login is the process's); closing any of them ends the module for all.
+// once for each ds_token_open; with a note (pin_note.h), one that was refused is not tried by the next process either.
+// Never fork after a token was opened. A process may open several keys of one token (the login is the process's);
+// closing any of them ends the module for all.
 #ifndef DS_PKI_TOKEN_H
 #define DS_PKI_TOKEN_H
 
 #include "src/base/secret.h"
 #include "src/pki/keytype.h"
+#include "src/pki/pin_note.h"
 
 typedef struct ds_token ds_token;
 
-// Load the module (path; NULL: the URI's module-path), find the one token the URI names, log in with pin. The session
-// is writable where rw. DS_TOKEN with the CKR_ value as code: no such token, PIN wrong, few tries left, token gone.
-// DS_USAGE: the URI cannot be used. pin is not kept.
-enum ds_class ds_token_open(const char *uri, const char *module, const ds_secret *pin, bool rw, ds_token **ret,
-                            ds_err *e) DS_MUST;
+typedef struct ds_token_access {
+    const char *uri;
+    const char *module;      // path; NULL: the URI's module-path
+    const ds_secret *pin;    // not kept
+    const ds_pin_note *note; // NULL: none; must outlive the token
+    bool rw;                 // a session that can write
+} ds_token_access;
+
+// Load the module, find the one token the URI names, log in. DS_TOKEN with the CKR_ value as code: no such token, PIN
+// wrong, few tries left, token gone. DS_USAGE: the URI cannot be used. DS_STORE: the note cannot be kept.
+enum ds_class ds_token_open(const ds_token_access *access, ds_token **ret, ds_err *e) DS_MUST;
 void ds_token_close(ds_token *t);
 
 // What libp11 needs to find the same token again.
@@ -45,6 +53,12 @@ enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key
 
 // Remove a key pair again: only for undoing ds_token_generate.
 void ds_token_destroy(ds_token *t, const ds_token_key *k);
+
+// The token refused the PIN after the login: note it.
+void ds_token_pin_refused(const ds_token *t);
+
+// Say what to do about the CKR_ value that is e's code, where that is known. Returns e's class.
+enum ds_class ds_token_hint(ds_err *e);
 
 // Is this a CKR_ value that says something about the PIN (wrong, locked, expired, invalid)? Then it must not be tried
 // again.

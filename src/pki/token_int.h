@@ -18,10 +18,18 @@ struct ds_token {
     P11KitUri *uri;
     CK_SLOT_ID slot;
     CK_SESSION_HANDLE session;
-    char label[33];
+    ds_pin_token identity;
+    const ds_pin_note *note;
 };
 
-// Record a failed PKCS#11 call: class DS_TOKEN, the CKR_ value as code and in words.
+// Names for a message, quoted, separated by commas, printable; what does not fit is left out.
+typedef struct ds_name_list {
+    char text[160];
+    size_t len;
+} ds_name_list;
+void ds_name_list_add(ds_name_list *l, const uint8_t *name, size_t len);
+
+// Record a failed PKCS#11 call: class DS_TOKEN, the CKR_ value as code and in words, a hint.
 enum ds_class ds_token_fail(ds_err *e, CK_RV rv, const char *what);
 
 #endif

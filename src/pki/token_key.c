@@ -144,12 +144,41 @@ static enum ds_class describe(ds_token *t, ds_token_key *k, ds_err *e)
     return read_public(t, k, e);
 }
 
+// The names of the private keys that are there.
+static void list_keys(ds_token *t, ds_name_list *ret)
+{
+    enum { KEYS = 8 };
+    CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
+    CK_ATTRIBUTE query = {CKA_CLASS, &class, sizeof class};
+    CK_OBJECT_HANDLE found[KEYS];
+    CK_ULONG count = 0;
+    if (t->fn->C_FindObjectsInit(t->session, &query, 1) != CKR_OK)
+        return;
+    if (t->fn->C_FindObjects(t->session, found, KEYS, &count) != CKR_OK)
+        count = 0;
+    (void)t->fn->C_FindObjectsFinal(t->session);
+    for (CK_ULONG i = 0; i < count && i < KEYS; i++) {
+        uint8_t label[128];
+        size_t len = read_attribute(t, found[i], CKA_LABEL, label, sizeof label);
+        ds_name_list_add(ret, label, len);
+    }
+}
+
+static enum ds_class no_such_key(ds_token *t, ds_err *e)
+{
+    ds_name_list there = {.len = 0};
+    list_keys(t, &there);
+    (void)ds_fail(e, DS_TOKEN, "no private key of that name; the token holds %s", there.len ? there.text : "none");
+    return ds_hint(e, "correct object= or id= of the key URI; list keys with: pkcs11-tool --module %s --login -O",
+                   t->module);
+}
+
 enum ds_class ds_token_find(ds_token *t, ds_token_key *ret, ds_err *e)
 {
     CK_OBJECT_HANDLE found[2];
     CK_ULONG count = 0;
     if (find_objects(t, CKO_PRIVATE_KEY, NULL, found, &count, e))
-        return ds_wrap(e, "token \"%s\"", t->label);
+        return ds_wrap(e, "token \"%s\"", t->identity.label);
     ds_token_key k = {0};
     if (count == 1) {
         k.private_h = found[0];
@@ -158,14 +187,13 @@ enum ds_class ds_token_find(ds_token *t, ds_token_key *ret, ds_err *e)
             return DS_OK;
         }
     } else if (count == 0) {
-        (void)ds_fail(e, DS_TOKEN, "no private key of that name");
-        (void)ds_hint(e, "list keys with: pkcs11-tool --module %s --login -O", t->module);
+        (void)no_such_key(t, e);
     } else {
         (void)ds_fail(e, DS_TOKEN, "several private keys of that name");
         (void)ds_hint(e, "name the key exactly, with object= and id=");
     }
     ds_token_key_free(&k);
-    return ds_wrap(e, "token \"%s\"", t->label);
+    return ds_wrap(e, "token \"%s\"", t->identity.label);
 }
 
 static CK_RV generate_pair(ds_token *t, const ds_key_kind *kind, CK_ATTRIBUTE *label, CK_ATTRIBUTE *id, ds_token_key *k)
@@ -224,7 +252,7 @@ enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key
         return ds_fail(e, DS_USAGE, "no such key type");
     enum ds_class rc = check_unused(t, e);
     if (rc)
-        return ds_wrap(e, "token \"%s\"", t->label);
+        return ds_wrap(e, "token \"%s\"", t->identity.label);
     uint8_t random_id[8];
     ds_random(random_id, sizeof random_id);
     CK_ATTRIBUTE id = {CKA_ID, random_id, sizeof random_id};
@@ -235,7 +263,7 @@ enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key
     if (rv != CKR_OK) {
         (void)ds_token_fail(e, rv, "make the key");
         (void)ds_hint(e, "where the token makes keys only with its own tool, do that and use --existing");
-        return ds_wrap(e, "token \"%s\"", t->label);
+        return ds_wrap(e, "token \"%s\"", t->identity.label);
     }
     rc = check_guarded(t, &k, e);
     if (!rc)
@@ -243,7 +271,7 @@ enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key
     if (rc) {
         ds_token_destroy(t, &k);
         ds_token_key_free(&k);
-        return ds_wrap(e, "token \"%s\"", t->label);
+        return ds_wrap(e, "token \"%s\"", t->identity.label);
     }
     *ret = k;
     return DS_OK;

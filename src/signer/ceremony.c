@@ -26,6 +26,15 @@ static char *in_folder(const char *folder, const char *name)
     return ds_asprintf("%s/%s", folder, name);
 }
 
+// What lies beside the folder begins with this: a failed ceremony leaves no folder.
+static char *without_slashes(const char *folder)
+{
+    char *name = ds_strdup(folder);
+    for (size_t len = strlen(name); len > 1 && name[len - 1] == '/'; len--)
+        name[len - 1] = '\0';
+    return name;
+}
+
 static enum ds_class check_nothing_there(const char *folder, ds_err *e)
 {
     for (size_t i = 0; i < PRODUCTS; i++) {
@@ -63,9 +72,9 @@ typedef struct ceremony {
 } ceremony;
 
 static enum ds_class get_key(const ceremony *c, const char *uri, uint32_t type, const ds_signer_config *access,
-                             const ds_secret *pin, ds_key **ret, ds_err *e)
+                             const ds_pin *pin, ds_key **ret, ds_err *e)
 {
-    const ds_key_source src = {uri, access->module, pin};
+    const ds_key_source src = {uri, access->module, &pin->secret, &pin->note};
     return c->req->existing ? ds_key_open(&src, ret, e) : ds_key_create(&src, (enum ds_key_type)type, ret, e);
 }
 
@@ -145,7 +154,7 @@ static void undo(ceremony *c)
     ds_key_destroy(c->root_key);
 }
 
-static enum ds_class hold_ca(ceremony *c, const ds_signer_config *access, const ds_secret *pin, ds_ceremony_result *ret,
+static enum ds_class hold_ca(ceremony *c, const ds_signer_config *access, const ds_pin *pin, ds_ceremony_result *ret,
                              ds_err *e)
 {
     enum ds_class rc = get_key(c, c->req->root_key, c->req->root_key_type, access, pin, &c->root_key, e);
@@ -166,19 +175,21 @@ static enum ds_class hold_ca(ceremony *c, const ds_signer_config *access, const 
 static enum ds_class make_ca(const ds_signer_config *access, const Devstamp__Signer__MakeCa *req,
                              ds_ceremony_result *ret, ds_err *e)
 {
-    DS_CLEANUP_SECRET ds_secret pin = {0};
+    DS_CLEANUP_FREE char *beside = without_slashes(req->folder);
+    ds_pin pin = {0};
     ceremony c = {.req = req};
     enum ds_class rc = check_nothing_there(req->folder, e);
     if (!rc)
         rc = check_keys(req, e);
     if (!rc)
-        rc = ds_issuer_read_pin(access, &pin, e);
+        rc = ds_issuer_read_pin(access, beside, &pin, e);
     if (!rc)
         rc = hold_ca(&c, access, &pin, ret, e);
     X509_free(c.root);
     X509_free(c.sub);
     ds_key_free(c.sub_key);
     ds_key_free(c.root_key);
+    ds_pin_free(&pin);
     return rc;
 }
 
@@ -187,11 +198,12 @@ static enum ds_class open_root(const ds_signer_config *access, const Devstamp__S
 {
     DS_CLEANUP_FREE char *cert = in_folder(req->folder, "root.pem");
     DS_CLEANUP_FREE char *log = in_folder(req->folder, "root.log");
+    DS_CLEANUP_FREE char *beside = without_slashes(req->folder);
     ds_signer_config cfg = *access;
     cfg.key = req->root_key;
     cfg.certificate = cert;
     cfg.log = log;
-    enum ds_class rc = ds_issuer_open(&cfg, i, e);
+    enum ds_class rc = ds_issuer_open(&cfg, beside, i, e);
     return rc ? rc : ds_sandbox_enter(e);
 }
 

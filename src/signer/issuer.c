@@ -10,25 +10,61 @@
 
 #include "src/pki/dn.h"
 #include "src/pki/request.h"
+#include "src/pki/token.h"
 
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PIN_MAX = 255 };
 
-enum ds_class ds_issuer_read_pin(const ds_signer_config *cfg, ds_secret *ret, ds_err *e)
+// The file must be the same before and after: what is remembered of it has to be of the PIN that was read.
+static enum ds_class read_pin_file(const char *file, const char *note, ds_pin *ret, ds_err *e)
 {
+    struct stat before = {0}, after = {0};
+    bool known = stat(file, &before) == 0;
+    if (ds_secret_read_file(file, PIN_MAX, &ret->secret, e))
+        return ds_hint(e, "write the token's PIN, one line, into %s; chmod 600", file);
+    if (!known || stat(file, &after) != 0 || before.st_ino != after.st_ino || before.st_dev != after.st_dev ||
+        before.st_size != after.st_size || before.st_mtim.tv_sec != after.st_mtim.tv_sec ||
+        before.st_mtim.tv_nsec != after.st_mtim.tv_nsec)
+        return ds_hint((ds_fail(e, DS_INPUT, "%s was changed while it was read", file), e), "run again");
+    ds_pin_note_set(&ret->note, note, file, &after);
+    return DS_OK;
+}
+
+// The descriptor may be a file's ("3<pin").
+static enum ds_class read_pin_fd(int fd, const char *note, ds_pin *ret, ds_err *e)
+{
+    struct stat st;
+    bool file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    enum ds_class rc = ds_secret_read_line(fd, PIN_MAX, &ret->secret, e);
+    close(fd);
+    if (rc)
+        return ds_hint((ds_wrap(e, "file descriptor"), e), "let the descriptor give the token's PIN, one line");
+    if (file)
+        ds_pin_note_set(&ret->note, note, "behind the descriptor", &st);
+    return DS_OK;
+}
+
+enum ds_class ds_issuer_read_pin(const ds_signer_config *cfg, const char *beside, ds_pin *ret, ds_err *e)
+{
+    DS_CLEANUP_FREE char *note = ds_asprintf("%s.pin-refused", beside);
     enum ds_class rc = DS_OK;
     if (cfg->pin == DS_PIN_FILE)
-        rc = ds_secret_read_file(cfg->pin_file, PIN_MAX, ret, e);
+        rc = read_pin_file(cfg->pin_file, note, ret, e);
     else if (cfg->pin == DS_PIN_PROMPT)
-        rc = ds_secret_prompt("PIN of the CA's token: ", PIN_MAX, ret, e);
-    else if (cfg->pin == DS_PIN_FD) {
-        rc = ds_secret_read_line(cfg->pin_fd, PIN_MAX, ret, e);
-        close(cfg->pin_fd);
-    }
+        rc = ds_secret_prompt("PIN of the CA's token: ", PIN_MAX, &ret->secret, e);
+    else if (cfg->pin == DS_PIN_FD)
+        rc = read_pin_fd(cfg->pin_fd, note, ret, e);
     return rc ? ds_wrap(e, "PIN") : DS_OK;
+}
+
+void ds_pin_free(ds_pin *pin)
+{
+    ds_secret_free(&pin->secret);
+    ds_pin_note_free(&pin->note);
 }
 
 static enum ds_class check_ca(const ds_cert_info *info, ds_err *e)
@@ -52,7 +88,7 @@ enum ds_class ds_issuer_match(const ds_issuer *i, ds_err *e)
     return DS_OK;
 }
 
-static enum ds_class open_parts(const ds_signer_config *cfg, ds_issuer *i, ds_err *e)
+static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside, ds_issuer *i, ds_err *e)
 {
     enum ds_class rc = ds_cert_read(cfg->certificate, &i->ca, e);
     if (!rc)
@@ -62,18 +98,18 @@ static enum ds_class open_parts(const ds_signer_config *cfg, ds_issuer *i, ds_er
     if (!rc)
         rc = ds_log_open(cfg->log, i->info.fingerprint, &i->log, e);
     if (!rc)
-        rc = ds_issuer_read_pin(cfg, &i->pin, e);
+        rc = ds_issuer_read_pin(cfg, beside, &i->pin, e);
     if (rc)
         return rc;
-    const ds_key_source src = {cfg->key, cfg->module, &i->pin};
+    const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note};
     rc = ds_key_open(&src, &i->key, e);
     return rc ? rc : ds_issuer_match(i, e);
 }
 
-enum ds_class ds_issuer_open(const ds_signer_config *cfg, ds_issuer *ret, ds_err *e)
+enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_issuer *ret, ds_err *e)
 {
     *ret = (ds_issuer){0};
-    enum ds_class rc = open_parts(cfg, ret, e);
+    enum ds_class rc = open_parts(cfg, beside, ret, e);
     if (rc)
         ds_issuer_close(ret);
     return rc;
@@ -82,7 +118,7 @@ enum ds_class ds_issuer_open(const ds_signer_config *cfg, ds_issuer *ret, ds_err
 void ds_issuer_close(ds_issuer *i)
 {
     ds_key_free(i->key);
-    ds_secret_free(&i->pin);
+    ds_pin_free(&i->pin);
     ds_log_close(i->log);
     X509_free(i->ca);
     *i = (ds_issuer){0};
@@ -115,14 +151,16 @@ static enum ds_class check_key(const ds_issuer *i, const Devstamp__Signer__Sign 
 
 static enum ds_class check_validity(const ds_issuer *i, const Devstamp__Signer__Sign *req, ds_err *e)
 {
-    if (req->not_before_utc >= i->info.not_before_utc && req->not_after_utc <= i->info.not_after_utc &&
-        req->not_before_utc < req->not_after_utc)
+    if (req->not_before_utc < 0 || req->not_before_utc >= req->not_after_utc || req->not_after_utc > DS_NO_EXPIRY)
+        return ds_hint((ds_fail(e, DS_POLICY, "the validity demanded is not a span of time between 1970 and 9999"), e),
+                       "correct the recipe's certificate.days and this computer's clock");
+    if (req->not_before_utc >= i->info.not_before_utc && req->not_after_utc <= i->info.not_after_utc)
         return DS_OK;
     char from[21], to[21];
     ds_utc_format(i->info.not_before_utc, from);
     ds_utc_format(i->info.not_after_utc, to);
     return ds_hint((ds_fail(e, DS_POLICY, "the validity demanded is not within the Sub CA's, %s to %s", from, to), e),
-                   "change the recipe's validity, or make a Sub CA that lives longer");
+                   "correct the recipe's certificate.days, or make a Sub CA that lives longer");
 }
 
 static enum ds_class refuse_subject(X509 *cert, const char *serial, ds_err *e)
@@ -196,6 +234,8 @@ static enum ds_class issue(ds_issuer *i, const Devstamp__Signer__Sign *req, X509
     };
     DS_CLEANUP_X509 X509 *cert = NULL;
     enum ds_class rc = ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e);
+    if (rc == DS_TOKEN && e && ds_token_code_is_pin(e->code))
+        ds_key_pin_refused(i->key);
     return rc ? rc : ds_issuer_record(i->log, cert, req->serial.data, ret, e);
 }
 

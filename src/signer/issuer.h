@@ -11,19 +11,28 @@
 #include "src/signer/log.h"
 #include "src/signer/signer.h"
 
+// The PIN and, where it came from a file, what is remembered of that.
+typedef struct ds_pin {
+    ds_secret secret;
+    ds_pin_note note;
+} ds_pin;
+
 typedef struct ds_issuer {
-    ds_secret pin;
+    ds_pin pin;
     ds_key *key;
     X509 *ca;
     ds_cert_info info;
     ds_log_file *log;
 } ds_issuer;
 
-// Read the PIN from where the config says (DS_PIN_NONE: none).
-enum ds_class ds_issuer_read_pin(const ds_signer_config *cfg, ds_secret *ret, ds_err *e) DS_MUST;
+// Read the PIN from where the config says (DS_PIN_NONE: none). beside: refused PIN files are noted in
+// "<beside>.pin-refused". ds_pin_free.
+enum ds_class ds_issuer_read_pin(const ds_signer_config *cfg, const char *beside, ds_pin *ret, ds_err *e) DS_MUST;
+void ds_pin_free(ds_pin *pin);
 
 // Certificate, log, PIN, key, in this order: everything that can be wrong without a PIN is found before one is tried.
-enum ds_class ds_issuer_open(const ds_signer_config *cfg, ds_issuer *ret, ds_err *e) DS_MUST;
+// beside: as of ds_issuer_read_pin.
+enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_issuer *ret, ds_err *e) DS_MUST;
 void ds_issuer_close(ds_issuer *i);
 
 // Does the key belong to the certificate, and is that one a CA's?

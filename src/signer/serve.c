@@ -109,7 +109,7 @@ int ds_signer_main(int fd, const ds_signer_config *cfg)
 {
     ds_err e = DS_ERR_INIT;
     ds_issuer issuer = {0};
-    if (ds_sandbox_harden(&e) || ds_issuer_open(cfg, &issuer, &e))
+    if (ds_sandbox_harden(&e) || ds_issuer_open(cfg, cfg->log, &issuer, &e))
         return refuse(fd, &e);
     enum ds_class rc = ds_sandbox_enter(&e);
     if (rc) {

@@ -2,8 +2,9 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // A PKCS#11 module in front of another (DS_SHIM_MODULE), for tests: writes down every login (a line in the file
-// DS_SHIM_LOGINS), adds flags to what the token says of itself (DS_SHIM_FLAGS, a number), and loses the token while the
-// file DS_SHIM_GONE exists.
+// DS_SHIM_LOGINS; DS_SHIM_LOGIN_DIES: and the process ends in the middle of it; DS_SHIM_CONTEXT_REFUSED: those at a use
+// of a key fail), adds flags to what the token says of itself (DS_SHIM_FLAGS, a number), loses the token while the file
+// DS_SHIM_GONE exists, and never ends a signature while the file DS_SHIM_HANG exists.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <p11-kit/pkcs11.h>
@@ -20,6 +21,10 @@ static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *
         (void)!write(fd, user == CKU_USER ? "user\n" : "context\n", user == CKU_USER ? 5 : 8);
         close(fd);
     }
+    if (getenv("DS_SHIM_LOGIN_DIES"))
+        _exit(9);
+    if (user != CKU_USER && getenv("DS_SHIM_CONTEXT_REFUSED"))
+        return CKR_PIN_INCORRECT;
     return real->C_Login(session, user, pin, len);
 }
 
@@ -40,6 +45,14 @@ static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OB
     return real->C_SignInit(session, mechanism, key);
 }
 
+static CK_RV sign(CK_SESSION_HANDLE session, unsigned char *data, CK_ULONG len, unsigned char *out, CK_ULONG *out_len)
+{
+    const char *hang = getenv("DS_SHIM_HANG");
+    while (hang && access(hang, F_OK) == 0)
+        sleep(1);
+    return real->C_Sign(session, data, len, out, out_len);
+}
+
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret)
 {
     if (!real) {
@@ -54,6 +67,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret)
         mine.C_Login = login;
         mine.C_GetTokenInfo = get_token_info;
         mine.C_SignInit = sign_init;
+        mine.C_Sign = sign;
     }
     *ret = &mine;
     return CKR_OK;

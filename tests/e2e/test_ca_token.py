@@ -106,7 +106,7 @@ def decode(data):
 
 
 class Refused(Exception):
-    pass
+    hint = ""
 
 
 class Signer:
@@ -125,7 +125,9 @@ class Signer:
         head = self.receive(4)
         reply = decode(self.receive(struct.unpack("<I", head)[0]))
         if reply.get(1):
-            raise Refused(reply[1], reply.get(2, b"").decode(), reply.get(7, 0))
+            refused = Refused(reply[1], reply.get(2, b"").decode(), reply.get(7, 0))
+            refused.hint = reply.get(3, b"").decode()
+            raise refused
         return reply
 
     def receive(self, n):
@@ -244,6 +246,24 @@ def test_pin_by_descriptor_and_never_in_the_command_line(token, tmp_path):
     signer.stop()
 
 
+def test_what_is_missing_is_named_with_what_to_do(token, ca):
+    token.logins.unlink()
+    token.pin.unlink()
+    with pytest.raises(Refused) as refused:
+        Signer(token, ca).status()
+    assert refused.value.hint == f"write the token's PIN, one line, into {token.pin}; chmod 600"
+    token.write_pin("")
+    with pytest.raises(Refused) as refused:
+        Signer(token, ca).status()
+    assert "the secret is empty" in refused.value.args[1] and "write the token's PIN" in refused.value.hint
+    assert token.count() == 0
+    token.write_pin(PIN)
+    with pytest.raises(Refused) as refused:
+        Signer(token, ca, key="pkcs11:token=line;object=nothing").status()
+    assert 'no private key of that name; the token holds "subca"' in refused.value.args[1]
+    assert "object=" in refused.value.hint
+
+
 def test_pin_file_that_others_can_read_is_refused_before_any_login(token, tmp_path):
     token.pin.chmod(0o644)
     done = token.init(tmp_path / "ca", expect=8)
@@ -268,6 +288,111 @@ def test_wrong_pin_at_the_ceremony_is_tried_exactly_once_and_makes_nothing(token
     assert "the PIN is wrong" in done.stderr and "tried once" in done.stderr
     assert token.count() == 1
     assert not (tmp_path / "ca").exists()
+
+
+def refusal(token, ca, env=None):
+    """The reason why the signer cannot sign."""
+    signer = Signer(token, ca, env=env)
+    with pytest.raises(Refused) as refused:
+        signer.status()
+    signer.stop()
+    return refused.value.args[1]
+
+
+def test_wrong_pin_of_an_unchanged_file_is_tried_once_in_three_starts(token, ca):
+    token.logins.unlink()
+    token.write_pin("000000")
+    assert "the PIN is wrong" in refusal(token, ca)
+    for _ in range(2):
+        assert 'this PIN file was refused by token "line" on 20' in refusal(token, ca)
+    assert token.count() == 1
+    note = ca / "issued.log.pin-refused"
+    assert note.stat().st_mode & 0o777 == 0o600 and "000000" not in note.read_text()
+
+
+def test_corrected_pin_file_is_tried_once_and_success_forgets(token, ca):
+    token.write_pin("000000")
+    refusal(token, ca)
+    token.logins.unlink()
+    token.write_pin("111111")
+    assert "the PIN is wrong" in refusal(token, ca)
+    assert "was refused" in refusal(token, ca)
+    assert token.count() == 1
+    token.write_pin(PIN)
+    signer = Signer(token, ca)
+    signer.status()
+    signer.stop()
+    assert not (ca / "issued.log.pin-refused").exists()
+
+
+def test_going_back_to_a_refused_pin_file_is_no_new_try(token, ca):
+    other, first = token.folder / "other", token.pin
+    token.write_pin("000000")
+    refusal(token, ca)
+    token.pin = other
+    token.write_pin("111111")
+    assert "the PIN is wrong" in refusal(token, ca)
+    token.logins.unlink()
+    assert "was refused" in refusal(token, ca)
+    token.pin = first
+    assert "was refused" in refusal(token, ca)
+    assert token.count() == 0
+
+
+def test_wrong_pin_at_the_ceremony_is_tried_once_in_three_runs(token, tmp_path):
+    token.write_pin("000000")
+    token.init(tmp_path / "ca", expect=5)
+    for _ in range(2):
+        done = token.init(str(tmp_path / "ca") + "/", expect=5)
+        assert "was refused by token" in done.stderr and "correct the PIN file" in done.stderr
+    assert token.count() == 1 and (tmp_path / "ca.pin-refused").exists()
+    token.write_pin(PIN)
+    token.init(tmp_path / "ca")
+    assert not (tmp_path / "ca.pin-refused").exists()
+
+
+def test_end_in_the_middle_of_a_login_is_not_tried_again_until_the_file_is_touched(token, ca):
+    env = dict(token.env, DS_SHIM_LOGIN_DIES="1")
+    signer = Signer(token, ca, env=env)
+    with pytest.raises((EOFError, ConnectionResetError)):
+        signer.status()
+    signer.stop()
+    token.logins.unlink()
+    assert "no answer" in refusal(token, ca) and token.count() == 0
+    os.utime(token.pin)
+    signer = Signer(token, ca)
+    signer.status()
+    signer.stop()
+
+
+def test_without_a_note_there_is_no_try(token, ca):
+    token.logins.unlink()
+    note = ca / "issued.log.pin-refused"
+    note.mkdir()
+    assert "nothing was tried" in refusal(token, ca)
+    note.rmdir()
+    note.write_text("rubbish\n")
+    assert "nothing was tried" in refusal(token, ca)
+    assert token.count() == 0
+
+
+def test_refusal_at_the_use_of_a_key_is_remembered(token, ca, tmp_path):
+    token.run("pkcs11-tool", "--module", MODULE, "--token-label", "line", "--login", "--pin", PIN, "--keypairgen",
+              "--key-type", "EC:prime256v1", "--id", "09", "--label", "strict", "--always-auth")
+    strict = tmp_path / "strict"
+    key = "pkcs11:token=line;id=%09"
+    devstamp("ca", "init", "--dir", strict, "--existing", "--root-key", f"file:{ca}/root.key", "--sub-key", key,
+             "--module", token.shim, "--pin-file", token.pin, env=token.env)
+    signer = Signer(token, strict, key=key, env=dict(token.env, DS_SHIM_CONTEXT_REFUSED="1"))
+    with pytest.raises(Refused) as refused:
+        signer.sign(Device("SN1", strict))
+    assert refused.value.args[2] == 0xA0
+    signer.stop()
+    signer = Signer(token, strict, key=key)
+    with pytest.raises(Refused) as refused:
+        signer.status()
+    assert "was refused" in refused.value.args[1]
+    signer.stop()
 
 
 @pytest.mark.parametrize("flags, words", [(FINAL_TRY, "one try of its PIN is left"), (LOCKED, "its PIN is locked"),
@@ -303,7 +428,8 @@ def test_token_that_is_pulled_out_ends_the_signer_and_loses_nothing(token, ca):
     token.gone.touch()
     with pytest.raises(Refused) as refused:
         signer.sign(Device("SN2", ca))
-    assert refused.value.args[0] == 4
+    assert refused.value.args[0] == 4 and refused.value.args[2] == 0x32
+    assert refused.value.hint == "plug the token in, then run again"
     signer.process.wait(20)
     token.gone.unlink()
     signer = Signer(token, ca)

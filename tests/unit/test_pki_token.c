@@ -94,7 +94,7 @@ static void test_token_every_key_type_is_made_used_and_found_again(void **state)
     make_pin(&pin, "123456");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         DS_CLEANUP_FREE char *uri = ds_asprintf("pkcs11:token=line;object=%s", ds_key_kind_of(types[i])->name);
-        ds_key_source src = {uri, module, &pin};
+        ds_key_source src = {uri, module, &pin, NULL};
         ds_key *key = NULL;
         ds_err e = DS_ERR_INIT;
         if (ds_key_create(&src, types[i], &key, &e))
@@ -128,7 +128,7 @@ static void test_token_key_that_asks_at_every_use_signs_twice(void **state)
     assert_int_equal(system(command), 0);
     DS_CLEANUP_SECRET ds_secret pin = {0};
     make_pin(&pin, "123456");
-    ds_key_source src = {"pkcs11:token=line;id=%09", module, &pin};
+    ds_key_source src = {"pkcs11:token=line;id=%09", module, &pin, NULL};
     ds_key *key = NULL;
     ds_err e = DS_ERR_INIT;
     if (ds_key_open(&src, &key, &e))
@@ -144,7 +144,7 @@ static void test_token_destroyed_key_leaves_nothing(void **state)
         skip();
     DS_CLEANUP_SECRET ds_secret pin = {0};
     make_pin(&pin, "123456");
-    ds_key_source src = {"pkcs11:token=line;object=brief", module, &pin};
+    ds_key_source src = {"pkcs11:token=line;object=brief", module, &pin, NULL};
     ds_key *key = NULL;
     ds_err e = DS_ERR_INIT;
     assert_int_equal(ds_key_create(&src, DS_KEY_ECDSA_P256, &key, &e), DS_OK);
@@ -163,10 +163,19 @@ static void test_token_wrong_pin_is_refused_and_said(void **state)
     make_pin(&pin, "000000");
     ds_token *t = NULL;
     ds_err e = DS_ERR_INIT;
-    assert_int_equal(ds_token_open("pkcs11:token=line;object=x", module, &pin, false, &t, &e), DS_TOKEN);
+    assert_int_equal(ds_token_open(&(ds_token_access){"pkcs11:token=line;object=x", module, &pin, NULL, false}, &t, &e),
+                     DS_TOKEN);
     assert_int_equal(e.code, CKR_PIN_INCORRECT);
     assert_string_equal(e.text, "token \"line\": log in: the PIN is wrong (0xa0)");
     assert_non_null(strstr(e.hint, "tried once"));
+}
+
+static enum ds_class open_without_pin(const char *uri, const char *path, ds_err *e)
+{
+    ds_token *t = NULL;
+    enum ds_class rc = ds_token_open(&(ds_token_access){.uri = uri, .module = path}, &t, e);
+    ds_token_close(t);
+    return rc;
 }
 
 static void test_token_unknown_and_misnamed_are_refused(void **state)
@@ -187,12 +196,13 @@ static void test_token_unknown_and_misnamed_are_refused(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(ds_token_uri_check(bad[i].uri, &e), bad[i].cls);
     assert_int_equal(ds_token_uri_check("pkcs11:token=line;object=k", &e), DS_OK);
-    assert_int_equal(ds_token_open("pkcs11:token=line;object=k", NULL, NULL, false, &t, &e), DS_USAGE);
-    assert_int_equal(ds_token_open("pkcs11:token=line;object=k", "/nowhere/module.so", NULL, false, &t, &e), DS_TOKEN);
+    assert_int_equal(ds_token_open(&(ds_token_access){.uri = "pkcs11:token=line;object=k"}, &t, &e), DS_USAGE);
+    assert_int_equal(open_without_pin("pkcs11:token=line;object=k", "/nowhere/module.so", &e), DS_TOKEN);
+    assert_non_null(strstr(e.hint, "install the token's PKCS#11 library, or correct its path"));
     if (module) {
-        assert_int_equal(ds_token_open("pkcs11:token=other;object=k", module, NULL, false, &t, &e), DS_TOKEN);
-        assert_string_equal(e.text, "no token matches the key URI");
-        assert_int_equal(ds_token_open("pkcs11:token=line;object=k", module, NULL, false, &t, &e), DS_TOKEN);
+        assert_int_equal(open_without_pin("pkcs11:token=other;object=k", module, &e), DS_TOKEN);
+        assert_string_equal(e.text, "no token matches the key URI; there is \"line\"");
+        assert_int_equal(open_without_pin("pkcs11:token=line;object=k", module, &e), DS_TOKEN);
         assert_string_equal(e.text, "token \"line\" needs a PIN");
     }
     assert_true(ds_token_same("pkcs11:token=a;object=1", "pkcs11:token=a;object=2"));
@@ -203,7 +213,7 @@ static void test_file_key_is_made_once_and_kept_private(void **state)
 {
     (void)state;
     DS_CLEANUP_FREE char *uri = ds_asprintf("file:%s/root.key", folder);
-    ds_key_source src = {uri, NULL, NULL};
+    ds_key_source src = {.uri = uri};
     ds_key *key = NULL;
     ds_err e = DS_ERR_INIT;
     struct stat st;
@@ -219,7 +229,7 @@ static void test_file_key_is_made_once_and_kept_private(void **state)
     ds_key_free(key);
     assert_int_equal(chmod(uri + 5, 0640), 0);
     assert_int_equal(ds_key_open(&src, &key, &e), DS_POLICY);
-    assert_int_equal(ds_key_open(&(ds_key_source){"root.key", NULL, NULL}, &key, &e), DS_USAGE);
+    assert_int_equal(ds_key_open(&(ds_key_source){.uri = "root.key"}, &key, &e), DS_USAGE);
 }
 
 static void test_file_key_passphrase_and_rubbish_are_refused(void **state)
@@ -233,10 +243,10 @@ static void test_file_key_passphrase_and_rubbish_are_refused(void **state)
         "2>/dev/null && chmod 600 %s/bad.key",
         folder, folder);
     assert_int_equal(system(command), 0);
-    assert_int_equal(ds_key_open(&(ds_key_source){uri, NULL, NULL}, &key, &e), DS_INPUT);
+    assert_int_equal(ds_key_open(&(ds_key_source){.uri = uri}, &key, &e), DS_INPUT);
     assert_non_null(strstr(e.text, "not an unencrypted private key"));
     assert_int_equal(ds_file_write(uri + 5, (ds_view){(const uint8_t *)"rubbish", 7}, 0600, &e), DS_OK);
-    assert_int_equal(ds_key_open(&(ds_key_source){uri, NULL, NULL}, &key, &e), DS_INPUT);
+    assert_int_equal(ds_key_open(&(ds_key_source){.uri = uri}, &key, &e), DS_INPUT);
 }
 
 int main(void)

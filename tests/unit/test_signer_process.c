@@ -281,6 +281,15 @@ static void test_signer_names_the_subject_it_signed(void **state)
     EVP_PKEY_free(key);
 }
 
+static void expect_no_span(ds_signer *s, const ds_sign_request *req)
+{
+    DS_CLEANUP_BUF ds_buf der = {0};
+    ds_err e = DS_ERR_INIT;
+    assert_int_equal(ds_signer_sign(s, req, &der, &e), DS_POLICY);
+    assert_string_equal(e.text, "the validity demanded is not a span of time between 1970 and 9999");
+    assert_non_null(strstr(e.hint, "the recipe's certificate.days"));
+}
+
 static void test_signer_refuses_what_is_not_demanded(void **state)
 {
     (void)state;
@@ -307,7 +316,18 @@ static void test_signer_refuses_what_is_not_demanded(void **state)
     req.not_before_utc = now - 7200;
     expect_refusal(s, &req, DS_POLICY, "not within the Sub CA's");
     req.not_before_utc = req.not_after_utc;
-    expect_refusal(s, &req, DS_POLICY, "not within the Sub CA's");
+    expect_no_span(s, &req);
+    req.not_before_utc = INT64_MAX;
+    expect_no_span(s, &req);
+    req = d.req;
+    req.not_before_utc = -1;
+    expect_no_span(s, &req);
+    static const int64_t never[] = {DS_NO_EXPIRY + 1, INT64_MAX, INT64_MIN, 0, -1};
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
+        req = d.req;
+        req.not_after_utc = never[i];
+        expect_no_span(s, &req);
+    }
     req = d.req;
     req.subject_alt_uri = "urn:with space";
     expect_refusal(s, &req, DS_INPUT, "alternative name");
