@@ -126,7 +126,9 @@ static enum ds_class take_step(ds_job *j, unsigned i, ds_err *e)
 static void record_failure(ds_job *j, const ds_err *e)
 {
     ds_err lost = DS_ERR_INIT;
-    if (j->device.id && ds_ledger_event(j->o->ledger, j->device.id, "fault", e->text, &lost))
+    char text[sizeof e->text + 64];
+    snprintf(text, sizeof text, "slot %.48s: %s", j->slot->name, e->text);
+    if (j->device.id && ds_ledger_event(j->o->ledger, j->device.id, "fault", text, &lost))
         ds_log(DS_LOG_WARN, "slot %s: %s", j->slot->name, lost.text);
 }
 

@@ -115,6 +115,7 @@ enum ds_class ds_step_csr_apply(ds_job *j, ds_err *e)
     int64_t now = ds_utc_now();
     const ds_ledger_reserve r = {
         .device = j->device.id,
+        .slot = j->slot->name,
         .csr = ds_buf_view(&csr),
         .public_key_digest = info.public_key_digest,
         .subject = subject,

@@ -171,15 +171,17 @@ static uint8_t fake_data(fake_rom *f, ds_view d, uint32_t checksum)
     return 0;
 }
 
-static bool fake_reply(peer *p, uint8_t direction, uint8_t op, uint32_t value, ds_view data, uint32_t size)
+// All copies in one write: whether a second one comes in time for the reader to drop it must not depend on the machine.
+static bool fake_reply(peer *p, int times, uint8_t direction, uint8_t op, uint32_t value, ds_view data, uint32_t size)
 {
     ds_buf raw = {0}, wire = {0};
     ds_buf_add(&raw, (const uint8_t[]){direction, op}, 2);
     ds_buf_add_le16(&raw, (uint16_t)size);
     ds_buf_add_le32(&raw, value);
     ds_buf_add(&raw, data.ptr, data.len);
-    ds_slip_encode(&wire, ds_buf_view(&raw));
-    bool ok = peer_send(p, wire.ptr, wire.len);
+    for (int i = 0; i < times; i++)
+        ds_slip_encode(&wire, ds_buf_view(&raw));
+    bool ok = wire.len == 0 || peer_send(p, wire.ptr, wire.len);
     ds_buf_free(&raw);
     ds_buf_free(&wire);
     return ok;
@@ -189,7 +191,7 @@ static bool fake_unsupported(peer *p, uint8_t op)
 {
     static const uint8_t status[4] = {0x01, 0x05, 0, 0};
     for (int i = 0; i < 8; i++)
-        if (!fake_reply(p, 1, (uint8_t)(op + 0x60), 0, (ds_view){status, 4}, 4))
+        if (!fake_reply(p, 1, 1, (uint8_t)(op + 0x60), 0, (ds_view){status, 4}, 4))
             return false;
     return true;
 }
@@ -287,11 +289,8 @@ static bool fake_answer(peer *p, fake_rom *f, uint8_t op, ds_view d, uint32_t ch
     if (fault == FAULT_TEXT && !peer_send(p, text, sizeof text - 1))
         return false;
     int times = fault == FAULT_DROP ? 0 : fault == FAULT_DOUBLE ? 2 : op == 0x08 ? 8 : 1;
-    for (int i = 0; i < times; i++)
-        if (!fake_reply(p, fault == FAULT_ECHO ? 0 : 1, op, value, ds_buf_view(&data),
-                        fault == FAULT_LENGTH ? 65535 : (uint32_t)data.len))
-            return false;
-    return true;
+    return fake_reply(p, times, fault == FAULT_ECHO ? 0 : 1, op, value, ds_buf_view(&data),
+                      fault == FAULT_LENGTH ? 65535 : (uint32_t)data.len);
 }
 
 static void fake_play(peer *p)
