@@ -200,11 +200,18 @@ static enum ds_class no_check(ds_job *j, ds_err *e)
 
 // --- 8 select: otadata points to the app
 
+// A running app proves nothing: a device that lost power once its secure bootloader was in place runs the app because
+// the mfg firmware that otadata still names is not signed. One that was finished before may have been updated since.
+static bool is_selected(const ds_job *j)
+{
+    return strcmp(j->hello.boot_partition, j->recipe->app_partition) == 0 || (j->hello.is_app && j->device.locked);
+}
+
 static enum ds_class select_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
 {
     if (need_hello(j, e))
         return e->cls;
-    *ret = j->hello.is_app || strcmp(j->hello.boot_partition, j->recipe->app_partition) == 0 ? DS_ALREADY : DS_READY;
+    *ret = is_selected(j) ? DS_ALREADY : DS_READY;
     return DS_OK;
 }
 
@@ -224,7 +231,7 @@ static enum ds_class select_check(ds_job *j, ds_err *e)
 {
     if (need_hello(j, e))
         return e->cls;
-    if (!j->hello.is_app && strcmp(j->hello.boot_partition, j->recipe->app_partition) != 0)
+    if (!is_selected(j))
         return ds_fail(e, DS_DEVICE, "otadata selects '%s'", j->hello.boot_partition);
     return DS_OK;
 }

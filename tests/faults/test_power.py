@@ -8,11 +8,13 @@ import os
 import random
 import signal
 import sqlite3
+import struct
 import subprocess
+import zlib
 
 import pytest
 
-from factory import DEVSTAMP, wait_for
+from factory import DEVSTAMP, SIM, run, wait_for
 
 SLOTS = 8
 RUNS = 3  # a cut is mended by the run it comes in or by the next two
@@ -76,10 +78,34 @@ def test_power_that_stays_off_until_the_next_run(products, factory):
     total = total_ops(products, factory, "esp32c3", recipe, image)
     cuts = [300, total // 5, total // 3, total // 2, total - 1500, total - 60]
     factory.start(*[f"chip=esp32c3,image={image},fault=off@{c}+seed={c}" for c in cuts])
-    run = subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", factory.station()],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    utility = subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", factory.station()],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     wait_for(lambda: all(d["power"] == "off" for d in json.loads(factory.ctl("all", "status").stdout)), what="power off")
-    os.killpg(run.pid, signal.SIGKILL)  # it would look for the devices for a minute
-    run.wait()
+    os.killpg(utility.pid, signal.SIGKILL)  # it would look for the devices for a minute
+    utility.wait()
     factory.ctl("all", "on")
     recovers(factory, recipe, f"off at {cuts} of {total}", len(cuts))
+
+
+def selected(factory, device):
+    """The OTA slot that a device's otadata names (ESP-IDF: the valid entry with the highest sequence number)."""
+    plain = factory.folder / f"plain{device}.bin"
+    run(SIM, "decrypt", "--state", factory.state, "--device", device, "-o", plain)
+    with open(plain, "rb") as f:
+        f.seek(0x11000)
+        otadata = f.read(0x2000)
+    entries = [struct.unpack_from("<I20xII", otadata, at) for at in (0, 0x1000)]
+    valid = [seq for seq, _, crc in entries if seq != 0xFFFFFFFF and crc == zlib.crc32(struct.pack("<I", seq), 0xFFFFFFFF)]
+    return (max(valid) - 1) % 2
+
+
+def test_power_cut_while_the_bootloader_is_replaced(products, factory):
+    """With enough of the secure bootloader in place the power returns to a first boot that nobody asked for, and that falls
+    back to the app as the mfg firmware is not signed: the same run goes on, and otadata names the app all the same."""
+    recipe = products.recipe(factory.folder, "esp32c3", proof="report")
+    image = factory.merged(recipe)
+    cuts = range(2700, 4400, 100)
+    factory.start(*[f"chip=esp32c3,image={image},fault=cut@{c}" for c in cuts])
+    factory.provision(recipe, factory.station())
+    factory.ctl("all", "off")
+    assert {c: selected(factory, i) for i, c in enumerate(cuts)} == {c: 0 for c in cuts}
