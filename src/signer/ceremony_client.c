@@ -27,11 +27,11 @@ static enum ds_class hold(const ds_signer_config *access, const Devstamp__Signer
                                  .ceremony = true};
     ds_child child = {0};
     Devstamp__Signer__Reply *reply = NULL;
-    bool lost = false;
+    enum ds_child_state state = DS_CHILD_FINE;
     enum ds_class rc = ds_child_start(&args, &child, e);
     if (rc)
         return rc;
-    rc = ds_child_ask(&child, request, access->pin == DS_PIN_PROMPT ? -1 : CEREMONY_MS, &reply, &lost, e);
+    rc = ds_child_ask(&child, request, access->pin == DS_PIN_PROMPT ? -1 : CEREMONY_MS, &reply, &state, e);
     if (!rc && reply->body_case != DEVSTAMP__SIGNER__REPLY__BODY_CA)
         rc = ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
     if (!rc) {
@@ -40,7 +40,12 @@ static enum ds_class hold(const ds_signer_config *access, const Devstamp__Signer
     }
     if (reply)
         devstamp__signer__reply__free_unpacked(reply, NULL);
-    ds_child_end(&child);
+    if (state == DS_CHILD_SILENT) {
+        ds_child_kill(&child);
+        (void)ds_hint(e, "unplug the token, plug it in, then look which keys it holds before you run again");
+    } else {
+        ds_child_end(&child);
+    }
     return rc;
 }
 

@@ -37,6 +37,18 @@ static void become(char *const argv[], int sock, int pin_fd)
     _exit(127);
 }
 
+// The parent's end of the way the PIN takes. The standard descriptors stay open, so that no other file becomes one.
+static void close_pin(int fd)
+{
+    int null = fd >= 0 && fd <= STDERR_FILENO ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+    if (null >= 0) {
+        (void)dup2(null, fd);
+        close(null);
+    } else if (fd > STDERR_FILENO) {
+        close(fd);
+    }
+}
+
 enum ds_class ds_child_start(const ds_signer_args *args, ds_child *ret, ds_err *e)
 {
     ds_signer_args theirs = *args;
@@ -48,12 +60,14 @@ enum ds_class ds_child_start(const ds_signer_args *args, ds_child *ret, ds_err *
     char *argv[DS_SIGNER_ARGV];
     memcpy(argv, line.argv, sizeof argv); // execv takes char *, and changes nothing
     int sv[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) != 0)
-        return ds_fail_errno(e, DS_INTERNAL, errno, "socket pair");
-    pid_t pid = fork();
+    bool paired = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) == 0;
+    pid_t pid = paired ? fork() : -1;
     if (pid == 0)
         become(argv, sv[1], pin_fd);
     int err = errno;
+    close_pin(pin_fd);
+    if (!paired)
+        return ds_fail_errno(e, DS_INTERNAL, err, "socket pair");
     close(sv[1]);
     if (pid < 0) {
         close(sv[0]);
@@ -75,17 +89,20 @@ static enum ds_class reported(const Devstamp__Signer__Reply *reply, ds_err *e)
 }
 
 enum ds_class ds_child_ask(const ds_child *c, const Devstamp__Signer__Request *request, int64_t timeout_ms,
-                           Devstamp__Signer__Reply **ret, bool *ret_lost, ds_err *e)
+                           Devstamp__Signer__Reply **ret, enum ds_child_state *ret_state, ds_err *e)
 {
+    int64_t deadline = timeout_ms < 0 ? -1 : ds_now_ms() + timeout_ms;
     DS_CLEANUP_BUF ds_buf bytes = {0};
     bool end = false;
-    *ret_lost = true;
+    *ret_state = DS_CHILD_LOST;
     enum ds_class rc = ds_wire_send(c->fd, &request->base, e);
     if (!rc)
-        rc = ds_wire_recv(c->fd, timeout_ms < 0 ? -1 : ds_now_ms() + timeout_ms, &bytes, &end, e);
+        rc = ds_wire_recv(c->fd, deadline, &bytes, &end, e);
     if (!rc && end)
         rc = ds_fail(e, DS_TOKEN, "the signer process ended while it was asked");
     if (rc) {
+        if (deadline >= 0 && ds_now_ms() >= deadline)
+            *ret_state = DS_CHILD_SILENT;
         if (e)
             e->code = 0; // codes are the token's alone
         return rc;
@@ -95,13 +112,22 @@ enum ds_class ds_child_ask(const ds_child *c, const Devstamp__Signer__Request *r
         return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
     if (reply->error_class) {
         enum ds_class cls = reported(reply, e);
-        *ret_lost = cls == DS_TOKEN; // the child ends after such a failure
+        *ret_state = cls == DS_TOKEN ? DS_CHILD_LOST : DS_CHILD_FINE; // the child ends after such a failure
         devstamp__signer__reply__free_unpacked(reply, NULL);
         return cls;
     }
-    *ret_lost = false;
+    *ret_state = DS_CHILD_FINE;
     *ret = reply;
     return DS_OK;
+}
+
+static bool wait_end(pid_t pid)
+{
+    int64_t deadline = ds_now_ms() + END_MS;
+    pid_t done;
+    while ((done = waitpid(pid, NULL, WNOHANG)) == 0 && ds_now_ms() < deadline)
+        ds_sleep_ms(2);
+    return done != 0;
 }
 
 void ds_child_end(ds_child *c)
@@ -109,13 +135,19 @@ void ds_child_end(ds_child *c)
     if (c->pid <= 0)
         return;
     close(c->fd);
-    int64_t deadline = ds_now_ms() + END_MS;
-    pid_t done;
-    while ((done = waitpid(c->pid, NULL, WNOHANG)) == 0 && ds_now_ms() < deadline)
-        ds_sleep_ms(2);
-    if (done == 0) {
+    if (!wait_end(c->pid)) {
         (void)kill(c->pid, SIGKILL);
-        (void)waitpid(c->pid, NULL, 0);
+        (void)wait_end(c->pid);
     }
+    *c = (ds_child){0};
+}
+
+void ds_child_kill(ds_child *c)
+{
+    if (c->pid <= 0)
+        return;
+    (void)kill(c->pid, SIGKILL);
+    close(c->fd);
+    (void)wait_end(c->pid);
     *c = (ds_child){0};
 }

@@ -16,17 +16,25 @@ typedef struct ds_child {
     int fd;
 } ds_child;
 
-// Start it; config.pin_fd stays the caller's.
+// Start it. Where the PIN comes by descriptor, config.pin_fd is closed here (the standard three become /dev/null), also
+// on a failure: only the child may have it, and no other program that is started later may inherit it.
 enum ds_class ds_child_start(const ds_signer_args *args, ds_child *ret, ds_err *e) DS_MUST;
 
 // Send a request and wait for its reply; timeout_ms negative: for ever. On DS_OK *ret is the caller's
 // (devstamp__signer__reply__free_unpacked); a reply that reports a failure becomes that failure, with the token's code;
-// failures of the way there have code 0. *ret_lost: the child
-// is gone or cannot be trusted to be in step any more.
+// failures of the way there have code 0. *ret_state says what can still be
+// done with the child.
+enum ds_child_state {
+    DS_CHILD_FINE,
+    DS_CHILD_LOST,   // gone, or cannot be trusted to be in step any more
+    DS_CHILD_SILENT, // gave no answer in time
+};
 enum ds_class ds_child_ask(const ds_child *c, const Devstamp__Signer__Request *request, int64_t timeout_ms,
-                           Devstamp__Signer__Reply **ret, bool *ret_lost, ds_err *e) DS_MUST;
+                           Devstamp__Signer__Reply **ret, enum ds_child_state *ret_state, ds_err *e) DS_MUST;
 
 // Close the socket, which ends it; kill it where it does not end by itself; wait.
 void ds_child_end(ds_child *c);
+// Kill it at once; wait, but not for ever: a driver may hold it.
+void ds_child_kill(ds_child *c);
 
 #endif

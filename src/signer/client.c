@@ -3,9 +3,14 @@
 //
 // The signer as the station sees it; see signer.h. A child that died is started again where its PIN can be had again
 // without anybody's help; but never where a login was tried and failed, because that would try a PIN twice.
+//
+// A token that hangs must not hold the line: a child that is silent for SIGN_MS is killed, those who wait for their
+// turn meanwhile fail with the same words at once, as do all who come within PAUSE_MS; then it is started again. One
+// that is silent twice in a row is not.
 #include "src/signer/child.h"
 #include "src/signer/signer.h"
 
+#include "src/base/clock.h"
 #include "src/base/log.h"
 
 #include <p11-kit/pkcs11.h>
@@ -14,13 +19,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { START_MS = 60000, SIGN_MS = 120000 };
+// A signature takes a token two seconds at most; one that wants to be touched waits 15 for that.
+enum { START_MS = 60000, SIGN_MS = 20000, PAUSE_MS = 10000, SILENT_MAX = 2 };
 
 struct ds_signer {
     pthread_mutex_t mutex;
     ds_signer_config config; // strings owned
     ds_child child;
-    bool barred; // no start by itself any more: the PIN was refused
+    bool barred;             // no start by itself any more: the PIN was refused
+    _Atomic unsigned silent; // how often a child was silent: who waited while it changed fails as well
+    unsigned silent_in_a_row;
+    int64_t pause_end_ms;
+    ds_err silence;
     ds_signer_status status;
 };
 
@@ -52,7 +62,7 @@ static void take_log(ds_signer *s, uint64_t entries, const ProtobufCBinaryData *
     memcpy(s->status.log_head, head->data, sizeof s->status.log_head);
 }
 
-static enum ds_class ask_status(ds_signer *s, bool first, bool *ret_lost, ds_err *e)
+static enum ds_class ask_status(ds_signer *s, bool first, enum ds_child_state *ret_state, ds_err *e)
 {
     Devstamp__Signer__Status body = DEVSTAMP__SIGNER__STATUS__INIT;
     Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
@@ -60,7 +70,7 @@ static enum ds_class ask_status(ds_signer *s, bool first, bool *ret_lost, ds_err
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_STATUS;
     request.status = &body;
     int64_t timeout = s->config.pin == DS_PIN_PROMPT ? -1 : START_MS;
-    enum ds_class rc = ds_child_ask(&s->child, &request, timeout, &reply, ret_lost, e);
+    enum ds_class rc = ds_child_ask(&s->child, &request, timeout, &reply, ret_state, e);
     if (rc)
         return rc;
     bool good = reply->body_case == DEVSTAMP__SIGNER__REPLY__BODY_STATUS && reply->status->ca_fingerprint.len == 32 &&
@@ -73,16 +83,31 @@ static enum ds_class ask_status(ds_signer *s, bool first, bool *ret_lost, ds_err
     return good ? DS_OK : ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
 }
 
+static enum ds_class silenced(ds_signer *s, int64_t timeout_ms, ds_err *e)
+{
+    ds_child_kill(&s->child);
+    (void)ds_fail(e, DS_TOKEN, "the token gave no answer within %d s", (int)(timeout_ms / 1000));
+    (void)ds_hint(e, "unplug the token, plug it in, then run again; nothing is lost: the same request gives the same "
+                     "certificate");
+    s->silence = *e;
+    s->silent++;
+    s->silent_in_a_row++;
+    s->pause_end_ms = ds_now_ms() + PAUSE_MS;
+    return DS_TOKEN;
+}
+
 static enum ds_class start(ds_signer *s, bool first, ds_err *e)
 {
     const ds_signer_args args = {.config = s->config};
-    bool lost = false;
+    enum ds_child_state state = DS_CHILD_FINE;
     enum ds_class rc = ds_child_start(&args, &s->child, e);
     if (rc)
         return rc;
-    rc = ask_status(s, first, &lost, e);
+    rc = ask_status(s, first, &state, e);
     if (!rc)
         return DS_OK;
+    if (state == DS_CHILD_SILENT)
+        return silenced(s, START_MS, e);
     ds_child_end(&s->child);
     // The token said no, and that may have cost a try. A token that is not there, and a child that just died, did not.
     if (rc == DS_TOKEN && e->code != 0 && e->code != CKR_TOKEN_NOT_PRESENT)
@@ -134,6 +159,10 @@ const ds_signer_status *ds_signer_get_status(const ds_signer *s)
 
 static enum ds_class restart(ds_signer *s, ds_err *e)
 {
+    if (s->silent_in_a_row >= SILENT_MAX || (s->silent_in_a_row && ds_now_ms() < s->pause_end_ms)) {
+        *e = s->silence;
+        return e->cls;
+    }
     bool by_itself = s->config.pin == DS_PIN_FILE || s->config.pin == DS_PIN_NONE;
     if (s->barred)
         return ds_hint((ds_fail(e, DS_TOKEN, "the token refused the signer; it is not asked again by itself"), e),
@@ -166,9 +195,12 @@ static enum ds_class sign_locked(ds_signer *s, const Devstamp__Signer__Request *
     if (rc)
         return rc;
     Devstamp__Signer__Reply *reply = NULL;
-    bool lost = false;
-    rc = ds_child_ask(&s->child, request, SIGN_MS, &reply, &lost, e);
-    if (lost) {
+    enum ds_child_state state = DS_CHILD_FINE;
+    rc = ds_child_ask(&s->child, request, SIGN_MS, &reply, &state, e);
+    if (state == DS_CHILD_SILENT)
+        return silenced(s, SIGN_MS, e);
+    s->silent_in_a_row = 0;
+    if (state == DS_CHILD_LOST) {
         s->barred = s->barred || (e->code >= CKR_PIN_INCORRECT && e->code <= CKR_PIN_LOCKED);
         ds_child_end(&s->child);
         (void)ds_hint(e, "nothing is lost: the same request gives the same certificate when asked again");
@@ -200,8 +232,11 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     body.subject_alt_uri = text(req->subject_alt_uri ? req->subject_alt_uri : "");
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
     request.sign = &body;
+    unsigned silent = s->silent;
     pthread_mutex_lock(&s->mutex);
-    enum ds_class rc = sign_locked(s, &request, ret_der, &own);
+    if (s->silent != silent)
+        own = s->silence;
+    enum ds_class rc = own.cls ? own.cls : sign_locked(s, &request, ret_der, &own);
     pthread_mutex_unlock(&s->mutex);
     if (rc && e)
         *e = own;

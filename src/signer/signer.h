@@ -18,7 +18,7 @@ typedef struct ds_signer_config {
     const char *log;         // issuance log, append-only
     enum ds_pin_source pin;
     const char *pin_file;
-    int pin_fd;
+    int pin_fd; // closed by ds_signer_start: the child alone keeps it, and reset commands do not inherit it
 } ds_signer_config;
 
 typedef struct ds_signer ds_signer;
@@ -49,7 +49,8 @@ typedef struct ds_sign_request {
 } ds_sign_request;
 
 // DS_POLICY / DS_INPUT: refused, says why. DS_TOKEN: token or child is gone; the next call starts the child again where
-// the PIN source allows (a file), otherwise says so.
+// the PIN source allows (a file), otherwise says so. A token that gives no answer within 20 s fails all who wait for
+// their turn at once; the child is started again 10 s later at the earliest, and not after a second time in a row.
 enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e) DS_MUST;
 
 // The child's main: serves on fd until the other side closes. Returns the exit code.

@@ -16,6 +16,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <netinet/in.h>
 #include <openssl/x509v3.h>
@@ -441,12 +442,13 @@ typedef struct worker {
     device d;
     ds_buf der;
     enum ds_class rc;
+    ds_err e;
 } worker;
 
 static void *sign_in_thread(void *arg)
 {
     worker *w = arg;
-    w->rc = ds_signer_sign(w->s, &w->d.req, &w->der, NULL);
+    w->rc = ds_signer_sign(w->s, &w->d.req, &w->der, &w->e);
     return NULL;
 }
 
@@ -479,6 +481,44 @@ static void test_signer_threads_share_it(void **state)
     ds_signer_stop(s);
 }
 
+// A child that is stopped is to its parent what one behind a token that hangs is.
+static void test_signer_that_is_silent_fails_all_callers_within_one_timeout(void **state)
+{
+    (void)state;
+    enum { THREADS = 3 };
+    ds_signer *s = started();
+    worker w[THREADS] = {0};
+    pthread_t threads[THREADS];
+    pid_t silent = child_of(getpid());
+    assert_int_equal(kill(silent, SIGSTOP), 0);
+    int64_t begin = ds_now_ms();
+    for (int i = 0; i < THREADS; i++) {
+        w[i].s = s;
+        make_device(&w[i].d);
+        pthread_create(&threads[i], NULL, sign_in_thread, &w[i]);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(w[i].rc, DS_TOKEN);
+        assert_string_equal(w[i].e.text, "the token gave no answer within 20 s");
+        assert_string_equal(w[i].e.text, w[0].e.text);
+        assert_non_null(strstr(w[i].e.hint, "unplug"));
+    }
+    assert_true(ds_now_ms() - begin < 25000);
+    assert_int_equal(kill(silent, 0), -1); // ended and waited for
+    begin = ds_now_ms();
+    expect_refusal(s, &w[0].d.req, DS_TOKEN, "the token gave no answer within 20 s");
+    assert_true(ds_now_ms() - begin < 1000); // no new try before the pause is over
+    while (ds_now_ms() - begin < 10500)
+        ds_sleep_ms(100);
+    assert_int_equal(ds_signer_sign(s, &w[0].d.req, &w[0].der, &w[0].e), DS_OK);
+    for (int i = 0; i < THREADS; i++) {
+        free_device(&w[i].d);
+        ds_buf_free(&w[i].der);
+    }
+    ds_signer_stop(s);
+}
+
 static void test_signer_with_pin_by_descriptor_does_not_start_again(void **state)
 {
     (void)state;
@@ -491,7 +531,7 @@ static void test_signer_with_pin_by_descriptor_does_not_start_again(void **state
     ds_signer *s = NULL;
     ds_err e = DS_ERR_INIT;
     assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_OK);
-    close(pipe_fd[0]);
+    assert_int_equal(fcntl(pipe_fd[0], F_GETFD), -1); // the child alone has it
     close(pipe_fd[1]);
     assert_int_equal(kill(child_of(getpid()), SIGKILL), 0);
     device d;
@@ -591,6 +631,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_signer_start_says_what_is_wrong),
         cmocka_unit_test(test_signer_killed_at_any_time_loses_and_doubles_nothing),
         cmocka_unit_test(test_signer_threads_share_it),
+        cmocka_unit_test(test_signer_that_is_silent_fails_all_callers_within_one_timeout),
         cmocka_unit_test(test_signer_with_pin_by_descriptor_does_not_start_again),
         cmocka_unit_test(test_signer_child_is_caged_and_holds_no_stray_descriptor),
         cmocka_unit_test(test_sandbox_refuses_programs_network_and_tracing_but_not_threads),
