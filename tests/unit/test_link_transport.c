@@ -373,6 +373,17 @@ static void test_reset_command_environment_and_exit_code(void **state)
     unsetenv("DEVSTAMP_SLOT");
 }
 
+static void test_reset_command_inherits_no_descriptor(void **state)
+{
+    (void)state;
+    ds_err e = DS_ERR_INIT;
+    int stray = dup(STDIN_FILENO); // as one that was given to the utility, or a library's: without close-on-exec
+    assert_true(stray > STDERR_FILENO);
+    DS_CLEANUP_FREE char *check = ds_asprintf("test ! -e /proc/self/fd/%d", stray);
+    assert_ok(ds_reset_run_command(check, "s", true, 5000, &e), e);
+    close(stray);
+}
+
 static void test_reset_command_is_killed_when_its_time_is_over(void **state)
 {
     (void)state;
@@ -403,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_reset_sequences),
         cmocka_unit_test(test_reset_without_means),
         cmocka_unit_test(test_reset_command_environment_and_exit_code),
+        cmocka_unit_test(test_reset_command_inherits_no_descriptor),
         cmocka_unit_test(test_reset_command_is_killed_when_its_time_is_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
