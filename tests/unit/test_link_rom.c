@@ -399,6 +399,22 @@ static void test_unknown_flash_and_missing_flash(void **state)
     }
 }
 
+static void test_flash_size_is_read_from_the_chips_id(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t id, size;
+    } cases[] = {{0x124020, 256 << 10}, {0x1C4020, 256 << 20}, {0x204020, 64 << 20},  {0x224020, 256 << 20},
+                 {0x324020, 256 << 10}, {0x3A4020, 64 << 20},  {0x00041F, 512 << 10}, {0x00091F, 16 << 20}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bench *b = bench_new(DS_CHIP_ESP32C3);
+        b->rom.flash_id = cases[i].id;
+        bench_open(b, 0);
+        assert_int_equal(ds_rom_get_info(b->r)->flash_size, cases[i].size);
+        bench_end(b);
+    }
+}
+
 static void *write_in_thread(void *arg)
 {
     bench *b = arg;
@@ -444,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_port_vanishes_midway),
         cmocka_unit_test(test_open_reads_efuses_despite_doubled_and_noisy_replies),
         cmocka_unit_test(test_unknown_flash_and_missing_flash),
+        cmocka_unit_test(test_flash_size_is_read_from_the_chips_id),
         cmocka_unit_test(test_two_devices_from_two_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
