@@ -17,13 +17,13 @@ typedef struct ds_child {
 } ds_child;
 
 // Start it. Where the PIN comes by descriptor, config.pin_fd is closed here (the standard three become /dev/null), also
-// on a failure: only the child may have it, and no other program that is started later may inherit it.
+// on a failure to start: only the child may have it, and no other program that is started later may inherit it.
+// DS_USAGE, and it stays: it is no descriptor that this program was given.
 enum ds_class ds_child_start(const ds_signer_args *args, ds_child *ret, ds_err *e) DS_MUST;
 
 // Send a request and wait for its reply; timeout_ms negative: for ever. On DS_OK *ret is the caller's
 // (devstamp__signer__reply__free_unpacked); a reply that reports a failure becomes that failure, with the token's code;
-// failures of the way there have code 0. *ret_state says what can still be
-// done with the child.
+// failures of the way there have code 0. *ret_state says what can still be done with the child.
 enum ds_child_state {
     DS_CHILD_FINE,
     DS_CHILD_LOST,   // gone, or cannot be trusted to be in step any more

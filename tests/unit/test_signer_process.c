@@ -542,6 +542,25 @@ static void test_signer_with_pin_by_descriptor_does_not_start_again(void **state
     ds_signer_stop(s);
 }
 
+// A wrong number must not take one of the utility's own files away from it.
+static void test_signer_pin_descriptor_that_was_not_given_is_refused_and_stays(void **state)
+{
+    (void)state;
+    int own = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ds_signer_config cfg = config();
+    cfg.pin = DS_PIN_FD;
+    cfg.pin_fd = own;
+    ds_signer *s = NULL;
+    ds_err e = DS_ERR_INIT;
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_USAGE);
+    assert_non_null(strstr(e.text, "was not given to this program"));
+    assert_int_equal(fcntl(own, F_GETFD), FD_CLOEXEC);
+    close(own);
+    cfg.pin_fd = own;
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_USAGE);
+    assert_null(s);
+}
+
 // What the running child has open, may do and shows.
 static void test_signer_child_is_caged_and_holds_no_stray_descriptor(void **state)
 {
@@ -633,6 +652,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_signer_threads_share_it),
         cmocka_unit_test(test_signer_that_is_silent_fails_all_callers_within_one_timeout),
         cmocka_unit_test(test_signer_with_pin_by_descriptor_does_not_start_again),
+        cmocka_unit_test(test_signer_pin_descriptor_that_was_not_given_is_refused_and_stays),
         cmocka_unit_test(test_signer_child_is_caged_and_holds_no_stray_descriptor),
         cmocka_unit_test(test_sandbox_refuses_programs_network_and_tracing_but_not_threads),
     };
