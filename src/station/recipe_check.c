@@ -89,6 +89,33 @@ static enum ds_sbv2_verdict verify(const ds_region *region, uint8_t digest[32])
     return ds_sbv2_verify(ds_buf_view(&region->data), ds_sbv2_content_len(region->info.len), NULL, 0, digest);
 }
 
+// Both chips look at RSA-3072 alone, and at no block behind one that they cannot use.
+static enum ds_class check_scheme(const ds_recipe *r, const ds_region *region, ds_err *e)
+{
+    ds_sbv2_block blocks[DS_SBV2_MAX_BLOCKS];
+    if (ds_sbv2_read(ds_buf_view(&region->data), ds_sbv2_content_len(region->info.len), blocks, e))
+        return ds_wrap(e, "%s: %s", r->path, region->what);
+    if (blocks[0].scheme == DS_SBV2_RSA3072)
+        return DS_OK;
+    return ds_hint((ds_fail(e, DS_INPUT, "%s: %s: is signed with ECDSA, which the %s cannot verify", r->path,
+                            region->what, r->chip->title),
+                    e),
+                   "sign secure bootloader and app with an RSA-3072 key");
+}
+
+static bool same_image(const ds_region *a, const ds_region *b)
+{
+    return a->info.len == b->info.len && memcmp(a->data.ptr, b->data.ptr, a->info.len) == 0;
+}
+
+// The ROMs of both chips take RSA-3072 signatures alone.
+static bool is_rsa(const ds_region *region)
+{
+    ds_sbv2_block blocks[DS_SBV2_MAX_BLOCKS];
+    return ds_sbv2_read(ds_buf_view(&region->data), ds_sbv2_content_len(region->info.len), blocks, NULL) == DS_OK &&
+           blocks[0].valid && blocks[0].scheme == DS_SBV2_RSA3072;
+}
+
 static enum ds_class check_signatures(ds_recipe *r, ds_err *e)
 {
     const ds_region *boot = &r->regions[DS_REGION_SECURE_BOOTLOADER], *app = &r->regions[DS_REGION_APP];
@@ -101,10 +128,20 @@ static enum ds_class check_signatures(ds_recipe *r, ds_err *e)
     if (v)
         return ds_hint((ds_fail(e, DS_INPUT, "%s: app image: %s", r->path, ds_sbv2_verdict_text(v)), e),
                        "sign it: devstamp image sign --key KEY IN -o OUT");
+    if (check_scheme(r, boot, e) || check_scheme(r, app, e))
+        return e->cls;
+    if (!is_rsa(boot) || !is_rsa(app))
+        return ds_hint((ds_fail(e, DS_INPUT, "%s: %s takes RSA-3072 signatures only", r->path, r->chip->title), e),
+                       "sign secure bootloader and app with an RSA-3072 key");
     if (memcmp(app_digest, r->key_digest, 32) != 0)
         return ds_hint(
             (ds_fail(e, DS_POLICY, "%s: secure bootloader and app are signed with different keys", r->path), e),
             "the device would lock itself out: sign both with one key");
+    // A supplier flashes the plain one: a secure bootloader there would lock chips that have no identity yet.
+    if (verify(&r->regions[DS_REGION_BOOTLOADER], other) == DS_SBV2_OK ||
+        same_image(&r->regions[DS_REGION_BOOTLOADER], boot))
+        return ds_hint((ds_fail(e, DS_POLICY, "%s: the plain bootloader is signed, or is the secure one", r->path), e),
+                       "it would lock the chip before it has an identity: name the plain, unsigned bootloader");
     if (verify(&r->regions[DS_REGION_MFG], other) == DS_SBV2_OK && memcmp(other, r->key_digest, 32) == 0)
         return ds_hint((ds_fail(e, DS_POLICY, "%s: the mfg image is signed with the secure boot key", r->path), e),
                        "it could boot again on a locked device: leave it unsigned");

@@ -96,6 +96,41 @@ def test_unsigned_app_and_mixed_keys(products, factory):
     fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 8, "different keys")
 
 
+@pytest.mark.parametrize("chip", ["esp32", "esp32c3"])
+def test_signature_the_chip_cannot_verify(products, factory, chip):
+    key = factory.folder / "p256.pem"
+    run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
+    images = {"secure": products.image(chip, "secure-bootloader"),
+              "app": products.image(chip, "app", "2.0.0", **{"secure-pad": True})}
+    for name, image in images.items():
+        signed = factory.folder / f"{name}.bin"
+        run(DEVSTAMP, "image", "sign", "--key", key, image, "-o", signed)
+        images[name] = signed
+    recipe = products.recipe(factory.folder, chip, **images)
+    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 3, "secure bootloader", "ECDSA", "RSA-3072")
+
+
+def test_secure_bootloader_in_the_place_of_the_plain_one(products, factory):
+    """A supplier would flash it, and every chip of the batch would lock itself with no identity."""
+    for wrong in (True, False):
+        secure = products.image("esp32c3", "secure-bootloader", signed=wrong)
+        recipe = products.recipe(factory.folder, "esp32c3", bootloader=secure)
+        p = run(DEVSTAMP, "image", "merge", "--recipe", recipe, "-o", factory.folder / "out.bin", ok=False)
+        assert p.returncode == 8 and "plain bootloader" in p.stderr and "hint" in p.stderr
+        assert not (factory.folder / "out.bin").exists()
+
+
+def test_signing_key_that_the_chip_cannot_check(products, factory):
+    key = factory.folder / "ec.pem"
+    run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
+    signed = {}
+    for kind, flags in (("secure-bootloader", {}), ("app", {"secure-pad": True})):
+        signed[kind] = factory.folder / f"{kind}.bin"
+        run(DEVSTAMP, "image", "sign", "--key", key, products.image("esp32c3", kind, "2.0.0", **flags), "-o", signed[kind])
+    recipe = products.recipe(factory.folder, "esp32c3", secure=signed["secure-bootloader"], app=signed["app"])
+    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 3, "RSA-3072 signatures only")
+
+
 def test_no_device(products, factory):
     recipe = products.recipe(factory.folder, "esp32c3")
     with socket.socket() as s:  # a port nobody listens on
