@@ -24,6 +24,9 @@ if(DS_COVERAGE)
   target_compile_options(ds_flags INTERFACE --coverage)
   target_link_options(ds_flags INTERFACE --coverage)
 endif()
+if(DS_FUZZERS) # the rooms count what they execute; without that libFuzzer searches blindly
+  target_compile_options(ds_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 target_compile_definitions(ds_flags INTERFACE _GNU_SOURCE)
 
 # ds_room(NAME [USES room...] [LIBS lib...]): every .c beside the calling file is the static library ds_NAME; headers are

@@ -108,14 +108,6 @@ static bool same_image(const ds_region *a, const ds_region *b)
     return a->info.len == b->info.len && memcmp(a->data.ptr, b->data.ptr, a->info.len) == 0;
 }
 
-// The ROMs of both chips take RSA-3072 signatures alone.
-static bool is_rsa(const ds_region *region)
-{
-    ds_sbv2_block blocks[DS_SBV2_MAX_BLOCKS];
-    return ds_sbv2_read(ds_buf_view(&region->data), ds_sbv2_content_len(region->info.len), blocks, NULL) == DS_OK &&
-           blocks[0].valid && blocks[0].scheme == DS_SBV2_RSA3072;
-}
-
 static enum ds_class check_signatures(ds_recipe *r, ds_err *e)
 {
     const ds_region *boot = &r->regions[DS_REGION_SECURE_BOOTLOADER], *app = &r->regions[DS_REGION_APP];
@@ -130,9 +122,6 @@ static enum ds_class check_signatures(ds_recipe *r, ds_err *e)
                        "sign it: devstamp image sign --key KEY IN -o OUT");
     if (check_scheme(r, boot, e) || check_scheme(r, app, e))
         return e->cls;
-    if (!is_rsa(boot) || !is_rsa(app))
-        return ds_hint((ds_fail(e, DS_INPUT, "%s: %s takes RSA-3072 signatures only", r->path, r->chip->title), e),
-                       "sign secure bootloader and app with an RSA-3072 key");
     if (memcmp(app_digest, r->key_digest, 32) != 0)
         return ds_hint(
             (ds_fail(e, DS_POLICY, "%s: secure bootloader and app are signed with different keys", r->path), e),

@@ -120,17 +120,6 @@ def test_secure_bootloader_in_the_place_of_the_plain_one(products, factory):
         assert not (factory.folder / "out.bin").exists()
 
 
-def test_signing_key_that_the_chip_cannot_check(products, factory):
-    key = factory.folder / "ec.pem"
-    run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
-    signed = {}
-    for kind, flags in (("secure-bootloader", {}), ("app", {"secure-pad": True})):
-        signed[kind] = factory.folder / f"{kind}.bin"
-        run(DEVSTAMP, "image", "sign", "--key", key, products.image("esp32c3", kind, "2.0.0", **flags), "-o", signed[kind])
-    recipe = products.recipe(factory.folder, "esp32c3", secure=signed["secure-bootloader"], app=signed["app"])
-    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 3, "RSA-3072 signatures only")
-
-
 def test_no_device(products, factory):
     recipe = products.recipe(factory.folder, "esp32c3")
     with socket.socket() as s:  # a port nobody listens on
