@@ -75,7 +75,8 @@ static enum ds_class check_ca(const ds_cert_info *info, ds_err *e)
     return DS_OK;
 }
 
-enum ds_class ds_issuer_match(const ds_issuer *i, ds_err *e)
+// Does the key belong to the certificate, and is that one a CA's?
+static enum ds_class match(const ds_issuer *i, ds_err *e)
 {
     uint8_t digest[32];
     if (check_ca(&i->info, e))
@@ -103,7 +104,7 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
         return rc;
     const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note};
     rc = ds_key_open(&src, &i->key, e);
-    return rc ? rc : ds_issuer_match(i, e);
+    return rc ? rc : match(i, e);
 }
 
 enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_issuer *ret, ds_err *e)

@@ -35,9 +35,6 @@ void ds_pin_free(ds_pin *pin);
 enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_issuer *ret, ds_err *e) DS_MUST;
 void ds_issuer_close(ds_issuer *i);
 
-// Does the key belong to the certificate, and is that one a CA's?
-enum ds_class ds_issuer_match(const ds_issuer *i, ds_err *e) DS_MUST;
-
 // Check the request against everything, then build, sign, log, hand out. The certificate's DER is appended to ret.
 enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds_buf *ret, bool *ret_from_log,
                              ds_err *e) DS_MUST;
