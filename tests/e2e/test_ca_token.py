@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 from cryptography import x509
@@ -488,3 +489,27 @@ def test_oversized_frame_ends_the_signer(token, ca):
     with pytest.raises((EOFError, ConnectionResetError)):
         signer.receive(4)
     assert signer.stop() != 0
+
+
+def test_token_that_hangs_fails_all_slots_within_one_timeout(products, factory, token):
+    slots = 3
+    ca, hang = factory.folder / "ca", factory.folder / "hang"
+    token.init(ca)
+    recipe = products.recipe(factory.folder, "esp32c3", endpoint_ca=ca / "root.pem")
+    image = factory.merged(recipe)
+    factory.start(*[f"chip=esp32c3,image={image}"] * slots)
+    station = factory.station(key=SUB_KEY, certificate=ca / "subca.pem", module=token.shim, pin_file=token.pin)
+    env = dict(token.env, DS_SHIM_HANG=str(hang))
+    hang.touch()
+    begin = time.monotonic()
+    done, doc = factory.provision(recipe, station, ok=False, env=env)
+    took = time.monotonic() - begin
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert done.stdout.count("the token gave no answer within 20 s") >= slots
+    assert doc["failed"] == slots
+    hang.unlink()
+    begin = time.monotonic()
+    _, doc = factory.provision(recipe, station, env=env)
+    assert doc["passed"] == slots
+    # What a good run takes the devices was part of the bad one: the rest of that is less than two timeouts.
+    assert took < time.monotonic() - begin + 40

@@ -12,13 +12,11 @@
 #include "src/signer/ceremony.h"
 #include "src/signer/child.h"
 #include "src/signer/log.h"
-#include "src/signer/sandbox.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <netinet/in.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -27,8 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -228,7 +224,7 @@ static void expect_refusal(ds_signer *s, const ds_sign_request *req, enum ds_cla
     DS_CLEANUP_BUF ds_buf der = {0};
     ds_err e = DS_ERR_INIT;
     enum ds_class rc = ds_signer_sign(s, req, &der, &e);
-    if (rc != cls || !strstr(e.text, words))
+    if (rc != cls || !strstr(e.text, words) || (strstr(e.text, "validity") && !strstr(e.hint, "certificate.days")))
         fail_msg("class %s, text \"%s\", expected %s, \"%s\"", ds_class_name(rc), e.text, ds_class_name(cls), words);
     assert_int_equal(der.len, 0);
 }
@@ -282,15 +278,6 @@ static void test_signer_names_the_subject_it_signed(void **state)
     EVP_PKEY_free(key);
 }
 
-static void expect_no_span(ds_signer *s, const ds_sign_request *req)
-{
-    DS_CLEANUP_BUF ds_buf der = {0};
-    ds_err e = DS_ERR_INIT;
-    assert_int_equal(ds_signer_sign(s, req, &der, &e), DS_POLICY);
-    assert_string_equal(e.text, "the validity demanded is not a span of time between 1970 and 9999");
-    assert_non_null(strstr(e.hint, "the recipe's certificate.days"));
-}
-
 static void test_signer_refuses_what_is_not_demanded(void **state)
 {
     (void)state;
@@ -316,18 +303,11 @@ static void test_signer_refuses_what_is_not_demanded(void **state)
     req = d.req;
     req.not_before_utc = now - 7200;
     expect_refusal(s, &req, DS_POLICY, "not within the Sub CA's");
-    req.not_before_utc = req.not_after_utc;
-    expect_no_span(s, &req);
-    req.not_before_utc = INT64_MAX;
-    expect_no_span(s, &req);
-    req = d.req;
-    req.not_before_utc = -1;
-    expect_no_span(s, &req);
-    static const int64_t never[] = {DS_NO_EXPIRY + 1, INT64_MAX, INT64_MIN, 0, -1};
-    for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
-        req = d.req;
-        req.not_after_utc = never[i];
-        expect_no_span(s, &req);
+    static const int64_t no_span[][2] = {{5, 5}, {INT64_MAX, 5}, {-1, 5}, {0, DS_NO_EXPIRY + 1}, {0, INT64_MIN}};
+    for (size_t i = 0; i < sizeof no_span / sizeof *no_span; i++) {
+        req.not_before_utc = no_span[i][0];
+        req.not_after_utc = no_span[i][1];
+        expect_refusal(s, &req, DS_POLICY, "not a span of time between 1970 and 9999");
     }
     req = d.req;
     req.subject_alt_uri = "urn:with space";
@@ -595,48 +575,6 @@ static void test_signer_child_is_caged_and_holds_no_stray_descriptor(void **stat
     ds_signer_stop(s);
 }
 
-static void *nothing(void *arg)
-{
-    return arg;
-}
-
-static int try_the_cage(void)
-{
-    ds_err e;
-    if (ds_sandbox_harden(&e) || ds_sandbox_enter(&e))
-        return 1;
-    char *const argv[] = {NULL};
-    if (execve("/bin/true", argv, argv) != -1 || errno != EPERM)
-        return 2;
-    if (fork() != -1 || errno != EPERM)
-        return 3;
-    if (socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EPERM)
-        return 4;
-    if (socket(AF_INET6, SOCK_DGRAM, 0) != -1 || errno != EPERM || socket(AF_NETLINK, SOCK_RAW, 0) != -1)
-        return 5;
-    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != -1 || errno != EPERM)
-        return 6;
-    int local = socket(AF_UNIX, SOCK_STREAM, 0); // pcscd
-    if (local < 0 || listen(local, 1) != -1 || errno != EPERM)
-        return 7;
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, nothing, NULL) != 0 || pthread_join(thread, NULL) != 0)
-        return 8;
-    return 0;
-}
-
-static void test_sandbox_refuses_programs_network_and_tracing_but_not_threads(void **state)
-{
-    (void)state;
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(try_the_cage());
-    int status = 0;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "signer") == 0)
@@ -654,7 +592,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_signer_with_pin_by_descriptor_does_not_start_again),
         cmocka_unit_test(test_signer_pin_descriptor_that_was_not_given_is_refused_and_stays),
         cmocka_unit_test(test_signer_child_is_caged_and_holds_no_stray_descriptor),
-        cmocka_unit_test(test_sandbox_refuses_programs_network_and_tracing_but_not_threads),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
