@@ -121,9 +121,15 @@ def test_many_devices_are_all_registered(endpoint):
             "-q", "1",
         ])  # fmt: skip
         running.append(subprocess.Popen(commands[-1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-    # A client whose connection was lost on a busy machine connects again, as a device does.
-    lost = [c for c, p in zip(commands, running) if p.wait(60) != 0]
-    assert [subprocess.run(c, timeout=60, capture_output=True).returncode for c in lost] == [0] * len(lost)
+    # Now and then the TLS library refuses one client of the crowd; with a new key it must be admitted.
+    lost = [i for i, p in enumerate(running) if p.wait(60) != 0]
+    assert len(lost) <= 3
+    for i in lost:
+        d = endpoint.device(names[i])
+        c = commands[i]
+        c[c.index("--cert") + 1], c[c.index("--key") + 1] = str(d.cert_file), str(d.key_file)
+        again = subprocess.run(c, timeout=60, capture_output=True, text=True)
+        assert (again.returncode, again.stderr) == (0, "")
     assert sorted(endpoint.devices()) == names
 
 
