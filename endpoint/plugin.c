@@ -15,6 +15,7 @@
 #include <mosquitto.h>
 #include <mosquitto_broker.h>
 #include <mosquitto_plugin.h>
+#include <openssl/err.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,10 +51,20 @@ static int refuse(struct mosquitto *client, const char *why)
     return MOSQ_ERR_AUTH;
 }
 
+// The broker frees the payload as memory it counted. It must come from its counted allocator, which the _copy variant
+// of mosquitto 2.0 does not use: each message would lower the count, until it wraps and every client is refused for
+// want of memory.
 static bool publish(const char *topic, const char *payload)
 {
-    return mosquitto_broker_publish_copy(NULL, topic, (int)strlen(payload), payload, 1, false, NULL) ==
-           MOSQ_ERR_SUCCESS;
+    size_t len = strlen(payload);
+    char *counted = mosquitto_malloc(len + 1);
+    if (!counted)
+        return false;
+    memcpy(counted, payload, len + 1);
+    if (mosquitto_broker_publish(NULL, topic, (int)len, counted, 1, false, NULL) == MOSQ_ERR_SUCCESS)
+        return true; // the broker owns it now
+    mosquitto_free(counted);
+    return false;
 }
 
 // As AWS IoT tells it, so that one consumer serves both. A broker at its memory limit tells it later; one that is ended
@@ -84,6 +95,7 @@ static enum ds_class admit(plugin *p, struct mosquitto *client, int64_t now_utc,
                            ? ds_registry_admit(p->registry, (ds_view){der, (size_t)len}, id ? id : "", now_utc, ret, e)
                            : ds_fail(e, DS_POLICY, "no client certificate");
     OPENSSL_free(der);
+    ERR_clear_error(); // the broker would read what a refusal left as another connection's failure
     return rc;
 }
 

@@ -5,7 +5,10 @@
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from endpoint_fixtures import DEVSTAMP, Endpoint, devstamp, listing_of, make
@@ -107,6 +110,33 @@ def test_broker_without_registry_does_not_start(endpoint):
         endpoint.start()
     endpoint.process = None
     assert "does not exist" in endpoint.log()
+
+
+def connack(endpoint, identity, client_id):
+    """One MQTT 3.1.1 CONNECT; the broker's return code, or what the connection ended in."""
+    context = ssl.create_default_context(cafile=endpoint.root.cert_file)
+    context.load_cert_chain(identity.cert_file, identity.key_file)
+    body = b"\x00\x04MQTT\x04\x02\x00\x3c" + len(client_id).to_bytes(2, "big") + client_id.encode()
+    try:
+        with socket.create_connection(("localhost", endpoint.port), 20) as plain:
+            with context.wrap_socket(plain, server_hostname="localhost") as wire:
+                wire.sendall(bytes([0x10, len(body)]) + body)
+                answer = wire.recv(4)
+                return answer[3] if len(answer) == 4 else f"ended after {answer.hex()}"
+    except OSError as e:
+        return repr(e)
+
+
+def test_every_one_of_many_devices_is_registered(endpoint):
+    """Eight at a time; together they have more events than the broker's own use of memory would hide."""
+    endpoint.start()
+    names = [f"SN{i:04}" for i in range(600)]
+    devices = {n: endpoint.device(n) for n in names}
+    with ThreadPoolExecutor(8) as crowd:
+        answers = dict(zip(names, crowd.map(lambda n: connack(endpoint, devices[n], n), names)))
+    assert {n: a for n, a in answers.items() if a != 0} == {}
+    assert sorted(endpoint.devices()) == names
+    assert "out of memory" not in endpoint.log()
 
 
 def test_sync_names_what_the_ledger_does_not_know(endpoint, tmp_path):
