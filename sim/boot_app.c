@@ -114,6 +114,42 @@ static int from_blank_otadata(ds_sim_stage *b)
     return 0;
 }
 
+static bool write_entry(ds_sim_stage *b, unsigned sector, const uint8_t entry[DS_OTADATA_ENTRY])
+{
+    const ds_part *part = ds_ptable_find_type(&b->table, DS_PART_DATA, DS_PART_DATA_OTA);
+    uint32_t at = part->offset + sector * DS_OTADATA_SECTOR;
+    if (!ds_sim_flash_erase(b->c->flash, at, DS_OTADATA_SECTOR))
+        return false;
+    return b->security.flash_encryption ? ds_sim_crypt_program(b->c, at, entry, DS_OTADATA_ENTRY)
+                                        : ds_sim_flash_program(b->c->flash, at, entry, DS_OTADATA_ENTRY);
+}
+
+static void set_state(ds_sim_stage *b, ds_otadata *o, unsigned i, enum ds_ota_state state)
+{
+    uint8_t entry[DS_OTADATA_ENTRY];
+    ds_otadata_entry(o->entry[i].seq, (uint32_t)state, entry);
+    write_entry(b, i, entry);
+    o->entry[i].state = (uint32_t)state;
+}
+
+// As CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE has it, which secure bootloaders are built with: a new app is on trial for
+// one boot; one that was not confirmed in it is given up.
+static void hold_trial(ds_sim_stage *b, uint8_t raw[DS_OTADATA_SIZE], ds_otadata *o)
+{
+    bool given_up = false;
+    for (unsigned i = 0; i < 2; i++)
+        if (o->entry[i].valid && o->entry[i].state == DS_OTA_PENDING_VERIFY) {
+            ds_sim_boot_log(b, 'W', "boot", "otadata[%u] was not confirmed: ABORTED", i);
+            set_state(b, o, i, DS_OTA_ABORTED);
+            given_up = true;
+        }
+    const ds_part *part = ds_ptable_find_type(&b->table, DS_PART_DATA, DS_PART_DATA_OTA);
+    if (given_up && ds_sim_cache_read(b->c, part->offset, raw, DS_OTADATA_SIZE))
+        ds_otadata_parse(raw, o);
+    if (o->active >= 0 && o->entry[o->active].state == DS_OTA_NEW)
+        set_state(b, o, (unsigned)o->active, DS_OTA_PENDING_VERIFY);
+}
+
 // The app that otadata names; *ret_blank where it should be given a first entry, as there is neither entry nor factory
 // app.
 static int select_app(ds_sim_stage *b, bool *ret_blank)
@@ -127,6 +163,8 @@ static int select_app(ds_sim_stage *b, bool *ret_blank)
     ds_otadata o = {.active = -1};
     if (ds_sim_cache_read(b->c, part->offset, raw, DS_OTADATA_SIZE))
         ds_otadata_parse(raw, &o);
+    if (b->kind.secure)
+        hold_trial(b, raw, &o);
     free(raw);
     int slot = ds_otadata_slot(&o, slots);
     if (slot >= 0)
@@ -139,19 +177,12 @@ static int select_app(ds_sim_stage *b, bool *ret_blank)
 
 static void write_first_otadata(ds_sim_stage *b, int index)
 {
-    const ds_part *part = ds_ptable_find_type(&b->table, DS_PART_DATA, DS_PART_DATA_OTA);
     ds_otadata none = {.active = -1};
     uint8_t entry[DS_OTADATA_ENTRY];
     unsigned sector;
     ds_otadata_select(&none, (unsigned)index, ds_ptable_ota_count(&b->table), entry, &sector);
-    ds_put_le32(entry + 24, DS_OTA_VALID);
-    uint32_t at = part->offset + sector * DS_OTADATA_SECTOR;
-    bool ok = ds_sim_flash_erase(b->c->flash, at, DS_OTADATA_SECTOR);
-    if (b->security.flash_encryption)
-        ok = ok && ds_sim_crypt_program(b->c, at, entry, sizeof entry);
-    else
-        ok = ok && ds_sim_flash_program(b->c->flash, at, entry, sizeof entry);
-    if (ok)
+    ds_put_le32(entry + DS_OTADATA_STATE, DS_OTA_VALID);
+    if (write_entry(b, sector, entry))
         ds_sim_boot_log(b, 'I', "boot", "Set actual ota_seq=%d in otadata[%u]", index + 1, sector);
 }
 

@@ -81,6 +81,7 @@ void ds_sim_firmware_run(ds_sim_chip *c, const ds_ptable *table, const ds_part *
         .key_delay = hal_key_delay,
         .restart = hal_restart,
     };
+    hal.secure_version = info->app.secure_version;
     memcpy(hal.project, info->app.project, sizeof hal.project);
     memcpy(hal.version, info->app.version, sizeof hal.version);
     if (strcmp(hal.project, DS_SIM_PROJECT_MFG) == 0)

@@ -16,9 +16,24 @@ static ds_status secure_stamp(ds_agent *a)
     return s;
 }
 
+// An update that cannot use the device, or read its stamp, is not kept. What the endpoint thinks of it is no reason: a
+// network that is down would take back a sound update.
+static void judge_self(ds_agent *a)
+{
+    int stage = 0;
+    if (a->port->trial_end == NULL)
+        return;
+    bool good = a->port->self_test(a->port->ctx) == 0 && ds_store_stage(a, &stage) == DS_STATUS_OK;
+    ds_status s = a->port->trial_end(a->port->ctx, good);
+    if (a->last_status == DS_STATUS_OK)
+        a->last_status = s;
+}
+
 void ds_app_run(ds_agent *a)
 {
-    if (secure_stamp(a) == DS_STATUS_OK)
+    bool secured = secure_stamp(a) == DS_STATUS_OK;
+    judge_self(a);
+    if (secured)
         ds_app_hello(a);
     for (uint32_t polls = 1; ds_agent_poll(a, POLL_MS); polls++) {
         a->port->alive(a->port->ctx);

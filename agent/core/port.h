@@ -99,6 +99,11 @@ typedef struct ds_port {
     // App side only; may be NULL in mfg firmware.
     // Close ROM download mode for good.
     ds_status (*download_close)(void *ctx);
+    // The running image was judged by its own self-check. It may be on trial, the first boot after an update: good
+    // keeps it for good, bad goes back to the image before it and restarts (does not return); NOT_FOUND where there is
+    // none to go back to. Where it is not on trial bad changes nothing. good also raises the chip's secure version to
+    // the running image's, where secure boot is on. Idempotent. NULL where the platform takes no updates.
+    ds_status (*trial_end)(void *ctx, bool good);
     // The anchor: the digest of the device's certificate, burned into the chip once and for good, where whoever writes
     // to flash cannot reach it. get: the first bytes of the digest, as many as the chip could hold (at least 7), to
     // ret; *ret_len 0 where none is burned; MISMATCH where what is burned was tampered with. set: burns it,

@@ -11,7 +11,6 @@
 
 #define EMPTY 0xFFFFFFFFu
 #define SEQ_LEN 4
-#define STATE_OFF 24
 #define CRC_OFF 28
 
 static bool entry_valid(const uint8_t *entry, uint32_t seq, uint32_t state)
@@ -25,7 +24,7 @@ void ds_otadata_parse(const uint8_t data[DS_OTADATA_SIZE], ds_otadata *ret)
     for (unsigned i = 0; i < 2; i++) {
         const uint8_t *entry = data + i * DS_OTADATA_SECTOR;
         ret->entry[i].seq = ds_le32(entry);
-        ret->entry[i].state = ds_le32(entry + STATE_OFF);
+        ret->entry[i].state = ds_le32(entry + DS_OTADATA_STATE);
         ret->entry[i].valid = entry_valid(entry, ret->entry[i].seq, ret->entry[i].state);
     }
     ret->active = -1;
@@ -42,6 +41,14 @@ int ds_otadata_slot(const ds_otadata *o, unsigned n_slots)
     return (int)((o->entry[o->active].seq - 1) % n_slots);
 }
 
+void ds_otadata_entry(uint32_t seq, uint32_t state, uint8_t ret[DS_OTADATA_ENTRY])
+{
+    memset(ret, 0xFF, DS_OTADATA_ENTRY);
+    ds_put_le32(ret, seq);
+    ds_put_le32(ret + DS_OTADATA_STATE, state);
+    ds_put_le32(ret + CRC_OFF, ds_crc32_esp(0xFFFFFFFF, ret, SEQ_LEN));
+}
+
 void ds_otadata_select(const ds_otadata *o, unsigned slot, unsigned n_slots, uint8_t ret_entry[DS_OTADATA_ENTRY],
                        unsigned *ret_sector)
 {
@@ -54,8 +61,6 @@ void ds_otadata_select(const ds_otadata *o, unsigned slot, unsigned n_slots, uin
         seq = now + (slot + n_slots - at) % n_slots;
         sector = o->active ? 0 : 1;
     }
-    memset(ret_entry, 0xFF, DS_OTADATA_ENTRY);
-    ds_put_le32(ret_entry, seq);
-    ds_put_le32(ret_entry + CRC_OFF, ds_crc32_esp(0xFFFFFFFF, ret_entry, SEQ_LEN));
+    ds_otadata_entry(seq, (uint32_t)DS_OTA_UNDEFINED, ret_entry);
     *ret_sector = sector;
 }

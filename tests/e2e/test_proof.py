@@ -126,21 +126,23 @@ def test_download_mode_is_exactly_what_the_recipe_says(products, factory):
 
 
 def test_device_that_took_an_update_is_proved_too(products, factory):
-    """It runs from ota_1; the wrongly signed image is offered to, and refused in, the other slot."""
+    """It runs from ota_1, where it ended its trial; the wrongly signed image is offered to, and refused in, the other."""
     recipe = products.recipe(factory.folder, "esp32c3")
     factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
     station = factory.station()
     factory.provision(recipe, station)
-    update = products.image("esp32c3", "app", "2.1.0", signed=True, **{"secure-pad": True})
+    update = products.image("esp32c3", "app", "2.1.0", signed=True, **{"secure-pad": True, "secure-version": "3"})
     seq = struct.pack("<I", 2)
     otadata = factory.folder / "otadata.bin"
-    otadata.write_bytes((seq + b"\xff" * 24 + struct.pack("<I", zlib.crc32(seq, 0xFFFFFFFF))).ljust(0x2000, b"\xff"))
+    otadata.write_bytes((seq + b"\xff" * 20 + bytes(4) + struct.pack("<I", zlib.crc32(seq, 0xFFFFFFFF))).ljust(0x2000, b"\xff"))
     factory.ctl(0, "off")
     for address, path in ((OTA_1, update), (OTADATA, otadata)):
         run(SIM, "flash", "--state", factory.state, "--device", 0, "tamper", hex(address), path)
     factory.ctl(0, "on")
     with Agent(factory.devices[0]["tcp"]) as agent:
         assert agent.boot_partition() == "ota_1"
+        evidence, _ = agent.report(bytes(32))
+        assert fields(evidence)[14] == 3  # secure_version: older images are refused from now on
     factory.provision(recipe, station)
     _, proof = proofs(factory)[-1]
     assert proof["wrongly_signed_image_refused"]["ok"] and "bad signature" in proof["wrongly_signed_image_refused"]["seen"]

@@ -36,6 +36,7 @@ typedef struct fake {
     ds_efuse_words efuses;
     unsigned steps, cut; // flash operations; during which one power goes, 0 = never
     bool off;
+    unsigned restarts;
     char console[512];
     size_t console_len;
     ds_ptable table;
@@ -128,6 +129,11 @@ static inline void fake_console_write(void *ctx, const uint8_t *buf, size_t len)
     f->console_len += len;
 }
 
+static inline void fake_restart(void *ctx)
+{
+    ((fake *)ctx)->restarts++;
+}
+
 static inline void add_part(fake *f, uint8_t type, uint8_t subtype, uint32_t offset, uint32_t size, const char *label)
 {
     ds_part *p = &f->table.parts[f->table.count++];
@@ -162,7 +168,8 @@ static inline fake *fake_new(const char *chip)
                       .efuses = fake_efuses,
                       .efuse_burn = fake_burn,
                       .console_read = fake_console_read,
-                      .console_write = fake_console_write};
+                      .console_write = fake_console_write,
+                      .restart = fake_restart};
     ds_efuse_set_mac(f->hal.chip, &f->efuses, mac);
     ds_efuse_set_revision(f->hal.chip, &f->efuses, f->hal.chip->id == DS_CHIP_ESP32 ? 300 : 4);
     ds_posix_init(&f->port, &f->hal);

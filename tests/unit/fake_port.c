@@ -253,8 +253,7 @@ static void security(void *ctx, ds_security *ret)
 
 static uint32_t self_test(void *ctx)
 {
-    (void)ctx;
-    return 0;
+    return ((fake_port *)ctx)->self_test;
 }
 
 static int console_read(void *ctx, uint8_t *buf, size_t cap, uint32_t timeout_ms)
@@ -321,6 +320,16 @@ static ds_status download_close(void *ctx)
         f->closes++;
     }
     return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
+static ds_status trial_end(void *ctx, bool good)
+{
+    fake_port *f = ctx;
+    if (good)
+        f->trials_good++;
+    else
+        f->trials_bad++;
+    return DS_STATUS_OK;
 }
 
 static ds_status anchor_get(void *ctx, uint8_t ret[32], size_t *ret_len)
@@ -439,6 +448,7 @@ void fake_init(fake_port *f, uint64_t seed)
         .key_delay = key_delay,
         .reboot = reboot,
         .download_close = download_close,
+        .trial_end = trial_end,
         .anchor_get = anchor_get,
         .anchor_set = anchor_set,
         .publish = publish,

@@ -49,11 +49,12 @@ typedef struct fake_port {
     bool stuck_random;    // random gives the same byte for ever
     bool stuck_flash;     // one bit of flash cannot be cleared
     int publish_failures; // this many publish calls fail
+    uint32_t self_test;   // bits as in HelloReply
 
     // What happened.
     long calls, writes, sets;
     bool dead;
-    int key_sets, key_delays, reboots, publishes, alives, closes, burns;
+    int key_sets, key_delays, reboots, publishes, alives, closes, burns, trials_good, trials_bad;
     bool encrypted_opened_in_plain; // the encrypted area was used without flash encryption
     char endpoint[256], client_id[64], topic[128], payload[512], log[4096];
 

@@ -418,6 +418,22 @@ static void test_run_first_boot(void **state)
     devstamp__evidence__free_unpacked(e, NULL);
 }
 
+static void test_run_judges_the_running_image(void **state)
+{
+    (void)state;
+    f.publish_failures = 100; // a network that is down is no fault of the image
+    f.idle_polls = 28 + 5;
+    ds_app_run(&f.agent);
+    assert_int_equal(f.trials_good, 1);
+    assert_int_equal(f.trials_bad, 0);
+    setup(NULL);
+    f.self_test = 1;
+    f.idle_polls = 10;
+    ds_app_run(&f.agent);
+    assert_int_equal(f.trials_good, 0);
+    assert_int_equal(f.trials_bad, 1);
+}
+
 static void test_run_unreachable_endpoint_answers_and_keeps_trying(void **state)
 {
     (void)state;
@@ -465,6 +481,7 @@ int main(void)
         cmocka_unit_test_setup(test_report_is_signed_by_keys_of_every_kind, setup),
         cmocka_unit_test_setup(test_report_is_not_signed_with_a_plain_key, setup),
         cmocka_unit_test_setup(test_run_first_boot, setup),
+        cmocka_unit_test_setup(test_run_judges_the_running_image, setup),
         cmocka_unit_test_setup(test_run_unreachable_endpoint_answers_and_keeps_trying, setup),
         cmocka_unit_test_setup(test_run_failed_move_is_tried_again, setup),
     };

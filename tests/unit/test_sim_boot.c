@@ -154,6 +154,81 @@ static void test_boot_older_secure_version_is_refused(void **state)
     boot_says(s->chip, "RUN demo 2.1 from ota_1");
 }
 
+// ---- an update's trial
+
+static void read_otadata(const set *s, ds_otadata *ret)
+{
+    static uint8_t flash[FLASH_SIZE];
+    uint8_t clear[DS_OTADATA_SIZE], key[32];
+    ds_err e = DS_ERR_INIT;
+    read_flash(s->chip, flash);
+    flash_key(s->chip, key);
+    assert_int_equal(ds_flashenc_decrypt(s->chip->cipher, (ds_view){key, 32}, 0xF, OTADATA, flash + OTADATA, clear,
+                                         sizeof clear, &e),
+                     DS_OK);
+    ds_otadata_parse(clear, ret);
+}
+
+// The second slot's entry in this state, written as the device itself would: encrypted.
+static void put_second_entry(const set *s, enum ds_ota_state state)
+{
+    uint8_t sector[4096], key[32];
+    ds_err e = DS_ERR_INIT;
+    memset(sector, 0xFF, sizeof sector);
+    ds_otadata_entry(2, (uint32_t)state, sector);
+    flash_key(s->chip, key);
+    assert_int_equal(ds_flashenc_encrypt(s->chip->cipher, (ds_view){key, 32}, 0xF, OTADATA + 0x1000, sector, sector,
+                                         sizeof sector, &e),
+                     DS_OK);
+    write_flash(s->chip, OTADATA + 0x1000, (ds_view){sector, sizeof sector});
+}
+
+// A locked device, with a signed update in its second slot.
+static void lock_with_update(const set *s)
+{
+    fresh(s, &s->release_boot, 0);
+    boot_says(s->chip, "RUN demo 2.0.0 from ota_0");
+    DS_CLEANUP_BUF ds_buf update = {0};
+    ds_sim_image_spec spec = {
+        .chip = s->chip, .kind = DS_SIM_IMAGE_APP, .project = "demo", .version = "2.1.0", .body = 3000};
+    make(&spec, right_key, &update);
+    ds_buf_resize(&update, (update.len + 31) / 32 * 32, 0xFF);
+    uint8_t key[32];
+    ds_err e = DS_ERR_INIT;
+    flash_key(s->chip, key);
+    assert_int_equal(
+        ds_flashenc_encrypt(s->chip->cipher, (ds_view){key, 32}, 0xF, OTA_1, update.ptr, update.ptr, update.len, &e),
+        DS_OK);
+    write_flash(s->chip, OTA_1, ds_buf_view(&update));
+}
+
+static void test_boot_update_that_is_not_confirmed_is_given_up(void **state)
+{
+    const set *s = *state;
+    ds_otadata o;
+    lock_with_update(s);
+    put_second_entry(s, DS_OTA_NEW);
+    boot_says(s->chip, "RUN demo 2.1.0 from ota_1");
+    read_otadata(s, &o);
+    assert_int_equal(o.entry[1].state, DS_OTA_PENDING_VERIFY);
+    boot_says(s->chip, "RUN demo 2.0.0 from ota_0");
+    read_otadata(s, &o);
+    assert_int_equal(o.entry[1].state, DS_OTA_ABORTED);
+    boot_says(s->chip, "RUN demo 2.0.0 from ota_0");
+}
+
+static void test_boot_update_that_was_confirmed_stays(void **state)
+{
+    const set *s = *state;
+    ds_otadata o;
+    lock_with_update(s);
+    put_second_entry(s, DS_OTA_VALID);
+    for (int i = 0; i < 2; i++)
+        boot_says(s->chip, "RUN demo 2.1.0 from ota_1");
+    read_otadata(s, &o);
+    assert_int_equal(o.entry[1].state, DS_OTA_VALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +241,8 @@ int main(void)
         BOTH(test_boot_damaged_table_or_bootloader_runs_nothing),
         BOTH(test_boot_image_for_another_chip_is_refused),
         BOTH(test_boot_older_secure_version_is_refused),
+        BOTH(test_boot_update_that_is_not_confirmed_is_given_up),
+        BOTH(test_boot_update_that_was_confirmed_stays),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

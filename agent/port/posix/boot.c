@@ -5,7 +5,6 @@
 // ESP-IDF esp_ota_ops.c, bootloader_utility.c, secure-boot-v2.rst (v5.4).
 #include "agent/port/posix/posix.h"
 #include "src/esp/image.h"
-#include "src/esp/otadata.h"
 #include "src/esp/sbv2.h"
 
 #include <stdlib.h>
@@ -106,7 +105,7 @@ static ds_status verify_image(ds_posix *p, const ds_part *part)
     return s;
 }
 
-static ds_status read_otadata(const ds_posix *p, const ds_part **ret_part, ds_otadata *ret)
+ds_status ds_posix_otadata(const ds_posix *p, const ds_part **ret_part, ds_otadata *ret)
 {
     const ds_hal *h = p->hal;
     const ds_part *part = ds_ptable_find_type(h->table, DS_PART_DATA, DS_PART_DATA_OTA);
@@ -128,14 +127,16 @@ static ds_status select_slot(ds_posix *p, unsigned slot, unsigned slots)
     ds_otadata now;
     uint8_t entry[DS_OTADATA_ENTRY];
     unsigned sector;
-    ds_status s = read_otadata(p, &part, &now);
+    ds_status s = ds_posix_otadata(p, &part, &now);
     if (s != DS_STATUS_OK || ds_otadata_slot(&now, slots) == (int)slot)
         return s;
     ds_otadata_select(&now, slot, slots, entry, &sector);
+    if (p->is_app)
+        ds_put_le32(entry + DS_OTADATA_STATE, DS_OTA_NEW); // an update is on trial; what the factory selects is not
     uint32_t at = part->offset + sector * DS_OTADATA_SECTOR;
     if (!h->flash_erase(h->ctx, at, DS_OTADATA_SECTOR) || !h->flash_program(h->ctx, at, entry, sizeof entry, true))
         return DS_STATUS(PORT, FLASH);
-    s = read_otadata(p, &part, &now);
+    s = ds_posix_otadata(p, &part, &now);
     if (s == DS_STATUS_OK && ds_otadata_slot(&now, slots) != (int)slot)
         s = DS_STATUS(PORT, FLASH);
     return s;
@@ -147,7 +148,7 @@ static ds_status select_factory(ds_posix *p)
     const ds_hal *h = p->hal;
     const ds_part *part;
     ds_otadata now;
-    ds_status s = read_otadata(p, &part, &now);
+    ds_status s = ds_posix_otadata(p, &part, &now);
     if (s != DS_STATUS_OK || now.active < 0)
         return s;
     return h->flash_erase(h->ctx, part->offset, DS_OTADATA_SIZE) ? DS_STATUS_OK : DS_STATUS(PORT, FLASH);
@@ -175,7 +176,7 @@ const ds_part *ds_posix_boot_part(const ds_posix *p)
     const ds_part *part;
     ds_otadata now;
     int slot = -1;
-    if (read_otadata(p, &part, &now) == DS_STATUS_OK)
+    if (ds_posix_otadata(p, &part, &now) == DS_STATUS_OK)
         slot = ds_otadata_slot(&now, ds_ptable_ota_count(table));
     if (slot >= 0)
         return ds_ptable_find_type(table, DS_PART_APP, (uint8_t)(DS_PART_APP_OTA0 + slot));

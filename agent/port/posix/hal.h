@@ -19,6 +19,7 @@ typedef struct ds_hal {
     uint32_t flash_size;
     uint32_t table_offset;         // of the partition table in flash; 0 = unknown: then taken from the lowest partition
     char project[33], version[33]; // of the running image
+    uint32_t secure_version;       // likewise
 
     // Flash by absolute address; false on a bad range or hardware failure. crypt: through flash encryption where that
     // is on (else as raw). program only clears bits; len and addr multiples of 4 (of 16, or 32 on ESP32, where

@@ -77,6 +77,7 @@ void ds_posix_init(ds_posix *p, const ds_hal *hal)
         .key_delay = key_delay,
         .reboot = reboot,
         .download_close = ds_posix_download_close,
+        .trial_end = ds_posix_trial_end,
         .anchor_get = ds_posix_anchor_get,
         .anchor_set = ds_posix_anchor_set,
         .publish = ds_posix_publish,

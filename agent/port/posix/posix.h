@@ -7,6 +7,7 @@
 
 #include "agent/port/posix/hal.h"
 #include "agent/port/posix/nvs_flash.h"
+#include "src/esp/otadata.h"
 
 #define DS_POSIX_AREAS 2
 
@@ -54,6 +55,8 @@ ds_status ds_posix_image_write(void *ctx, enum ds_image_place place, uint32_t of
 ds_status ds_posix_image_read(void *ctx, enum ds_image_place place, uint32_t offset, void *buf, size_t len);
 
 ds_status ds_posix_boot_select(void *ctx, const char *label);
+// otadata, and the partition it lies in.
+ds_status ds_posix_otadata(const ds_posix *p, const ds_part **ret_part, ds_otadata *ret);
 // The app partition that boots next, NULL where there is none.
 const ds_part *ds_posix_boot_part(const ds_posix *p);
 
@@ -61,6 +64,7 @@ void ds_posix_identity(void *ctx, ds_identity *ret);
 void ds_posix_security(void *ctx, ds_security *ret);
 uint32_t ds_posix_self_test(void *ctx);
 ds_status ds_posix_download_close(void *ctx);
+ds_status ds_posix_trial_end(void *ctx, bool good);
 ds_status ds_posix_anchor_get(void *ctx, uint8_t ret[32], size_t *ret_len);
 ds_status ds_posix_anchor_set(void *ctx, const uint8_t digest[32]);
 int ds_posix_random(void *ctx, unsigned char *buf, size_t len);
