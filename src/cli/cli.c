@@ -44,8 +44,12 @@ int ds_cli_dispatch(const char *program, const ds_verb *verbs, int argc, char **
         return DS_EXIT_OK;
     }
     for (const ds_verb *v = verbs; argc > 1 && v->name; v++)
-        if (strcmp(argv[1], v->name) == 0)
+        if (strcmp(argv[1], v->name) == 0) {
+            static char name[64]; // getopt begins its complaints with argv[0]
+            snprintf(name, sizeof name, "%s %s", program, v->name);
+            argv[1] = name;
             return v->run(argc - 1, argv + 1);
+        }
     if (argc > 1)
         fprintf(stderr, "%s: no verb '%s'\n\n", program, argv[1]);
     print_verbs(stderr, program, verbs);

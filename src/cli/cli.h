@@ -23,7 +23,7 @@ enum ds_exit {
     DS_EXIT_INTERNAL = 9,
 };
 
-// argv[0] is the verb itself.
+// argv[0] is the whole command so far: "devstamp ca init".
 typedef struct ds_verb {
     const char *name;
     const char *summary; // one line for "devstamp --help"; NULL hides the verb

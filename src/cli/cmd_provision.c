@@ -9,6 +9,7 @@
 #include "src/cli/progress.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static const char usage[] =
     "\n"
     "Takes the device on every slot through: connect, versions, key, csr, certificate, stamp, bootloader, select,\n"
     "firstboot, proof. A step that holds already is skipped, so a run that was cut off is simply run again.\n"
+    "Ctrl-C or SIGTERM lets the steps under way end; a second one does not wait.\n"
     "\n"
     "  --recipe FILE    what a product is; several: each device gets the one for its chip (or its slot's product)\n"
     "  --station FILE   slots, signer and ledger\n"
@@ -108,6 +110,26 @@ static int parse(int argc, char **argv, options *o)
     return 0;
 }
 
+static volatile sig_atomic_t stop_asked;
+
+// The first signal lets the steps under way end, the second does not wait. A rerun goes on after either.
+static void on_stop(int number)
+{
+    static const char word[] = "\nstopping after the steps under way; once more stops at once\n";
+    struct sigaction end = {.sa_handler = SIG_DFL};
+    ssize_t ignored = write(STDERR_FILENO, word, sizeof word - 1);
+    (void)ignored;
+    stop_asked = 1;
+    sigaction(number, &end, NULL);
+}
+
+static void heed_signals(void)
+{
+    struct sigaction act = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+}
+
 // Everything a run needs; opened in order, closed in reverse.
 typedef struct run {
     ds_recipe *recipes[MAX_RECIPES];
@@ -151,6 +173,16 @@ static enum ds_class record_signer(const run *r, ds_err *e)
     return rc ? ds_wrap(e, "signer of %s: %s", s->ca_subject, r->station->signer_log) : DS_OK;
 }
 
+// Told before a device is touched; the report of an earlier run stays until this one's is whole.
+static enum ds_class report_can_be_written(const char *path, ds_err *e)
+{
+    DS_CLEANUP_FREE char *probe = ds_asprintf("%s.probe", path);
+    if (ds_file_write(probe, (ds_view){(const uint8_t *)"", 0}, 0644, e))
+        return ds_wrap(e, "report");
+    unlink(probe);
+    return DS_OK;
+}
+
 static enum ds_class run_open(run *r, const options *o, ds_err *e)
 {
     for (; r->recipe_count < o->recipe_count; r->recipe_count++)
@@ -164,10 +196,7 @@ static enum ds_class run_open(run *r, const options *o, ds_err *e)
     if (record_signer(r, e))
         return e->cls;
     r->results = ds_alloc(r->station->slot_count * sizeof *r->results);
-    // A report that cannot be written is told before a device is touched.
-    if (o->report && ds_file_write(o->report, (ds_view){(const uint8_t *)"{}\n", 3}, 0644, e))
-        return ds_wrap(e, "report");
-    return DS_OK;
+    return o->report ? report_can_be_written(o->report, e) : DS_OK;
 }
 
 static void print_labels(const run *r)
@@ -211,6 +240,8 @@ int ds_cmd_provision(int argc, char **argv)
     ds_err e = DS_ERR_INIT;
     if (run_open(&r, &o, &e)) {
         run_close(&r);
+        if (o.json)
+            ds_progress_no_run(&e);
         return ds_cli_fail(&e);
     }
     ds_progress progress;
@@ -224,7 +255,9 @@ int ds_cmd_provision(int argc, char **argv)
         .observer = ds_progress_observe,
         .observer_arg = &progress,
         .verbose = o.verbose,
+        .stop = &stop_asked,
     };
+    heed_signals();
     (void)ds_line_run(&line, r.results);
     ds_progress_summary(&progress);
     if (o.qr && !o.json)

@@ -137,7 +137,6 @@ static char *text_of(const ds_registry_options *o, const paths *p, const char *u
                        "# What one client, and all together, may occupy\n"
                        "retain_available false\n"
                        "max_packet_size 131072\n"
-                       "message_size_limit 65536\n"
                        "max_inflight_messages 20\n"
                        "max_inflight_bytes 1048576\n"
                        "max_queued_messages 200\n"

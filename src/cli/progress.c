@@ -89,6 +89,11 @@ void ds_progress_observe(void *arg, unsigned slot_index, const ds_slot_result *r
     }
 }
 
+static json_t *error_json(const ds_err *e)
+{
+    return json_pack("{s:s,s:s,s:s}", "class", ds_class_name(e->cls), "text", e->text, "hint", e->hint);
+}
+
 static json_t *slot_json(const ds_slot_result *r)
 {
     json_t *steps = json_array();
@@ -101,9 +106,7 @@ static json_t *slot_json(const ds_slot_result *r)
                           "mac", r->mac, "chip", r->chip ? r->chip : "", "product", r->product ? r->product : "",
                           "note", r->note, "ms", (json_int_t)r->total_ms, "steps", steps);
     if (j && !r->ok)
-        json_object_set_new(
-            j, "error",
-            json_pack("{s:s,s:s,s:s}", "class", ds_class_name(r->err.cls), "text", r->err.text, "hint", r->err.hint));
+        json_object_set_new(j, "error", error_json(&r->err));
     return j;
 }
 
@@ -126,6 +129,14 @@ static char *document(const ds_progress *p)
     char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
     json_decref(all);
     return text;
+}
+
+void ds_progress_no_run(const ds_err *why)
+{
+    json_t *all = json_pack("{s:i,s:i,s:[],s:o}", "passed", 0, "failed", 0, "slots", "error", error_json(why));
+    DS_CLEANUP_FREE char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
+    json_decref(all);
+    puts(text ? text : "{}");
 }
 
 enum ds_class ds_progress_report(const ds_progress *p, const char *path, ds_err *e)

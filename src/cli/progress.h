@@ -28,6 +28,9 @@ void ds_progress_observe(void *arg, unsigned slot_index, const ds_slot_result *r
 // What became of it all: failures with hints, the count, or the JSON document.
 void ds_progress_summary(const ds_progress *p);
 
+// The JSON document of a run that could not begin: no slots, and the error.
+void ds_progress_no_run(const ds_err *why);
+
 // The JSON document, into a file.
 enum ds_class ds_progress_report(const ds_progress *p, const char *path, ds_err *e) DS_MUST;
 

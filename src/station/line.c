@@ -102,9 +102,32 @@ static void state(ds_job *j, unsigned step, enum ds_step_state s)
     tell(j);
 }
 
+static unsigned steps_recorded(const ds_job *j)
+{
+    for (unsigned i = 0; i < DS_STEP_COUNT; i++)
+        if (strcmp(j->device.stage, ds_step_names[i]) == 0)
+            return i + 1;
+    return 0;
+}
+
+// How far the device came. It goes back only where a step had to be done again, not because a rerun passes by it.
+static enum ds_class record_stage(ds_job *j, unsigned i, enum ds_ready ready, ds_err *e)
+{
+    bool again = ready == DS_READY && i > 0; // connect is always done
+    if (!j->device.id || (!again && i < steps_recorded(j)))
+        return DS_OK;
+    if (ds_ledger_device_stage(j->o->ledger, j->device.id, ds_steps[i].name, e))
+        return e->cls;
+    snprintf(j->device.stage, sizeof j->device.stage, "%s", ds_steps[i].name);
+    return DS_OK;
+}
+
 static enum ds_class take_step(ds_job *j, unsigned i, ds_err *e)
 {
     const ds_step *s = &ds_steps[i];
+    if (j->o->stop && *j->o->stop)
+        return ds_hint((ds_fail(e, DS_USAGE, "stopped before this step, as asked"), e),
+                       "run again: it goes on from here");
     ds_job_forget_console(j); // resets of earlier steps are no news: one from now on interrupts what is asked
     j->deadline_ms = ds_now_ms() + ds_step_deadline(s, j);
     enum ds_ready ready = DS_READY;
@@ -114,7 +137,7 @@ static enum ds_class take_step(ds_job *j, unsigned i, ds_err *e)
         return e->cls;
     if (s->check(j, e))
         return e->cls;
-    if (j->device.id && ds_ledger_device_stage(j->o->ledger, j->device.id, s->name, e))
+    if (record_stage(j, i, ready, e))
         return e->cls;
     bool done = ready == DS_READY || j->done[i];
     j->done[i] = done;

@@ -10,6 +10,8 @@
 #include "src/station/recipe.h"
 #include "src/station/stationfile.h"
 
+#include <signal.h>
+
 #define DS_STEP_COUNT 10
 
 // The steps' names, in order; the same names as in models/.
@@ -42,7 +44,8 @@ typedef struct ds_line_options {
     ds_signer *signer;
     ds_line_observer observer;
     void *observer_arg;
-    bool verbose; // console text of devices to the log
+    bool verbose;                      // console text of devices to the log
+    const volatile sig_atomic_t *stop; // set by a signal handler: no slot begins another step; NULL: never
 } ds_line_options;
 
 // Run all slots; results has station->slot_count elements and is filled. Returns how many devices failed.

@@ -5,6 +5,7 @@
 import json
 import os
 import pathlib
+import signal
 import sqlite3
 import subprocess
 
@@ -248,6 +249,30 @@ def test_cloned_flash_is_refused(products, factory):
     assert db.execute("select count(*) from certificate").fetchone() == (1,)
 
 
+def test_stopped_by_the_operator_and_run_again(products, factory):
+    recipe = products.recipe(factory.folder, "esp32c3")
+    # With a chip's timing the way takes so long that the signal finds it unfinished.
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)},timing=on")
+    p = subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", factory.station()], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    said = []
+    for line in p.stdout:
+        said.append(line)
+        if " key " in line:
+            p.send_signal(signal.SIGINT)
+            break
+    rest, complaint = p.communicate(timeout=60)
+    text = "".join(said) + rest
+    assert p.returncode == 1, text + complaint
+    assert "stopping after the steps under way" in complaint
+    assert "stopped before this step, as asked" in text and "run again: it goes on from here" in text
+    assert "0 passed, 1 failed" in text and " proof " not in text
+    factory.stop()
+    factory.start()
+    factory.provision(recipe, factory.station())
+    assert factory.ledger_is_whole().returncode == 0
+
+
 def test_plain_lines_in_a_pipe(products, factory):
     recipe = products.recipe(factory.folder, "esp32c3")
     factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
@@ -257,3 +282,28 @@ def test_plain_lines_in_a_pipe(products, factory):
         assert step in p.stdout
     assert p.stdout.count("PASS") == 1 and "1 passed, 0 failed" in p.stdout
     assert "█" in p.stdout
+
+
+def test_rerun_that_is_cut_off_takes_nothing_back(products, factory):
+    """Of a device that passed: its stage in the record, and the report of the run before."""
+    recipe = products.recipe(factory.folder, "esp32c3")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+    station, report = factory.station(), factory.folder / "report.json"
+    factory.provision(recipe, station, "--report", report)
+    before = report.read_text()
+    p = subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", station, "--report", report],
+                         stdout=subprocess.PIPE, text=True)
+    for line in p.stdout:
+        if "firstboot" in line:  # passed by; the proof is begun
+            p.kill()
+    p.communicate(timeout=60)
+    assert [d["stage"] for d in factory.ledger()] == ["proof"]
+    if p.returncode == -signal.SIGKILL:  # else it was done before the signal came
+        assert report.read_text() == before
+
+
+def test_station_that_cannot_begin_says_so_in_json(products, factory):
+    p = run(DEVSTAMP, "provision", "--recipe", factory.folder / "none.yaml", "--station", "none.yaml", "--json", ok=False)
+    assert p.returncode == 3
+    document = json.loads(p.stdout)
+    assert document["slots"] == [] and document["error"]["class"] == "input" and "none.yaml" in document["error"]["text"]
