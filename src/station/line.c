@@ -105,6 +105,10 @@ static void state(ds_job *j, unsigned step, enum ds_step_state s)
 static enum ds_class take_step(ds_job *j, unsigned i, ds_err *e)
 {
     const ds_step *s = &ds_steps[i];
+    if (s->locks && !ds_chip_can_lock(j->recipe->chip)) { // connect, which comes first, chose the recipe
+        state(j, i, DS_STEP_NOT_HERE);
+        return DS_OK;
+    }
     ds_job_forget_console(j); // resets of earlier steps are no news: one from now on interrupts what is asked
     j->deadline_ms = ds_now_ms() + ds_step_deadline(s, j);
     enum ds_ready ready = DS_READY;
