@@ -30,9 +30,11 @@ enum ds_value_type {
 
 enum ds_image_place { DS_PLACE_BOOTLOADER, DS_PLACE_UPDATE_SLOT };
 
+#define DS_CHIP_ID_GENERIC 0xFFFFu // chip_id of a platform that is not an ESP chip
+
 typedef struct ds_identity {
     uint16_t chip_id, chip_revision;
-    uint8_t mac[6];
+    uint8_t mac[6]; // no other device of the same chip_id has it
     uint32_t flash_size;
     char project[33], version[33]; // of the running image
     char app_version[33];          // of the image in the app slot (ota_0) where that is whole, else ""

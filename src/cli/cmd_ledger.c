@@ -92,7 +92,9 @@ static bool list_row(void *arg, const ds_ledger_device *d, const ds_ledger_cert 
     ds_ledger_mac_text(d->mac, mac);
     printf("%-24s %-17s %-9s %-12s %-11s %-20s %s\n", serial, mac, ds_ledger_chip_text(d->chip_id),
            stage[0] ? stage : "-", ds_ledger_cert_text(c), ds_ledger_time_text(c->registered_utc, at),
-           d->locked ? "yes" : "no");
+           d->locked               ? "yes"
+           : ds_ledger_can_lock(d) ? "no"
+                                   : "no lock");
     return true;
 }
 
@@ -125,7 +127,7 @@ static int cmd_list(ds_ledger *l, const ds_ledger_options *o)
 
 typedef struct findings {
     json_t *lines;
-    unsigned problems, devices, waiting;
+    unsigned problems, devices, waiting, lockless;
     bool json, registered;
 } findings;
 
@@ -148,6 +150,7 @@ static bool check_registered(void *arg, const ds_ledger_device *d, const ds_ledg
     findings *f = arg;
     char mac[18];
     f->devices++;
+    f->lockless += !ds_ledger_can_lock(d);
     if (c->state != DS_LEDGER_INSTALLED || c->revoked)
         return true;
     f->waiting++;
@@ -180,13 +183,15 @@ static int report(const findings *f, int64_t events, const uint8_t head[32])
     char hex[65];
     ds_hex(head, 32, hex);
     if (f->json) {
-        json_t *o = json_pack("{s:b, s:i, s:i, s:I, s:s, s:O}", "whole", f->problems == 0, "devices", (int)f->devices,
-                              "waiting_for_registration", (int)f->waiting, "events", (json_int_t)events, "head", hex,
-                              "problems", f->lines);
+        json_t *o = json_pack("{s:b, s:i, s:i, s:i, s:I, s:s, s:O}", "whole", f->problems == 0, "devices",
+                              (int)f->devices, "without_lock", (int)f->lockless, "waiting_for_registration",
+                              (int)f->waiting, "events", (json_int_t)events, "head", hex, "problems", f->lines);
         print_json(o);
     } else {
         printf("%u device%s, %u problem%s, %u waiting for their first connect\n", f->devices,
                f->devices == 1 ? "" : "s", f->problems, f->problems == 1 ? "" : "s", f->waiting);
+        if (f->lockless)
+            printf("%u of them on a platform without a lock: what they hold can be read and changed\n", f->lockless);
         printf("evidence chain: %lld events, head %s\n", (long long)events, hex);
     }
     return f->problems ? DS_EXIT_STORE : DS_EXIT_OK;

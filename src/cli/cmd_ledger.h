@@ -24,6 +24,8 @@ json_t *ds_ledger_row_json(const ds_ledger_device *d, const ds_ledger_cert *c, b
 void ds_ledger_mac_text(const uint8_t mac[6], char ret[18]);
 const char *ds_ledger_time_text(int64_t utc, char ret[21]);
 const char *ds_ledger_chip_text(uint16_t chip_id);
+// Could the device be locked? One on a platform of one's own is whole without.
+bool ds_ledger_can_lock(const ds_ledger_device *d);
 
 // A copy without control characters or broken UTF-8 ('?' in their place): what devices and files said may be hostile to
 // a terminal and to JSON. Caller frees.

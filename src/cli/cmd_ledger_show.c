@@ -23,8 +23,13 @@ const char *ds_ledger_time_text(int64_t utc, char ret[21])
 
 const char *ds_ledger_chip_text(uint16_t chip_id)
 {
-    const ds_chip *chip = ds_chip_by_id(chip_id);
+    const ds_chip *chip = ds_platform_by_id(chip_id);
     return chip ? chip->title : "unknown";
+}
+
+bool ds_ledger_can_lock(const ds_ledger_device *d)
+{
+    return d->chip_id != DS_LEDGER_CHIP_WITHOUT_LOCK;
 }
 
 const char *ds_ledger_cert_text(const ds_ledger_cert *c)
@@ -109,6 +114,7 @@ json_t *ds_ledger_row_json(const ds_ledger_device *d, const ds_ledger_cert *c, b
     set_text(o, "product", d->product);
     set_text(o, "stage", d->stage);
     json_object_set_new(o, "locked", json_boolean(d->locked));
+    json_object_set_new(o, "can_lock", json_boolean(ds_ledger_can_lock(d)));
     json_object_set_new(o, "has_pop", json_boolean(d->pop[0]));
     if (secrets)
         set_text(o, "pop", d->pop);
@@ -217,7 +223,9 @@ static enum ds_class show_text(ds_ledger *l, const ds_ledger_options *o, const d
     print_field("chip", ds_ledger_chip_text(d->chip_id));
     print_field("product", d->product);
     print_field("last step done", d->stage);
-    print_field("locked", d->locked ? "yes, with proof" : "no");
+    print_field("locked", d->locked               ? "yes, with proof"
+                          : ds_ledger_can_lock(d) ? "no"
+                                                  : "no: the platform has no lock");
     print_field("possession secret", !d->pop[0] ? "" : o->secrets ? d->pop : "stored (--secrets prints it)");
     print_time("first seen", d->first_seen_utc);
     print_time("last seen", d->last_seen_utc);

@@ -36,14 +36,18 @@ static double seconds(int64_t ms)
     return (double)ms / 1000;
 }
 
+// A pass that leaves the device open says so.
+#define NO_LOCK "no lock: the platform has none"
+
 static void show_line(const ds_slot_result *r)
 {
     if (r->finished) {
-        printf("slot %-8s %-12s %s in %.1f s%s%s\n", r->slot, r->ok ? "PASS" : "FAIL",
-               r->serial[0] ? r->serial : r->mac, seconds(r->total_ms), r->note[0] ? "; " : "", r->note);
+        printf("slot %-8s %-12s %s in %.1f s%s%s%s\n", r->slot, r->ok ? "PASS" : "FAIL",
+               r->serial[0] ? r->serial : r->mac, seconds(r->total_ms), r->ok && r->no_lock ? "; " NO_LOCK : "",
+               r->note[0] ? "; " : "", r->note);
         return;
     }
-    static const char *const words[] = {"waiting", "...", "holds already", "done", "failed"};
+    static const char *const words[] = {"waiting", "...", "holds already", "done", "failed", "not for this platform"};
     enum ds_step_state s = r->step_state[r->step];
     if (s != DS_STEP_RUNNING)
         printf("slot %-8s %-12s %s\n", r->slot, ds_step_names[r->step], words[s]);
@@ -52,8 +56,8 @@ static void show_line(const ds_slot_result *r)
 // One character a step: what is done, skipped, going on, failed.
 static void draw_row(const ds_slot_result *r)
 {
-    static const char *const marks[] = {"\033[2m·\033[0m", "\033[33m▶\033[0m", "\033[32m=\033[0m", "\033[32m●\033[0m",
-                                        "\033[31m✗\033[0m"};
+    static const char *const marks[] = {"\033[2m·\033[0m",  "\033[33m▶\033[0m", "\033[32m=\033[0m",
+                                        "\033[32m●\033[0m", "\033[31m✗\033[0m", "\033[2m-\033[0m"};
     printf("\033[K %-8.8s %-10.10s %-18.18s ", r->slot ? r->slot : "", r->chip ? r->chip : "",
            r->serial[0] ? r->serial : r->mac);
     for (unsigned i = 0; i < DS_STEP_COUNT; i++)
@@ -61,7 +65,7 @@ static void draw_row(const ds_slot_result *r)
     if (!r->finished)
         printf("  %s\n", r->slot ? ds_step_names[r->step] : "");
     else if (r->ok)
-        printf("  \033[1;32mPASS\033[0m %6.1f s  %.30s\n", seconds(r->total_ms), r->note);
+        printf("  \033[1;32mPASS\033[0m %6.1f s  %.30s\n", seconds(r->total_ms), r->no_lock ? NO_LOCK : r->note);
     else
         printf("  \033[1;31mFAIL\033[0m at %s\n", ds_step_names[r->step]);
 }
@@ -98,13 +102,13 @@ static json_t *slot_json(const ds_slot_result *r)
 {
     json_t *steps = json_array();
     for (unsigned i = 0; i < DS_STEP_COUNT; i++) {
-        static const char *const words[] = {"waiting", "running", "skipped", "done", "failed"};
+        static const char *const words[] = {"waiting", "running", "skipped", "done", "failed", "not-applicable"};
         json_array_append_new(steps, json_pack("{s:s,s:s,s:I}", "name", ds_step_names[i], "state",
                                                words[r->step_state[i]], "ms", (json_int_t)r->step_ms[i]));
     }
-    json_t *j = json_pack("{s:s,s:b,s:s,s:s,s:s,s:s,s:s,s:I,s:o}", "slot", r->slot, "ok", r->ok, "serial", r->serial,
-                          "mac", r->mac, "chip", r->chip ? r->chip : "", "product", r->product ? r->product : "",
-                          "note", r->note, "ms", (json_int_t)r->total_ms, "steps", steps);
+    json_t *j = json_pack("{s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:s,s:I,s:o}", "slot", r->slot, "ok", r->ok, "can_lock",
+                          !r->no_lock, "serial", r->serial, "mac", r->mac, "chip", r->chip ? r->chip : "", "product",
+                          r->product ? r->product : "", "note", r->note, "ms", (json_int_t)r->total_ms, "steps", steps);
     if (j && !r->ok)
         json_object_set_new(j, "error", error_json(&r->err));
     return j;

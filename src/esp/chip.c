@@ -71,3 +71,20 @@ const ds_chip *ds_chip_by_magic(uint32_t magic)
                 return &chips[i];
     return NULL;
 }
+
+static const ds_chip generic = {.name = "generic", .title = "generic", .id = DS_CHIP_GENERIC};
+
+const ds_chip *ds_platform_by_name(const char *name)
+{
+    return strcmp(name, generic.name) == 0 ? &generic : ds_chip_by_name(name);
+}
+
+const ds_chip *ds_platform_by_id(uint16_t id)
+{
+    return id == generic.id ? &generic : ds_chip_by_id(id);
+}
+
+bool ds_chip_can_lock(const ds_chip *chip)
+{
+    return chip != &generic;
+}

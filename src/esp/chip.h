@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum ds_chip_id { DS_CHIP_ESP32 = 0, DS_CHIP_ESP32C3 = 5 };
+enum ds_chip_id { DS_CHIP_ESP32 = 0, DS_CHIP_ESP32C3 = 5, DS_CHIP_GENERIC = 0xFFFF };
 
 enum ds_flash_cipher { DS_FLASH_CIPHER_ESP32, DS_FLASH_CIPHER_XTS128 };
 
@@ -34,5 +34,13 @@ const ds_chip *ds_chip_by_id(uint16_t id);
 const ds_chip *ds_chip_by_magic(uint32_t magic);
 // All of them: index 0.. until NULL.
 const ds_chip *ds_chip_at(unsigned index);
+
+// As ds_chip_by_name and ds_chip_by_id, and the platform "generic" too: hardware of one's own with a port of the agent
+// (docs/porting.md), of which nothing is known here. It has no ROM, no eFuses and no lock; only name, title and id
+// count.
+const ds_chip *ds_platform_by_name(const char *name);
+const ds_chip *ds_platform_by_id(uint16_t id);
+// Can it lock itself (secure boot, flash encryption) in a way that is known here?
+bool ds_chip_can_lock(const ds_chip *chip);
 
 #endif

@@ -91,18 +91,18 @@ static void certificate_row(ds_ledger_checker *k, sqlite3_stmt *q)
         ds_ledger_say(k, "certificate %s: %s", hex, why.text);
 }
 
-// chip, mac, serial, stage, locked, state of the live certificate, its serial, newest proof's wholeness, any
-// certificate
+// mac, serial, stage, locked, state of the live certificate, its serial, newest proof's wholeness, any certificate,
+// chip
 #define DEVICES                                                                                                  \
     "SELECT d.mac, ifnull(d.serial, ''), d.stage, d.locked, ifnull(c.state, 0), ifnull(c.serial, zeroblob(16))," \
     " (SELECT p.whole FROM proof p WHERE p.device = d.id ORDER BY p.id DESC LIMIT 1),"                           \
-    " EXISTS(SELECT 1 FROM certificate x WHERE x.device = d.id)"                                                 \
+    " EXISTS(SELECT 1 FROM certificate x WHERE x.device = d.id), d.chip"                                         \
     " FROM device d LEFT JOIN certificate c ON c.device = d.id AND c.revoked_at IS NULL ORDER BY d.id"
 
 typedef struct device_facts {
     char name[96], stage[16], cert[33];
     enum ds_ledger_state state;
-    bool numbered, locked, proved, proof_whole, any_certificate;
+    bool numbered, locked, can_lock, proved, proof_whole, any_certificate;
 } device_facts;
 
 static void read_device(sqlite3_stmt *q, device_facts *f)
@@ -125,6 +125,7 @@ static void read_device(sqlite3_stmt *q, device_facts *f)
     f->proved = sqlite3_column_type(q, 6) != SQLITE_NULL;
     f->proof_whole = sqlite3_column_int64(q, 6) != 0;
     f->any_certificate = sqlite3_column_int64(q, 7) != 0;
+    f->can_lock = sqlite3_column_int64(q, 8) != DS_LEDGER_CHIP_WITHOUT_LOCK;
 }
 
 static void check_device_certificate(ds_ledger_checker *k, const device_facts *f)
@@ -156,12 +157,13 @@ static void device_row(ds_ledger_checker *k, sqlite3_stmt *q)
                       f.stage[0] ? f.stage : "nothing");
     check_device_certificate(k, &f);
     if (!f.proved)
-        ds_ledger_say(k, "device %s: no proof of its locked state is stored (came as far as '%s')", f.name,
-                      f.stage[0] ? f.stage : "nothing");
+        ds_ledger_say(k, "device %s: no proof of its %s is stored (came as far as '%s')", f.name,
+                      f.can_lock ? "locked state" : "stamp", f.stage[0] ? f.stage : "nothing");
     else if (!f.proof_whole)
         ds_ledger_say(k, "device %s: its newest proof is not whole", f.name);
-    else if (!f.locked)
-        ds_ledger_say(k, "device %s: has a whole proof and is not marked locked", f.name);
+    else if (f.can_lock != f.locked)
+        ds_ledger_say(k, "device %s: has a whole proof and is %s", f.name,
+                      f.can_lock ? "not marked locked" : "marked locked, which its platform cannot be");
 }
 
 static enum ds_class run(ds_ledger_checker *k, ds_err *e)

@@ -126,7 +126,7 @@ enum ds_class ds_ledger_events(ds_ledger *l, int64_t device, ds_ledger_event_fn 
     return rc;
 }
 
-static enum ds_class add_proof(ds_ledger *l, int64_t device, bool whole, const char *json, ds_err *e)
+static enum ds_class add_proof(ds_ledger *l, const ds_ledger_device *d, bool whole, const char *json, ds_err *e)
 {
     uint8_t digest[32];
     char hex[65];
@@ -135,10 +135,10 @@ static enum ds_class add_proof(ds_ledger *l, int64_t device, bool whole, const c
     DS_CLEANUP_FREE char *text = ds_asprintf("%s %s", whole ? "whole" : "not-whole", hex);
     enum ds_class rc =
         ds_sql_run(&l->sql, "INSERT INTO proof(device, at, whole, json) VALUES(?, ?, ?, ?)",
-                   DS_ARGS(DS_INT(device), DS_INT(ds_utc_now()), DS_INT(whole ? 1 : 0), DS_TEXT(json)), e);
-    if (!rc && whole)
-        rc = ds_sql_run(&l->sql, "UPDATE device SET locked = 1 WHERE id = ?", DS_ARGS(DS_INT(device)), e);
-    return rc ? rc : ds_ledger_append(l, device, DS_LEDGER_KIND_PROOF, text, e);
+                   DS_ARGS(DS_INT(d->id), DS_INT(ds_utc_now()), DS_INT(whole ? 1 : 0), DS_TEXT(json)), e);
+    if (!rc && whole && d->chip_id != DS_LEDGER_CHIP_WITHOUT_LOCK)
+        rc = ds_sql_run(&l->sql, "UPDATE device SET locked = 1 WHERE id = ?", DS_ARGS(DS_INT(d->id)), e);
+    return rc ? rc : ds_ledger_append(l, d->id, DS_LEDGER_KIND_PROOF, text, e);
 }
 
 enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, const char *json, ds_err *e)
@@ -151,7 +151,7 @@ enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, c
         return rc;
     rc = ds_ledger_load_device(l, device, &d, e);
     if (!rc)
-        rc = add_proof(l, device, whole, json, e);
+        rc = add_proof(l, &d, whole, json, e);
     return ds_ledger_end(l, rc, e);
 }
 

@@ -24,6 +24,9 @@ const char *ds_ledger_state_name(enum ds_ledger_state s);
 enum ds_class ds_ledger_open(const char *path, bool read_only, ds_ledger **ret, ds_err *e) DS_MUST;
 void ds_ledger_close(ds_ledger *l);
 
+// The chip of a platform of one's own, which has no lock: its devices are never marked locked, and whole without.
+#define DS_LEDGER_CHIP_WITHOUT_LOCK 0xFFFFu
+
 typedef struct ds_ledger_device {
     int64_t id;
     uint16_t chip_id;
@@ -32,7 +35,7 @@ typedef struct ds_ledger_device {
     char serial[64];  // device serial number; empty until assigned
     char pop[64];     // proof of possession; empty until made
     char stage[16];   // last step's name that was completed
-    bool locked;      // proof stored and whole
+    bool locked;      // proof stored and whole, of a chip that can lock
     int64_t first_seen_utc, last_seen_utc;
 } ds_ledger_device;
 
@@ -49,7 +52,7 @@ enum ds_class ds_ledger_device_serial(ds_ledger *l, int64_t device, const char *
 enum ds_class ds_ledger_device_pop(ds_ledger *l, int64_t device, const char *candidate, char ret[64],
                                    ds_err *e) DS_MUST;
 enum ds_class ds_ledger_device_stage(ds_ledger *l, int64_t device, const char *stage, ds_err *e) DS_MUST;
-// Evidence of the locked state, JSON text; marks the device locked where whole.
+// Evidence of the locked state, JSON text; marks the device locked where whole and its chip can lock.
 enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, const char *json, ds_err *e) DS_MUST;
 
 typedef struct ds_ledger_cert {

@@ -97,6 +97,7 @@ typedef struct ds_step {
     enum ds_class (*apply)(ds_job *j, ds_err *e);
     // Is it so? Asked of the device or the ledger, after apply and after a skip.
     enum ds_class (*check)(ds_job *j, ds_err *e);
+    bool locks; // of chips that lock themselves: not for a platform of one's own
 } ds_step;
 extern const ds_step ds_steps[DS_STEP_COUNT];
 

@@ -128,6 +128,10 @@ static enum ds_class take_step(ds_job *j, unsigned i, ds_err *e)
     if (j->o->stop && *j->o->stop)
         return ds_hint((ds_fail(e, DS_USAGE, "stopped before this step, as asked"), e),
                        "run again: it goes on from here");
+    if (s->locks && !ds_chip_can_lock(j->recipe->chip)) { // connect, which comes first, chose the recipe
+        state(j, i, DS_STEP_NOT_HERE);
+        return DS_OK;
+    }
     ds_job_forget_console(j); // resets of earlier steps are no news: one from now on interrupts what is asked
     j->deadline_ms = ds_now_ms() + ds_step_deadline(s, j);
     enum ds_ready ready = DS_READY;

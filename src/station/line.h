@@ -17,7 +17,14 @@
 // The steps' names, in order; the same names as in models/.
 extern const char *const ds_step_names[DS_STEP_COUNT];
 
-enum ds_step_state { DS_STEP_WAITING, DS_STEP_RUNNING, DS_STEP_SKIPPED, DS_STEP_DONE, DS_STEP_FAILED };
+enum ds_step_state {
+    DS_STEP_WAITING,
+    DS_STEP_RUNNING,
+    DS_STEP_SKIPPED,
+    DS_STEP_DONE,
+    DS_STEP_FAILED,
+    DS_STEP_NOT_HERE, // not for this platform
+};
 
 // What became of one slot.
 typedef struct ds_slot_result {
@@ -29,6 +36,7 @@ typedef struct ds_slot_result {
     char serial[64], mac[18], note[96];
     const char *chip;    // title, NULL until known
     const char *product; // NULL until a recipe was chosen
+    bool no_lock;        // a platform without a lock: passed does not mean locked
     int64_t total_ms;
     ds_err err; // why it failed
 } ds_slot_result;

@@ -47,6 +47,11 @@ static bool trusts(const Devstamp__Evidence *r, const uint8_t digest[32])
     return false;
 }
 
+static bool is_our_certificate(const ds_job *j, const Devstamp__Evidence *r)
+{
+    return r->certificate_digest.len == 32 && memcmp(r->certificate_digest.data, j->cert.fingerprint, 32) == 0;
+}
+
 // The download mode that the recipe leads to, no more and no less.
 static Devstamp__DownloadMode wanted_mode(const ds_recipe *r)
 {
@@ -69,9 +74,7 @@ static void judge_evidence(const ds_job *j, proof *p, const Devstamp__Evidence *
     finding_bit(p, "plain_stamp_erased", r->plain_stamp_erased, true);
     finding_bit(p, "trusts_only_our_key", trusts(r, recipe->key_digest) && r->n_key_digest == 1, true);
     finding_bit(p, "serial", strcmp(r->serial, j->device.serial) == 0, true);
-    finding_bit(p, "certificate",
-                r->certificate_digest.len == 32 && memcmp(r->certificate_digest.data, j->cert.fingerprint, 32) == 0,
-                true);
+    finding_bit(p, "certificate", is_our_certificate(j, r), true);
     unsigned mode = (unsigned)r->download;
     finding(p, "download_mode", r->download == wanted_mode(recipe), mode < 3 ? modes[mode] : "unknown");
 }
@@ -225,9 +228,42 @@ static enum ds_class store(ds_job *j, proof *p, ds_err *e)
     enum ds_class rc = ds_ledger_device_proof(j->o->ledger, j->device.id, p->whole, text, e);
     free(text);
     if (!rc && !p->whole)
-        rc = ds_hint((ds_fail(e, DS_POLICY, "the device is not locked: %s", p->why), e),
+        rc = ds_hint((ds_fail(e, DS_POLICY, "the device is not %s: %s",
+                              ds_chip_can_lock(j->recipe->chip) ? "locked" : "whole", p->why),
+                      e),
                      "set the device aside: it must not ship");
     return rc;
+}
+
+static enum ds_class store_now(ds_job *j, proof *p, ds_err *e)
+{
+    char now[21];
+    ds_utc_format(ds_utc_now(), now);
+    json_object_set_new(p->json, "taken_at", json_string(now));
+    json_object_set_new(p->json, "negative", json_boolean(j->recipe->full_proof));
+    return store(j, p, e);
+}
+
+// A platform of one's own: what it reports is written down as what it is, words that nobody signed; that it holds the
+// certified key was shown by its request. Nothing is locked, and the record says so.
+static enum ds_class gather_without_lock(ds_job *j, proof *p, ds_err *e)
+{
+    ds_evidence v;
+    if (ds_job_hello(j, 3000, e) || ds_evidence_ask(j, 3000, &v, e))
+        return e->cls;
+    const Devstamp__Evidence *r = v.says;
+    bool same_key = j->hello.has_key && memcmp(j->hello.key_digest, j->cert.public_key_digest, 32) == 0;
+    keep_hex(p, "nonce", (ds_view){v.nonce, sizeof v.nonce});
+    keep_hex(p, "evidence", ds_buf_view(&v.evidence));
+    json_object_set_new(p->json, "locked", json_false());
+    finding(p, "lock", true, "none: the platform has no lock");
+    finding(p, "stamped", r->stage >= DEVSTAMP__STAGE__STAGE_STAMPED,
+            r->stage >= DEVSTAMP__STAGE__STAGE_STAMPED ? "yes" : "no");
+    finding_bit(p, "key", same_key, true);
+    finding_bit(p, "serial", strcmp(r->serial, j->device.serial) == 0, true);
+    finding_bit(p, "certificate", is_our_certificate(j, r), true);
+    ds_evidence_free(&v);
+    return store_now(j, p, e);
 }
 
 static enum ds_class gather(ds_job *j, proof *p, ds_err *e)
@@ -240,11 +276,7 @@ static enum ds_class gather(ds_job *j, proof *p, ds_err *e)
             return e->cls;
         finding_bit(p, "boots_after_proof", j->hello.is_app && j->hello.stage == DEVSTAMP__STAGE__STAGE_SEALED, true);
     }
-    char now[21];
-    ds_utc_format(ds_utc_now(), now);
-    json_object_set_new(p->json, "taken_at", json_string(now));
-    json_object_set_new(p->json, "negative", json_boolean(j->recipe->full_proof));
-    return store(j, p, e);
+    return store_now(j, p, e);
 }
 
 enum ds_class ds_step_proof_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
@@ -257,7 +289,7 @@ enum ds_class ds_step_proof_precondition(ds_job *j, enum ds_ready *ret, ds_err *
 enum ds_class ds_step_proof_apply(ds_job *j, ds_err *e)
 {
     proof p = {.json = json_object(), .whole = true};
-    enum ds_class rc = gather(j, &p, e);
+    enum ds_class rc = ds_chip_can_lock(j->recipe->chip) ? gather(j, &p, e) : gather_without_lock(j, &p, e);
     json_decref(p.json);
     return rc;
 }
@@ -267,5 +299,10 @@ enum ds_class ds_step_proof_check(ds_job *j, ds_err *e)
     ds_ledger_device d;
     if (ds_ledger_device_get(j->o->ledger, j->hello.chip->id, j->hello.mac, j->recipe->product, &d, e))
         return e->cls;
-    return d.locked ? DS_OK : ds_fail(e, DS_STORE, "the ledger does not show the device as locked");
+    if (ds_chip_can_lock(j->recipe->chip))
+        return d.locked ? DS_OK : ds_fail(e, DS_STORE, "the ledger does not show the device as locked");
+    DS_CLEANUP_BUF ds_buf stored = {0};
+    if (ds_ledger_proof_of(j->o->ledger, d.id, &stored, e))
+        return e->cls;
+    return stored.len ? DS_OK : ds_fail(e, DS_STORE, "the ledger does not hold the device's proof");
 }

@@ -19,6 +19,15 @@ enum {
     IN_PLACE_MS = 100, // encryption of one 4 KiB sector: 78 ms seen, rounded up
 };
 
+static enum ds_class no_recipe(const ds_chip *chip, ds_err *e)
+{
+    if (ds_chip_can_lock(chip))
+        ds_fail(e, DS_DEVICE, "the device is an %s, and no recipe given is for one", chip->title);
+    else
+        ds_fail(e, DS_DEVICE, "the device is a generic platform, and no recipe given is for one");
+    return ds_hint(e, "take the device off the slot, or give its recipe");
+}
+
 enum ds_class ds_job_choose_recipe(ds_job *j, const ds_chip *chip, ds_err *e)
 {
     const ds_recipe *found = NULL;
@@ -32,8 +41,7 @@ enum ds_class ds_job_choose_recipe(ds_job *j, const ds_chip *chip, ds_err *e)
         found = r;
     }
     if (!found)
-        return ds_hint((ds_fail(e, DS_DEVICE, "the device is an %s, and no recipe given is for one", chip->title), e),
-                       "take the device off the slot, or give its recipe");
+        return no_recipe(chip, e);
     if (found->full_proof && j->slot->reset == DS_RESET_NONE)
         return ds_hint(
             (ds_fail(e, DS_INPUT, "the recipe demands the full proof, and this slot cannot reset its device"), e),
@@ -41,6 +49,7 @@ enum ds_class ds_job_choose_recipe(ds_job *j, const ds_chip *chip, ds_err *e)
     j->recipe = found;
     j->result->chip = chip->title;
     j->result->product = found->product;
+    j->result->no_lock = !ds_chip_can_lock(chip);
     return DS_OK;
 }
 
@@ -128,6 +137,15 @@ static enum ds_class from_rom(ds_job *j, ds_err *e)
     return DS_OK;
 }
 
+// Is any of the recipes for a chip with a ROM that could be asked?
+static bool may_have_rom(const ds_job *j)
+{
+    for (unsigned i = 0; i < j->o->recipe_count; i++)
+        if (ds_chip_can_lock(j->o->recipes[i]->chip))
+            return true;
+    return false;
+}
+
 enum ds_class ds_job_reach(ds_job *j, ds_err *e)
 {
     if (!await_hello(j, LISTEN_MS, e))
@@ -142,6 +160,8 @@ enum ds_class ds_job_reach(ds_job *j, ds_err *e)
         if (answered(e))
             return e->cls;
     }
+    if (!may_have_rom(j))
+        return ds_wrap(e, "no firmware answers");
     ds_log(DS_LOG_INFO, "slot %s: no firmware answers, asking the ROM", j->slot->name);
     if (from_rom(j, e))
         return ds_wrap(e, "no firmware answers; ROM");

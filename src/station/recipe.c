@@ -104,8 +104,11 @@ static const cyaml_schema_field_t stamp_fields[] = {
     CYAML_FIELD_SEQUENCE("values", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, yaml_stamp, values, &value_schema, 0, 64),
     CYAML_FIELD_END,
 };
-static const cyaml_strval_t lock_modes[] = {{"release", 0}, {"development", 1}};
-static const cyaml_strval_t lock_proofs[] = {{"full", 0}, {"report", 1}};
+enum { LOCK_RELEASE, LOCK_DEVELOPMENT, LOCK_NONE };
+enum { PROOF_NOT_TOLD, PROOF_FULL, PROOF_REPORT };
+static const cyaml_strval_t lock_modes[] = {
+    {"release", LOCK_RELEASE}, {"development", LOCK_DEVELOPMENT}, {"none", LOCK_NONE}};
+static const cyaml_strval_t lock_proofs[] = {{"full", PROOF_FULL}, {"report", PROOF_REPORT}};
 static const cyaml_schema_field_t lock_fields[] = {
     CYAML_FIELD_ENUM("mode", CYAML_FLAG_STRICT, yaml_lock, mode, lock_modes, CYAML_ARRAY_LEN(lock_modes)),
     CYAML_FIELD_ENUM("proof", CYAML_FLAG_STRICT | CYAML_FLAG_OPTIONAL, yaml_lock, proof, lock_proofs,
@@ -122,9 +125,9 @@ static const cyaml_schema_field_t recipe_fields[] = {
     CYAML_FIELD_INT("recipe", CYAML_FLAG_DEFAULT, ds_recipe_yaml, recipe),
     CYAML_FIELD_STRING_PTR("product", CYAML_FLAG_POINTER, ds_recipe_yaml, product, 1, 63),
     TEXT(ds_recipe_yaml, chip),
-    TEXT(ds_recipe_yaml, flash_size),
-    CYAML_FIELD_MAPPING("partition_table", CYAML_FLAG_DEFAULT, ds_recipe_yaml, partition_table, table_fields),
-    CYAML_FIELD_MAPPING("images", CYAML_FLAG_DEFAULT, ds_recipe_yaml, images, images_fields),
+    OPTIONAL_TEXT(ds_recipe_yaml, flash_size),
+    CYAML_FIELD_MAPPING("partition_table", CYAML_FLAG_OPTIONAL, ds_recipe_yaml, partition_table, table_fields),
+    CYAML_FIELD_MAPPING("images", CYAML_FLAG_OPTIONAL, ds_recipe_yaml, images, images_fields),
     CYAML_FIELD_ENUM("key", CYAML_FLAG_STRICT, ds_recipe_yaml, key, key_types, CYAML_ARRAY_LEN(key_types)),
     CYAML_FIELD_MAPPING("certificate", CYAML_FLAG_DEFAULT, ds_recipe_yaml, certificate, certificate_fields),
     CYAML_FIELD_MAPPING("stamp", CYAML_FLAG_DEFAULT, ds_recipe_yaml, stamp, stamp_fields),
@@ -182,17 +185,48 @@ static enum ds_class load_images(ds_recipe *r, ds_err *e)
     return DS_OK;
 }
 
+// What a platform of one's own has none of, and every chip that locks itself must have.
+static enum ds_class check_platform(const ds_recipe *r, ds_err *e)
+{
+    const ds_recipe_yaml *y = r->yaml;
+    const struct {
+        const char *key;
+        bool there;
+    } keys[] = {{"flash_size", y->flash_size != NULL},
+                {"partition_table", y->partition_table.file != NULL},
+                {"images", y->images.app.file != NULL}};
+    bool can_lock = ds_chip_can_lock(r->chip);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (keys[i].there != can_lock)
+            return ds_fail(e, DS_INPUT, "%s: %s: %s", r->path, keys[i].key,
+                           can_lock ? "missing" : "a generic platform has none: leave it out");
+    if (can_lock && y->lock.mode == LOCK_NONE)
+        return ds_hint(
+            (ds_fail(e, DS_POLICY, "%s: lock.mode: none: an %s can lock itself, and must", r->path, r->chip->title), e),
+            "write release, or development");
+    if (!can_lock && y->lock.mode != LOCK_NONE)
+        return ds_hint(
+            (ds_fail(e, DS_POLICY, "%s: lock.mode: a generic platform has no lock that could be proved", r->path), e),
+            "write none where its devices may leave the line unlocked");
+    if (!can_lock && (y->lock.proof == PROOF_FULL || y->stamp.close_download))
+        return ds_fail(e, DS_INPUT, "%s: %s: a generic platform has no ROM that could refuse", r->path,
+                       y->stamp.close_download ? "stamp.close_download" : "lock.proof");
+    return DS_OK;
+}
+
 // The plain fields, by reference into the YAML.
 static enum ds_class take_fields(ds_recipe *r, ds_err *e)
 {
     const ds_recipe_yaml *y = r->yaml;
     if (y->recipe != 1)
         return ds_fail(e, DS_INPUT, "%s: recipe: version %d is not known", r->path, y->recipe);
-    r->chip = ds_chip_by_name(y->chip);
+    r->chip = ds_platform_by_name(y->chip);
     if (!r->chip)
         return ds_fail(e, DS_INPUT, "%s: chip: '%s' is not known", r->path, y->chip);
-    if (!ds_parse_size(y->flash_size, &r->flash_size) || r->flash_size < (1u << 20) || r->flash_size > (16u << 20) ||
-        (r->flash_size & (r->flash_size - 1)))
+    if (check_platform(r, e))
+        return e->cls;
+    if (ds_chip_can_lock(r->chip) && (!ds_parse_size(y->flash_size, &r->flash_size) || r->flash_size < (1u << 20) ||
+                                      r->flash_size > (16u << 20) || (r->flash_size & (r->flash_size - 1))))
         return ds_fail(e, DS_INPUT, "%s: flash_size: '%s' is not 1MB, 2MB, 4MB, 8MB or 16MB", r->path, y->flash_size);
     r->product = y->product;
     r->key_type = y->key;
@@ -208,14 +242,14 @@ static enum ds_class take_fields(ds_recipe *r, ds_err *e)
     r->app_partition = y->images.app.partition;
     r->mfg_min_version = y->images.mfg.min_version;
     r->app_min_version = y->images.app.min_version;
-    r->release = y->lock.mode == 0;
-    r->full_proof = y->lock.proof == 0;
+    r->release = y->lock.mode == LOCK_RELEASE;
+    r->full_proof = y->lock.mode != LOCK_NONE && y->lock.proof != PROOF_REPORT;
     return DS_OK;
 }
 
 static enum ds_class load_all(ds_recipe *r, ds_err *e)
 {
-    if (take_fields(r, e) || load_table(r, e) || load_images(r, e))
+    if (take_fields(r, e) || (ds_chip_can_lock(r->chip) && (load_table(r, e) || load_images(r, e))))
         return e->cls;
     if (r->yaml->stamp.endpoint_ca &&
         load_file(r, "stamp.endpoint_ca", r->yaml->stamp.endpoint_ca, 3900, &r->endpoint_ca, e))
@@ -308,6 +342,8 @@ static void place(ds_buf *out, uint32_t addr, const void *data, size_t len)
 
 enum ds_class ds_recipe_merge(const ds_recipe *r, bool whole_flash, ds_buf *ret, ds_err *e)
 {
+    if (!ds_chip_can_lock(r->chip))
+        return ds_fail(e, DS_INPUT, "%s: a generic platform has no images", r->path);
     static const enum ds_region_id parts[] = {DS_REGION_BOOTLOADER, DS_REGION_TABLE, DS_REGION_MFG, DS_REGION_APP};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         const ds_region *region = &r->regions[parts[i]];

@@ -59,6 +59,7 @@ typedef struct ds_recipe {
     bool close_download;
     const ds_recipe_value *values;
     unsigned value_count;
+    // A platform of one's own (chip generic): no table, no regions, no lock. What follows is of chips that can lock.
     bool release;           // flash encryption in release mode is expected
     bool full_proof;        // negative proof by the ROM demanded
     uint8_t key_digest[32]; // secure boot key digest that bootloader and app are signed with
@@ -77,7 +78,7 @@ enum ds_class ds_recipe_subject(const ds_recipe *r, const char *serial, const ui
 void ds_recipe_otadata(const ds_recipe *r, unsigned slot, uint8_t ret[0x2000]);
 
 // The one file that a chip supplier pre-flashes: plain bootloader, partition table, otadata that selects the mfg app,
-// mfg app, signed app; gaps FF; up to the last used byte, or the whole flash.
+// mfg app, signed app; gaps FF; up to the last used byte, or the whole flash. DS_INPUT: a platform without images.
 enum ds_class ds_recipe_merge(const ds_recipe *r, bool whole_flash, ds_buf *ret, ds_err *e) DS_MUST;
 
 #endif

@@ -150,6 +150,8 @@ static enum ds_class check_bootloaders(const ds_recipe *r, ds_err *e)
 
 enum ds_class ds_recipe_check(ds_recipe *r, ds_err *e)
 {
+    if (!ds_chip_can_lock(r->chip))
+        return ds_recipe_check_stamp(r, e);
     if (check_partitions(r, e) || check_app_place(r, DS_REGION_MFG, r->mfg_partition, &r->mfg_slot, e) ||
         check_app_place(r, DS_REGION_APP, r->app_partition, &r->app_slot, e))
         return e->cls;

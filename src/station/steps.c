@@ -277,16 +277,16 @@ static enum ds_class firstboot_check(ds_job *j, ds_err *e)
 #define S(name) name##_precondition, name##_apply, name##_check
 
 const ds_step ds_steps[DS_STEP_COUNT] = {
-    {"connect", 60000, connect_precondition, ds_job_reach, connect_check},
-    {"versions", 60000, S(versions)},
-    {"key", 120000, S(key)},
-    {"csr", 30000, S(ds_step_csr)},
-    {"certificate", 60000, S(ds_step_certificate)},
-    {"stamp", 30000, S(ds_step_stamp)},
-    {"bootloader", 60000, bootloader_precondition, bootloader_apply, no_check},
-    {"select", 15000, S(select)},
-    {"firstboot", 90000, S(firstboot)},
-    {"proof", 60000, S(ds_step_proof)},
+    {"connect", 60000, connect_precondition, ds_job_reach, connect_check, false},
+    {"versions", 60000, S(versions), true},
+    {"key", 120000, S(key), false},
+    {"csr", 30000, S(ds_step_csr), false},
+    {"certificate", 60000, S(ds_step_certificate), false},
+    {"stamp", 30000, S(ds_step_stamp), false},
+    {"bootloader", 60000, bootloader_precondition, bootloader_apply, no_check, true},
+    {"select", 15000, S(select), true},
+    {"firstboot", 90000, S(firstboot), true},
+    {"proof", 60000, S(ds_step_proof), false},
 };
 
 const char *const ds_step_names[DS_STEP_COUNT] = {"connect", "versions",   "key",    "csr",       "certificate",

@@ -53,7 +53,7 @@ static enum ds_class take_hello(ds_job *j, const Devstamp__HelloReply *m, ds_err
                        "use mfg firmware and devstamp of the same release");
     if (m->mac.len != 6)
         return ds_fail(e, DS_DEVICE, "the agent's hello has no MAC");
-    ds_hello h = {.chip = m->chip_id <= UINT16_MAX ? ds_chip_by_id((uint16_t)m->chip_id) : NULL,
+    ds_hello h = {.chip = m->chip_id <= UINT16_MAX ? ds_platform_by_id((uint16_t)m->chip_id) : NULL,
                   .revision = (uint16_t)m->chip_revision,
                   .is_app = m->firmware == DEVSTAMP__FIRMWARE_KIND__FIRMWARE_APP,
                   .stage = (int)m->stage,

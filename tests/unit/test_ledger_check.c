@@ -19,6 +19,23 @@ static void test_check_whole_ledger_is_silent(void **state)
     assert_int_equal(check(w->l, &out), 0);
 }
 
+static void test_check_platform_without_lock_is_whole_and_never_locked(void **state)
+{
+    world *w = *state;
+    lines out;
+    ds_ledger_device d;
+    const uint8_t mac[6] = {2, 0, 0, 0, 0, 9};
+    whole_device(w->l, 1);
+    assert_int_equal(ds_ledger_device_get(w->l, DS_LEDGER_CHIP_WITHOUT_LOCK, mac, "gauge", &d, &w->e), DS_OK);
+    assert_true(check(w->l, &out) > 0);
+    assert_has(out.text, "no proof of its stamp is stored");
+    unsigned before = check(w->l, &out);
+    assert_int_equal(ds_ledger_device_proof(w->l, d.id, true, "{}", &w->e), DS_OK);
+    assert_int_equal(check(w->l, &out), before - 1);
+    assert_int_equal(ds_ledger_device_get(w->l, DS_LEDGER_CHIP_WITHOUT_LOCK, mac, "gauge", &d, &w->e), DS_OK);
+    assert_false(d.locked);
+}
+
 static void test_check_names_what_is_missing(void **state)
 {
     world *w = *state;
@@ -188,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_check_whole_ledger_is_silent),
+        TEST(test_check_platform_without_lock_is_whole_and_never_locked),
         TEST(test_check_names_what_is_missing),
         cmocka_unit_test(test_check_shows_tampering),
         TEST(test_check_damaged_pages_are_told),
