@@ -27,6 +27,24 @@ static ds_status reboot(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
     return DS_STATUS_OK;
 }
 
+// The message moves out of the decoded request, so that all of that memory can take the reply.
+static ds_status owner(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
+{
+    ProtobufCBinaryData in = q->owner->message;
+    if (a->owner == NULL)
+        return DS_STATUS(AGENT, NOT_ALLOWED);
+    if (in.len == 0 || in.len > DS_AGENT_OWNER_MAX)
+        return DS_STATUS(AGENT, BAD_REQUEST);
+    uint8_t *message = a->frame + DS_AGENT_WORK - DS_AGENT_OWNER_MAX;
+    memcpy(message, in.data, in.len);
+    devstamp__owner_reply__init(&r->body.owner);
+    r->response.body_case = DEVSTAMP__RESPONSE__BODY_OWNER;
+    r->response.owner = &r->body.owner;
+    r->body.owner.message.data = a->scratch;
+    r->body.owner.message.len = a->owner(a->owner_arg, message, in.len, a->scratch, DS_AGENT_WORK);
+    return r->body.owner.message.len > 0 ? DS_STATUS_OK : DS_STATUS(AGENT, INTERNAL);
+}
+
 typedef struct entry {
     Devstamp__Request__BodyCase request;
     ds_handler handler;
@@ -47,6 +65,7 @@ static const entry table[] = {
     {DEVSTAMP__REQUEST__BODY_SELECT_BOOT, select_boot, IN_BOTH},
     {DEVSTAMP__REQUEST__BODY_REBOOT, reboot, IN_BOTH},
     {DEVSTAMP__REQUEST__BODY_REPORT, ds_handle_report, IN_BOTH},
+    {DEVSTAMP__REQUEST__BODY_OWNER, owner, IN_APP},
 };
 
 // protobuf-c's allocator over the scratch buffer: allocation moves a mark, freeing does nothing, a message that asks

@@ -33,6 +33,7 @@ typedef struct ds_reply {
         Devstamp__ChainReply chain;
         Devstamp__ImageReply image;
         Devstamp__ReportReply report;
+        Devstamp__OwnerReply owner;
     } body;
     ds_identity identity;
     char serial[DS_AGENT_SERIAL_MAX + 1];
@@ -115,6 +116,12 @@ ds_status ds_key_load(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk);
 int ds_key_type(const mbedtls_pk_context *pk); // Devstamp__KeyType; KEY_NONE where it is none of ours
 // The SubjectPublicKeyInfo, at the end of buf (DS_AGENT_SPKI_MAX bytes); NULL on failure.
 uint8_t *ds_key_public(mbedtls_pk_context *pk, uint8_t *buf, size_t *ret_len);
+// Sign tag, its NUL, and the parts, with the device key: ECDSA (DER) or RSA PKCS#1 v1.5 over SHA-256, SHA-384 for
+// P-384. Every signature but the request's is made here, each under a tag of its own. signature->data: the caller's, of
+// DS_KEY_SIGNATURE_MAX bytes. Uses the first DS_AGENT_KEY_MAX bytes of ds_agent_work().
+#define DS_KEY_SIGNATURE_MAX 512u // RSA-4096
+ds_status ds_key_sign(ds_agent *a, const char *tag, const ProtobufCBinaryData *parts, size_t count,
+                      ProtobufCBinaryData *signature);
 
 // --- report.c
 
