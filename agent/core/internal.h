@@ -14,6 +14,7 @@
 #define DS_AGENT_CERTS_MAX 8u
 #define DS_AGENT_NAME_MAX 15u    // of a namespace or key
 #define DS_AGENT_VALUE_MAX 4000u // what NVS takes as one string
+#define DS_AGENT_VALUES_MAX 900u // in a stamp
 #define DS_AGENT_SPKI_MAX 512u   // SubjectPublicKeyInfo of RSA-3072: 422
 #define DS_STATUS_IS(status, code) (DS_STATUS_CODE(status) == (uint32_t)DEVSTAMP__STATUS_CODE__CODE_##code)
 
@@ -22,6 +23,8 @@
 #define DS_VALUE_CHAIN "chain" // blob: concatenated DER certificates
 #define DS_VALUE_DONE "done"   // u8: FinishStamp succeeded
 #define DS_VALUE_MOVED "moved" // u8, encrypted area only: the copy there is complete
+#define DS_VALUE_BORN "born"   // blob, encrypted area only: which values came from the factory; agent/app/reset.c
+#define DS_VALUE_RESET "reset" // u8, encrypted area only: a factory reset was begun
 
 // An answer and what it points to.
 typedef struct ds_reply {

@@ -81,6 +81,7 @@ void ds_posix_init(ds_posix *p, const ds_hal *hal)
         .anchor_get = ds_posix_anchor_get,
         .anchor_set = ds_posix_anchor_set,
         .publish = ds_posix_publish,
+        .values_clear = ds_posix_values_clear,
     };
 }
 
