@@ -4,12 +4,15 @@
 // Every boot of the app side. A device that is not stamped or not secured runs all the same and says so in its report;
 // it does not connect, as its key may still lie readable in flash.
 #include "agent/app/internal.h"
+#include "agent/app/stamp.h"
 
 enum { POLL_MS = 1000, POLLS_PER_TRY = 60 };
 
 static ds_status secure_stamp(ds_agent *a)
 {
     ds_status s = ds_app_migrate(a);
+    if (s == DS_STATUS_OK)
+        s = ds_stamp_reset_resume(a);
     if (s == DS_STATUS_OK)
         s = ds_app_close_download(a);
     a->last_status = s;

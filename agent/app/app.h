@@ -19,9 +19,9 @@ ds_status ds_app_migrate(ds_agent *a);
 // devstamp/<serial>/hello).
 ds_status ds_app_hello(ds_agent *a);
 
-// First boot and every boot: migrate, close download mode where asked, end an update's trial by the self-test, publish,
-// then answer the station for ever
-// (Hello, Report, ImageBegin/Data/End for the update slot, SelectBoot, Reboot; anything else is NOT_ALLOWED).
+// First boot and every boot: migrate, complete a factory reset that was cut off, close download mode where asked, end
+// an update's trial by the self-test, publish, then answer the station for ever (Hello, Report, ImageBegin/Data/End for
+// the update slot, SelectBoot, Reboot; anything else is NOT_ALLOWED).
 void ds_app_run(ds_agent *a);
 
 #endif

@@ -19,7 +19,7 @@ typedef struct greeting {
 } greeting;
 
 // Text for a JSON string; what a firmware calls itself is free to hold anything.
-static void json_text(char *to, const char *from)
+void ds_app_json_text(char *to, const char *from)
 {
     static const char hex[] = "0123456789abcdef";
     for (; *from != 0; from++) {
@@ -49,8 +49,8 @@ static ds_status compose(ds_agent *a, greeting *g)
     a->port->identity(a->port->ctx, &identity);
     identity.project[TEXT_MAX] = identity.version[TEXT_MAX] = 0;
     char project[6 * TEXT_MAX + 1], version[6 * TEXT_MAX + 1];
-    json_text(project, identity.project);
-    json_text(version, identity.version);
+    ds_app_json_text(project, identity.project);
+    ds_app_json_text(version, identity.version);
     snprintf(g->topic, sizeof g->topic, "devstamp/%s/hello", g->serial);
     snprintf(g->payload, sizeof g->payload, "{\"serial\":\"%s\",\"firmware\":\"%s\",\"version\":\"%s\"}", g->serial,
              project, version);

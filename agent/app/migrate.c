@@ -57,6 +57,8 @@ static ds_status copy_stamp(ds_agent *a)
         s = for_each_value(a, true);
     if (s == DS_STATUS_OK)
         s = for_each_value(a, false);
+    if (s == DS_STATUS_OK)
+        s = ds_app_note_born(a);
     mbedtls_platform_zeroize(a->scratch, DS_AGENT_WORK);
     if (s != DS_STATUS_OK)
         return s;

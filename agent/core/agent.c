@@ -3,6 +3,7 @@
 //
 // Requests in, answers out: console bytes become frames, frames become messages decoded into a fixed arena, and a table
 // says which handler answers and in which firmware it may.
+#include "agent/core/arena.h"
 #include "agent/core/frame.h"
 #include "agent/core/internal.h"
 
@@ -27,6 +28,24 @@ static ds_status reboot(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
     return DS_STATUS_OK;
 }
 
+// The message moves out of the decoded request, so that all of that memory can take the reply.
+static ds_status owner(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
+{
+    ProtobufCBinaryData in = q->owner->message;
+    if (a->owner == NULL)
+        return DS_STATUS(AGENT, NOT_ALLOWED);
+    if (in.len == 0 || in.len > DS_AGENT_OWNER_MAX)
+        return DS_STATUS(AGENT, BAD_REQUEST);
+    uint8_t *message = a->frame + DS_AGENT_WORK - DS_AGENT_OWNER_MAX;
+    memcpy(message, in.data, in.len);
+    devstamp__owner_reply__init(&r->body.owner);
+    r->response.body_case = DEVSTAMP__RESPONSE__BODY_OWNER;
+    r->response.owner = &r->body.owner;
+    r->body.owner.message.data = a->scratch;
+    r->body.owner.message.len = a->owner(a->owner_arg, message, in.len, a->scratch, DS_AGENT_WORK);
+    return r->body.owner.message.len > 0 ? DS_STATUS_OK : DS_STATUS(AGENT, INTERNAL);
+}
+
 typedef struct entry {
     Devstamp__Request__BodyCase request;
     ds_handler handler;
@@ -47,29 +66,8 @@ static const entry table[] = {
     {DEVSTAMP__REQUEST__BODY_SELECT_BOOT, select_boot, IN_BOTH},
     {DEVSTAMP__REQUEST__BODY_REBOOT, reboot, IN_BOTH},
     {DEVSTAMP__REQUEST__BODY_REPORT, ds_handle_report, IN_BOTH},
+    {DEVSTAMP__REQUEST__BODY_OWNER, owner, IN_APP},
 };
-
-// protobuf-c's allocator over the scratch buffer: allocation moves a mark, freeing does nothing, a message that asks
-// for more is refused by protobuf-c.
-typedef struct arena {
-    ProtobufCAllocator base;
-    uint8_t *at, *end;
-} arena;
-
-static void *arena_alloc(void *data, size_t size)
-{
-    arena *m = data;
-    uint8_t *at = m->at + (sizeof(uint64_t) - (uintptr_t)m->at % sizeof(uint64_t)) % sizeof(uint64_t);
-    if (at > m->end || size > (size_t)(m->end - at))
-        return NULL;
-    m->at = at + size;
-    return at;
-}
-
-static void arena_free(void *data, void *pointer)
-{
-    (void)data, (void)pointer;
-}
 
 static ds_status dispatch(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
 {
@@ -85,8 +83,8 @@ static ds_status dispatch(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
 
 static ds_status decode_and_dispatch(ds_agent *a, size_t len, ds_reply *r)
 {
-    arena memory = {.at = a->scratch, .end = a->scratch + DS_AGENT_WORK};
-    memory.base = (ProtobufCAllocator){.alloc = arena_alloc, .free = arena_free, .allocator_data = &memory};
+    ds_arena memory;
+    ds_arena_init(&memory, a->scratch, DS_AGENT_WORK);
     Devstamp__Request *q = devstamp__request__unpack(&memory.base, len, a->frame + DS_FRAME_HEADER);
     if (q == NULL)
         return DS_STATUS(FRAME, BAD_REQUEST);

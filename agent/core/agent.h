@@ -11,11 +11,18 @@
 #define DS_AGENT_FRAME_MAX 8192u // payload of a frame
 #define DS_AGENT_CHAIN_MAX 4096u // concatenated DER certificates
 #define DS_AGENT_KEY_MAX 2560u   // DER private key (RSA-3072: about 1800)
+#define DS_AGENT_OWNER_MAX 1024u // an owner's message on the console
 #define DS_AGENT_NAMESPACE "stamp"
 #define DS_AGENT_SERIAL_MAX 63u
 #define DS_AGENT_ENDPOINT_MAX 255u
 
-typedef struct ds_agent {
+typedef struct ds_agent ds_agent;
+
+// Answers a message of the person who owns the device (proto/owner.proto), len bytes at in; never fails, as whatever
+// goes wrong is said in the reply. The reply goes to ret, at most cap bytes; returns its length.
+typedef size_t (*ds_agent_owner_fn)(void *arg, const uint8_t *in, size_t len, uint8_t *ret, size_t cap);
+
+struct ds_agent {
     const ds_port *port;
     enum { DS_AGENT_MFG, DS_AGENT_APP } role;
     // Working memory, given by the caller so that a firmware chooses where it lives.
@@ -35,7 +42,10 @@ typedef struct ds_agent {
     // Framing state; see frame.h.
     size_t frame_len;
     bool escaped, broken;
-} ds_agent;
+    // The app side's answer to Owner on the console; NULL: refused. Set after ds_agent_init().
+    ds_agent_owner_fn owner;
+    void *owner_arg;
+};
 
 // Prepare an agent; memory as described above stays the caller's. Whoever polls it needs about 8 KiB of stack with
 // mbedTLS (a certificate chain is the deepest) and what mbedTLS allocates for one key.

@@ -14,6 +14,7 @@
 #define DS_AGENT_CERTS_MAX 8u
 #define DS_AGENT_NAME_MAX 15u    // of a namespace or key
 #define DS_AGENT_VALUE_MAX 4000u // what NVS takes as one string
+#define DS_AGENT_VALUES_MAX 900u // in a stamp
 #define DS_AGENT_SPKI_MAX 512u   // SubjectPublicKeyInfo of RSA-3072: 422
 #define DS_STATUS_IS(status, code) (DS_STATUS_CODE(status) == (uint32_t)DEVSTAMP__STATUS_CODE__CODE_##code)
 
@@ -22,6 +23,8 @@
 #define DS_VALUE_CHAIN "chain" // blob: concatenated DER certificates
 #define DS_VALUE_DONE "done"   // u8: FinishStamp succeeded
 #define DS_VALUE_MOVED "moved" // u8, encrypted area only: the copy there is complete
+#define DS_VALUE_BORN "born"   // blob, encrypted area only: which values came from the factory; agent/app/reset.c
+#define DS_VALUE_RESET "reset" // u8, encrypted area only: a factory reset was begun
 
 // An answer and what it points to.
 typedef struct ds_reply {
@@ -33,6 +36,7 @@ typedef struct ds_reply {
         Devstamp__ChainReply chain;
         Devstamp__ImageReply image;
         Devstamp__ReportReply report;
+        Devstamp__OwnerReply owner;
     } body;
     ds_identity identity;
     char serial[DS_AGENT_SERIAL_MAX + 1];
@@ -115,6 +119,12 @@ ds_status ds_key_load(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk);
 int ds_key_type(const mbedtls_pk_context *pk); // Devstamp__KeyType; KEY_NONE where it is none of ours
 // The SubjectPublicKeyInfo, at the end of buf (DS_AGENT_SPKI_MAX bytes); NULL on failure.
 uint8_t *ds_key_public(mbedtls_pk_context *pk, uint8_t *buf, size_t *ret_len);
+// Sign tag, its NUL, and the parts, with the device key: ECDSA (DER) or RSA PKCS#1 v1.5 over SHA-256, SHA-384 for
+// P-384. Every signature but the request's is made here, each under a tag of its own. signature->data: the caller's, of
+// DS_KEY_SIGNATURE_MAX bytes. Uses the first DS_AGENT_KEY_MAX bytes of ds_agent_work().
+#define DS_KEY_SIGNATURE_MAX 512u // RSA-4096
+ds_status ds_key_sign(ds_agent *a, const char *tag, const ProtobufCBinaryData *parts, size_t count,
+                      ProtobufCBinaryData *signature);
 
 // --- report.c
 

@@ -7,11 +7,12 @@
 #include "agent/core/internal.h"
 
 #include <mbedtls/ecp.h>
+#include <mbedtls/md.h>
 #include <mbedtls/rsa.h>
 
 #include <string.h>
 
-enum { RSA_EXPONENT = 65537 };
+enum { RSA_EXPONENT = 65537, HASH_MAX = 64 };
 
 typedef struct key_kind {
     Devstamp__KeyType type;
@@ -62,6 +63,50 @@ uint8_t *ds_key_public(mbedtls_pk_context *pk, uint8_t *buf, size_t *ret_len)
         return NULL;
     *ret_len = (size_t)len;
     return buf + DS_AGENT_SPKI_MAX - len;
+}
+
+static bool hash_parts(mbedtls_md_type_t type, const char *tag, const ProtobufCBinaryData *parts, size_t count,
+                       uint8_t ret[HASH_MAX])
+{
+    const mbedtls_md_info_t *info = mbedtls_md_info_from_type(type);
+    mbedtls_md_context_t md;
+    mbedtls_md_init(&md);
+    bool ok = info != NULL && mbedtls_md_setup(&md, info, 0) == 0 && mbedtls_md_starts(&md) == 0 &&
+              mbedtls_md_update(&md, (const uint8_t *)tag, strlen(tag) + 1) == 0;
+    for (size_t i = 0; ok && i < count; i++)
+        ok = mbedtls_md_update(&md, parts[i].data, parts[i].len) == 0;
+    ok = ok && mbedtls_md_finish(&md, ret) == 0;
+    mbedtls_md_free(&md);
+    return ok;
+}
+
+static ds_status sign_with(mbedtls_pk_context *pk, ds_rng *rng, const char *tag, const ProtobufCBinaryData *parts,
+                           size_t count, ProtobufCBinaryData *signature)
+{
+    int key_type = ds_key_type(pk);
+    bool p384 = key_type == (int)DEVSTAMP__KEY_TYPE__KEY_ECDSA_P384;
+    mbedtls_md_type_t type = p384 ? MBEDTLS_MD_SHA384 : MBEDTLS_MD_SHA256;
+    uint8_t hash[HASH_MAX];
+    // Of a type that is known, so that the signature fits.
+    if (key_type == (int)DEVSTAMP__KEY_TYPE__KEY_NONE || !hash_parts(type, tag, parts, count, hash))
+        return DS_STATUS(KEY, CRYPTO);
+    ds_agent_progress(rng->a);
+    if (DS_PK_SIGN(pk, type, hash, p384 ? 48 : 32, signature->data, DS_KEY_SIGNATURE_MAX, &signature->len, ds_rng_draw,
+                   rng) != 0)
+        return rng->failed ? DS_STATUS(KEY, RANDOM) : DS_STATUS(KEY, CRYPTO);
+    return DS_STATUS_OK;
+}
+
+ds_status ds_key_sign(ds_agent *a, const char *tag, const ProtobufCBinaryData *parts, size_t count,
+                      ProtobufCBinaryData *signature)
+{
+    ds_rng rng = {.a = a};
+    mbedtls_pk_context pk;
+    ds_status s = ds_key_load(a, &rng, &pk);
+    if (s == DS_STATUS_OK)
+        s = sign_with(&pk, &rng, tag, parts, count, signature);
+    mbedtls_pk_free(&pk);
+    return s;
 }
 
 static int generate(const key_kind *kind, ds_rng *rng, mbedtls_pk_context *pk)

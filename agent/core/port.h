@@ -118,6 +118,11 @@ typedef struct ds_port {
     // s.
     ds_status (*publish)(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
                          const uint8_t *chain, size_t chain_len, const char *topic, const char *payload);
+    // Erase every value of the area that keep does not claim, of whatever type, also of types that value_each does not
+    // know. Each is gone for good by itself: a power loss leaves some erased and others not. Idempotent; may take a
+    // second.
+    ds_status (*values_clear)(void *ctx, enum ds_area area,
+                              bool (*keep)(void *arg, const char *name_space, const char *key), void *arg);
 } ds_port;
 
 #endif

@@ -5,13 +5,10 @@
 // storage cannot be read the request fails, rather than claiming that the device holds nothing.
 #include "agent/core/internal.h"
 
-#include <mbedtls/md.h>
-
 #include <string.h>
 
 enum {
     EVIDENCE_MAX = 1024,
-    HASH_MAX = 64,
     // In a->frame, behind where the key is loaded.
     EVIDENCE_AT = DS_AGENT_KEY_MAX,
     SIGNATURE_AT = EVIDENCE_AT + EVIDENCE_MAX,
@@ -66,47 +63,11 @@ static ds_status gather(ds_agent *a, enum ds_area area, claims *e)
     return DS_STATUS_OK;
 }
 
-static bool hash_report(mbedtls_md_type_t type, const ProtobufCBinaryData *nonce, const ProtobufCBinaryData *evidence,
-                        uint8_t ret[HASH_MAX])
-{
-    const mbedtls_md_info_t *info = mbedtls_md_info_from_type(type);
-    mbedtls_md_context_t md;
-    mbedtls_md_init(&md);
-    bool ok = info != NULL && mbedtls_md_setup(&md, info, 0) == 0 && mbedtls_md_starts(&md) == 0 &&
-              mbedtls_md_update(&md, (const uint8_t *)DS_REPORT_TAG, sizeof DS_REPORT_TAG) == 0 &&
-              mbedtls_md_update(&md, nonce->data, nonce->len) == 0 &&
-              mbedtls_md_update(&md, evidence->data, evidence->len) == 0 && mbedtls_md_finish(&md, ret) == 0;
-    mbedtls_md_free(&md);
-    return ok;
-}
-
-static ds_status sign_with(mbedtls_pk_context *pk, ds_rng *rng, const ProtobufCBinaryData *nonce,
-                           Devstamp__ReportReply *p)
-{
-    bool p384 = ds_key_type(pk) == (int)DEVSTAMP__KEY_TYPE__KEY_ECDSA_P384;
-    mbedtls_md_type_t type = p384 ? MBEDTLS_MD_SHA384 : MBEDTLS_MD_SHA256;
-    uint8_t hash[HASH_MAX];
-    if (!hash_report(type, nonce, &p->evidence, hash))
-        return DS_STATUS(KEY, CRYPTO);
-    ds_agent_progress(rng->a);
-    uint8_t *signature = rng->a->frame + SIGNATURE_AT;
-    size_t len = 0;
-    if (DS_PK_SIGN(pk, type, hash, p384 ? 48 : 32, signature, MBEDTLS_PK_SIGNATURE_MAX_SIZE, &len, ds_rng_draw, rng) !=
-        0)
-        return rng->failed ? DS_STATUS(KEY, RANDOM) : DS_STATUS(KEY, CRYPTO);
-    p->signature = (ProtobufCBinaryData){.data = signature, .len = len};
-    return DS_STATUS_OK;
-}
-
 static ds_status sign(ds_agent *a, const ProtobufCBinaryData *nonce, Devstamp__ReportReply *p)
 {
-    ds_rng rng = {.a = a};
-    mbedtls_pk_context pk;
-    ds_status s = ds_key_load(a, &rng, &pk);
-    if (s == DS_STATUS_OK)
-        s = sign_with(&pk, &rng, nonce, p);
-    mbedtls_pk_free(&pk);
-    return s;
+    const ProtobufCBinaryData parts[] = {*nonce, p->evidence};
+    p->signature.data = a->frame + SIGNATURE_AT;
+    return ds_key_sign(a, DS_REPORT_TAG, parts, 2, &p->signature);
 }
 
 static ds_status pack(ds_agent *a, enum ds_area area, Devstamp__ReportReply *p)

@@ -168,6 +168,8 @@ ds_status ds_handle_finish_stamp(ds_agent *a, const Devstamp__Request *q, ds_rep
         s = DS_STATUS(VALUE, NOT_ALLOWED);
     if (s == DS_STATUS_OK)
         s = digest_stamp(a, digest, &count);
+    if (s == DS_STATUS_OK && count > DS_AGENT_VALUES_MAX)
+        s = DS_STATUS(VALUE, NO_SPACE); // known now, not at first boot
     if (s == DS_STATUS_OK && (count != f->count || memcmp(digest, f->digest.data, f->digest.len) != 0))
         s = DS_STATUS(VALUE, MISMATCH);
     if (s != DS_STATUS_OK || stage != (int)DEVSTAMP__STAGE__STAGE_CERTIFIED)

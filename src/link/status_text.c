@@ -18,6 +18,7 @@ static const char *const modules[] = {
     [DEVSTAMP__STATUS_MODULE__MODULE_MIGRATE] = "first boot",
     [DEVSTAMP__STATUS_MODULE__MODULE_PORT] = "platform",
     [DEVSTAMP__STATUS_MODULE__MODULE_ENDPOINT] = "endpoint",
+    [DEVSTAMP__STATUS_MODULE__MODULE_OWNER] = "owner",
 };
 
 static const struct {

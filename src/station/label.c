@@ -5,9 +5,12 @@
 // that ISO/IEC 18004 asks for.
 #include "src/station/line.h"
 
+#include "src/base/secret.h"
+
 #include <jansson.h>
 #include <qrencode.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { QUIET = 2 }; // modules; four by the standard, two are read by every phone and fit a small terminal
 
@@ -30,12 +33,23 @@ static void draw(const QRcode *qr, ds_buf *out)
     ds_buf_add_u8(out, '\0');
 }
 
-char *ds_label_qr(const char *serial, const char *pop, ds_err *e)
+char *ds_label_text(const char *serial, const char *pop, ds_err *e)
 {
     json_t *j = json_pack("{s:s,s:s,s:s,s:s}", "ver", "v1", "name", serial, "pop", pop, "transport", "ble");
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
-    QRcode *qr = text ? QRcode_encodeString8bit(text, 0, QR_ECLEVEL_M) : NULL;
+    if (!text)
+        (void)ds_fail(e, DS_INTERNAL, "the label's text cannot be made");
+    return text;
+}
+
+char *ds_label_qr(const char *serial, const char *pop, ds_err *e)
+{
+    char *text = ds_label_text(serial, pop, e);
+    if (!text)
+        return NULL;
+    QRcode *qr = QRcode_encodeString8bit(text, 0, QR_ECLEVEL_M);
+    ds_wipe(text, strlen(text));
     free(text);
     if (!qr) {
         (void)ds_fail(e, DS_INTERNAL, "the QR code cannot be made");

@@ -63,5 +63,7 @@ unsigned ds_line_run(const ds_line_options *o, ds_slot_result *results);
 // device:
 // {"ver":"v1","name":"<serial>","pop":"<pop>","transport":"ble"} as the ESP provisioning apps read it.
 char *ds_label_qr(const char *serial, const char *pop, ds_err *e);
+// That text itself, one line without its end; the caller wipes and frees it.
+char *ds_label_text(const char *serial, const char *pop, ds_err *e);
 
 #endif

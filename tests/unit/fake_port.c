@@ -386,6 +386,21 @@ static ds_status publish(void *ctx, const char *endpoint, const char *client_id,
     return DS_STATUS_OK;
 }
 
+// As area_erase: power can be lost between any two.
+static ds_status values_clear(void *ctx, enum ds_area area,
+                              bool (*keep)(void *arg, const char *name_space, const char *key), void *arg)
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    for (int i = 0; effect && i < FAKE_VALUES; i++) {
+        fake_value *v = &f->areas[area].values[i];
+        if (v->used && !keep(arg, v->name_space, v->key) && write_point(f))
+            memset(v, 0, sizeof *v);
+    }
+    return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
 bool fake_contains(const void *hay, size_t hay_len, const void *needle, size_t len)
 {
     const uint8_t *h = hay;
@@ -452,6 +467,7 @@ void fake_init(fake_port *f, uint64_t seed)
         .anchor_get = anchor_get,
         .anchor_set = anchor_set,
         .publish = publish,
+        .values_clear = values_clear,
     };
     f->identity =
         (ds_identity){.chip_id = 5, .chip_revision = 3, .mac = {0x60, 0x55, 0xF9, 1, 2, 3}, .flash_size = 4u << 20};

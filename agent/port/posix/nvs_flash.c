@@ -254,6 +254,23 @@ enum ds_class ds_nvs_flash_set(ds_nvs_flash *n, const char *name_space, const ch
     return c ? ds_wrap(e, "NVS item \"%s.%s\"", name_space, key) : DS_OK;
 }
 
+// A blob goes with its index, and its chunks afterwards.
+enum ds_class ds_nvs_flash_erase(ds_nvs_flash *n, const char *name_space, const char *key, ds_err *e)
+{
+    if (n->broken)
+        return ds_fail(e, DS_DEVICE, "an earlier flash operation failed; the partition must be opened again");
+    ds_nvs_refs refs;
+    ds_nvs_scan(n->image, n->pages, &refs);
+    uint8_t index = ds_nvs_refs_namespace(&refs, name_space);
+    const ds_nvs_ref *found = index ? ds_nvs_refs_find(&refs, index, key) : NULL;
+    ds_nvs_ref ref = found ? *found : (ds_nvs_ref){.entry = NULL};
+    ds_nvs_refs_free(&refs);
+    if (!ref.entry)
+        return DS_OK;
+    enum ds_class c = ds_nvs_store_erase_item(n, ref.page, ref.index, e);
+    return c ? c : ds_nvs_store_drop_dead(n, e);
+}
+
 enum ds_class ds_nvs_flash_items(ds_nvs_flash *n, ds_nvs_items *ret, ds_err *e)
 {
     if (n->broken)

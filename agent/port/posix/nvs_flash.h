@@ -29,6 +29,9 @@ void ds_nvs_flash_close(ds_nvs_flash *n);
 // DS_NVS_BLOB_DATA. Writing the value that is already there writes nothing. DS_STORE with code ENOSPC when full.
 enum ds_class ds_nvs_flash_set(ds_nvs_flash *n, const char *name_space, const char *key, enum ds_nvs_type type,
                                ds_view data, ds_err *e) DS_MUST;
+// Erase an item; DS_OK also where there is none. Its bytes stay in flash, as they were written, until their page is
+// compacted.
+enum ds_class ds_nvs_flash_erase(ds_nvs_flash *n, const char *name_space, const char *key, ds_err *e) DS_MUST;
 // The live items, in flash order; owned by the caller.
 enum ds_class ds_nvs_flash_items(ds_nvs_flash *n, ds_nvs_items *ret, ds_err *e) DS_MUST;
 uint32_t ds_nvs_flash_free_bytes(ds_nvs_flash *n);

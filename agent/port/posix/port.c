@@ -3,6 +3,7 @@
 //
 // The struct ds_port of a chip with a ds_hal, and the main functions of the two firmwares.
 #include "agent/app/app.h"
+#include "agent/app/owner.h"
 #include "agent/port/posix/posix.h"
 #include "src/base/secret.h"
 
@@ -81,6 +82,7 @@ void ds_posix_init(ds_posix *p, const ds_hal *hal)
         .anchor_get = ds_posix_anchor_get,
         .anchor_set = ds_posix_anchor_set,
         .publish = ds_posix_publish,
+        .values_clear = ds_posix_values_clear,
     };
 }
 
@@ -100,10 +102,15 @@ static void run(const ds_hal *hal, int role)
     ds_posix_init(&p, hal);
     p.is_app = role == DS_AGENT_APP;
     ds_agent_init(&agent, &p.port, role, frame, scratch);
+    ds_owner owner;
+    ds_owner_init(&owner, &agent, ds_owner_store_wifi, &agent);
+    agent.owner = ds_owner_handle;
+    agent.owner_arg = &owner;
     if (role == DS_AGENT_APP)
         ds_app_run(&agent);
     else
         ds_agent_run(&agent);
+    ds_owner_close(&owner);
     ds_posix_deinit(&p);
     ds_wipe(frame, len);
     ds_wipe(scratch, len);

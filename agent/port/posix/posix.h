@@ -45,6 +45,8 @@ ds_status ds_posix_value_get(void *ctx, enum ds_area area, const char *name_spac
 ds_status ds_posix_value_set(void *ctx, enum ds_area area, const char *name_space, const char *key,
                              enum ds_value_type type, const void *data, size_t len);
 ds_status ds_posix_value_each(void *ctx, enum ds_area area, ds_value_fn fn, void *arg);
+ds_status ds_posix_values_clear(void *ctx, enum ds_area area,
+                                bool (*keep)(void *arg, const char *name_space, const char *key), void *arg);
 ds_status ds_posix_area_erase(void *ctx, enum ds_area area);
 bool ds_posix_area_is_blank(void *ctx, enum ds_area area);
 uint32_t ds_posix_area_free(void *ctx, enum ds_area area);

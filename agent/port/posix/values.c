@@ -119,3 +119,25 @@ ds_status ds_posix_value_set(void *ctx, enum ds_area area, const char *name_spac
         ds_posix_area_close(p, area); // flash and memory may differ: read it again
     return status_of(c, &e);
 }
+
+ds_status ds_posix_values_clear(void *ctx, enum ds_area area,
+                                bool (*keep)(void *arg, const char *name_space, const char *key), void *arg)
+{
+    ds_posix *p = ctx;
+    ds_nvs_flash *n;
+    ds_nvs_items items;
+    ds_err e = DS_ERR_INIT;
+    ds_status s = load(p, area, &items);
+    if (s != DS_STATUS_OK || !items.count)
+        return s;
+    s = ds_posix_area_open(p, area, false, &n);
+    for (size_t i = 0; s == DS_STATUS_OK && i < items.count; i++) {
+        const ds_nvs_item *item = &items.items[i];
+        if (!keep(arg, item->name_space, item->key) && ds_nvs_flash_erase(n, item->name_space, item->key, &e)) {
+            ds_posix_area_close(p, area);
+            s = status_of(e.cls, &e);
+        }
+    }
+    ds_nvs_items_free(&items);
+    return s;
+}
