@@ -204,12 +204,9 @@ static void test_contains_finds_noted_heads_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_check_whole_ledger_is_silent),
-        TEST(test_check_platform_without_lock_is_whole_and_never_locked),
-        TEST(test_check_names_what_is_missing),
-        cmocka_unit_test(test_check_shows_tampering),
-        TEST(test_check_damaged_pages_are_told),
-        TEST(test_chain_hash_layout),
+        TEST(test_check_whole_ledger_is_silent),    TEST(test_check_platform_without_lock_is_whole_and_never_locked),
+        TEST(test_check_names_what_is_missing),     cmocka_unit_test(test_check_shows_tampering),
+        TEST(test_check_damaged_pages_are_told),    TEST(test_chain_hash_layout),
         TEST(test_contains_finds_noted_heads_only),
     };
     return cmocka_run_group_tests_name("ledger: check", tests, NULL, NULL);

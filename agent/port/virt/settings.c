@@ -2,7 +2,9 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // What makes this board different from the next one: lines "NAME VALUE" in a page of RAM that QEMU's loader device
-// fills at each reset. It stands for what a chip has in its fuses, above all its address.
+// fills at each reset. It stands for what a chip has in its fuses, above all its address. Names: mac
+// (aa:bb:cc:dd:ee:ff), cut (power fails with that word of flash, counted from reset), stats (1: tell the peaks of heap
+// and stack).
 #include "agent/port/virt/board.h"
 
 #include <string.h>

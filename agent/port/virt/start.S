@@ -13,8 +13,8 @@ _start:
     la tp, __tls_start
     la t0, board_trap
     csrw mtvec, t0
-    la t0, __stack_bottom
-    la sp, __stack_top
+    la t0, stack_bottom
+    la sp, stack_top
     li t1, 0xA5A5A5A5
 1:  sw t1, 0(t0)
     addi t0, t0, 4
@@ -32,7 +32,7 @@ _start:
     // A trap is a defect: say so and stop, on whatever stack there is.
     .balign 4
 board_trap:
-    la sp, __stack_top
+    la sp, stack_top
     csrr a0, mcause
     csrr a1, mepc
     call board_trapped
