@@ -61,9 +61,11 @@ STACK_OF(X509) * ds_companion_read_roots(const char *pem, size_t len)
 // The certificates one after the other, nothing behind them. NULL where that is not what it is.
 static STACK_OF(X509) * parse_chain(const uint8_t *der, size_t len)
 {
+    if (len == 0)
+        return NULL;
     STACK_OF(X509) *chain = sk_X509_new_null();
     const unsigned char *at = der, *end = der + len;
-    bool ok = chain && len > 0;
+    bool ok = chain != NULL;
     while (ok && at < end) {
         X509 *one = sk_X509_num(chain) < DS_COMPANION_CERTS_MAX ? d2i_X509(NULL, &at, (long)(end - at)) : NULL;
         ok = one && sk_X509_push(chain, one) > 0;

@@ -204,6 +204,24 @@ static void test_certificates_that_are_no_devices(void **state)
     }
 }
 
+static void test_proof_without_certificates_or_signature(void **state)
+{
+    (void)state;
+    static const uint8_t junk[] = {0x30, 0x03, 1, 2, 3};
+    assert_int_equal(ds_companion_check(c, NULL, 0, NULL, 0, &e), DS_POLICY);
+    assert_int_equal(ds_companion_check(c, junk, sizeof junk, junk, sizeof junk, &e), DS_POLICY);
+    uint8_t chain[DS_AGENT_CHAIN_MAX];
+    X509 *own = bench_cert(key, BENCH_SERIAL, ca.sub_key, ca.sub, "clientAuth");
+    size_t len = bench_chain((X509 *const[]){own, ca.sub}, 2, chain);
+    X509_free(own);
+    assert_int_equal(ds_companion_check(c, chain, len, NULL, 0, &e), DS_POLICY);
+    assert_non_null(strstr(e.text, "does not hold the key"));
+    assert_int_equal(ds_companion_check(c, chain, len - 1, junk, 1, &e), DS_POLICY);
+    chain[len] = 0;
+    assert_int_equal(ds_companion_check(c, chain, len + 1, junk, 1, &e), DS_POLICY);
+    assert_non_null(strstr(e.text, "no certificates"));
+}
+
 static void test_counterfeit_with_its_own_certificate(void **state)
 {
     (void)state;
@@ -789,6 +807,7 @@ int main(void)
         TEST(test_right_secret_forgives_the_wrong_ones),
         TEST(test_wrong_root_name_or_time),
         TEST(test_certificates_that_are_no_devices),
+        TEST(test_proof_without_certificates_or_signature),
         TEST(test_counterfeit_with_its_own_certificate),
         TEST(test_counterfeit_with_a_genuine_chain_and_another_key),
         TEST(test_device_that_is_not_sealed_shows_nothing),
