@@ -19,21 +19,6 @@
 
 enum { AUTH_LEVEL = 2 }; // OpenSSL's: 112 bits, no SHA-1
 
-enum ds_class ds_companion_fail(ds_err *e, enum ds_class cls, enum ds_companion_code code, const char *fmt, ...)
-{
-    char text[sizeof((ds_err *)0)->text];
-    va_list ap;
-    va_start(ap, fmt);
-    if (vsnprintf(text, sizeof text, fmt, ap) < 0)
-        text[0] = '\0';
-    va_end(ap);
-    (void)ds_fail(e, cls, "%s", text);
-    if (e)
-        e->code = (uint32_t)code;
-    ERR_clear_error();
-    return cls;
-}
-
 static enum ds_class counterfeit(ds_err *e, const char *why)
 {
     (void)ds_companion_fail(e, DS_POLICY, DS_COMPANION_COUNTERFEIT, "not genuine: %s", why);
