@@ -92,6 +92,10 @@ static void test_nothing_readable_goes_over_the_wire(void **state)
 {
     (void)state;
     assert_int_equal(ds_companion_verify(c, &wire, &e), DS_OK);
+    // Both ephemeral secrets are gone as soon as they were used.
+    static const uint8_t wiped[32];
+    assert_memory_equal(b.owner.secret, wiped, sizeof wiped);
+    assert_null(c->ephemeral);
     assert_false(fake_contains(b.reply, b.reply_len, BENCH_SERIAL, strlen(BENCH_SERIAL)));
     assert_false(fake_contains(b.reply, b.reply_len, "Product", 7));
     assert_int_equal(ds_companion_hand_over(c, &wire, &bench_wifi, &e), DS_OK);
