@@ -211,10 +211,13 @@ static owner_status challenge(ds_owner *o, const Devstamp__Owner__Challenge *q, 
 {
     uint8_t tag[DS_OWNER_KEY];
     uint32_t piece = q->piece;
-    if (q->owner_point.len != DS_OWNER_POINT || q->tag.len != sizeof tag)
+    if (q->owner_point.len != DS_OWNER_POINT || q->device_point.len != DS_OWNER_POINT || q->tag.len != sizeof tag)
         return STATUS_OF(BAD_MESSAGE);
     if (o->stage == DS_OWNER_CLOSED)
         return o->wrong >= DS_OWNER_TRIES ? STATUS_OF(LOCKED) : STATUS_OF(NO_SESSION);
+    // Not for this session: old, or another one was opened meanwhile. Nobody's secret was wrong.
+    if (memcmp(o->points + DS_OWNER_POINT, q->device_point.data, DS_OWNER_POINT) != 0)
+        return STATUS_OF(NO_SESSION);
     memcpy(tag, q->tag.data, sizeof tag);
     if (o->stage == DS_OWNER_OPENED) {
         memcpy(o->points, q->owner_point.data, DS_OWNER_POINT);

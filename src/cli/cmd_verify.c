@@ -179,19 +179,23 @@ static enum ds_class take_label(knowledge *k, const ds_secret *text, ds_err *e)
     return rc ? ds_hint(e, "it is one line: {\"ver\":\"v1\",\"name\":\"...\",\"pop\":\"...\",...}") : DS_OK;
 }
 
+static enum ds_class learn_label(const char *label, knowledge *k, ds_err *e)
+{
+    DS_CLEANUP_SECRET ds_secret text = {0};
+    enum ds_class rc = strcmp(label, "-") == 0 ? ds_secret_read_line(0, LABEL_MAX, &text, e)
+                                               : ds_secret_read_file(label, LABEL_MAX, &text, e);
+    return rc ? ds_wrap(e, "label") : take_label(k, &text, e);
+}
+
 static enum ds_class learn_device(const options *o, knowledge *k, ds_err *e)
 {
-    if (o->name) {
-        enum ds_class rc = set_name(k, o->name, e);
-        if (!rc)
-            rc = read_secret(o->pop_file, o->pop_fd, "Proof of possession on the label: ", DS_COMPANION_POP_MAX,
-                             &k->pop, e);
-        return rc ? ds_wrap(e, "proof of possession") : DS_OK;
-    }
-    DS_CLEANUP_SECRET ds_secret text = {0};
-    enum ds_class rc = strcmp(o->label, "-") == 0 ? ds_secret_read_line(0, LABEL_MAX, &text, e)
-                                                  : ds_secret_read_file(o->label, LABEL_MAX, &text, e);
-    return rc ? ds_wrap(e, "label") : take_label(k, &text, e);
+    if (o->label)
+        return learn_label(o->label, k, e);
+    enum ds_class rc = set_name(k, o->name ? o->name : "", e);
+    if (rc)
+        return rc;
+    rc = read_secret(o->pop_file, o->pop_fd, "Proof of possession on the label: ", DS_COMPANION_POP_MAX, &k->pop, e);
+    return rc ? ds_wrap(e, "proof of possession") : DS_OK;
 }
 
 static enum ds_class learn(const options *o, knowledge *k, ds_err *e)

@@ -19,21 +19,6 @@
 
 enum { AUTH_LEVEL = 2 }; // OpenSSL's: 112 bits, no SHA-1
 
-enum ds_class ds_companion_fail(ds_err *e, enum ds_class cls, enum ds_companion_code code, const char *fmt, ...)
-{
-    char text[sizeof((ds_err *)0)->text];
-    va_list ap;
-    va_start(ap, fmt);
-    if (vsnprintf(text, sizeof text, fmt, ap) < 0)
-        text[0] = '\0';
-    va_end(ap);
-    (void)ds_fail(e, cls, "%s", text);
-    if (e)
-        e->code = (uint32_t)code;
-    ERR_clear_error();
-    return cls;
-}
-
 static enum ds_class counterfeit(ds_err *e, const char *why)
 {
     (void)ds_companion_fail(e, DS_POLICY, DS_COMPANION_COUNTERFEIT, "not genuine: %s", why);
@@ -61,9 +46,11 @@ STACK_OF(X509) * ds_companion_read_roots(const char *pem, size_t len)
 // The certificates one after the other, nothing behind them. NULL where that is not what it is.
 static STACK_OF(X509) * parse_chain(const uint8_t *der, size_t len)
 {
+    if (len == 0)
+        return NULL;
     STACK_OF(X509) *chain = sk_X509_new_null();
     const unsigned char *at = der, *end = der + len;
-    bool ok = chain && len > 0;
+    bool ok = chain != NULL;
     while (ok && at < end) {
         X509 *one = sk_X509_num(chain) < DS_COMPANION_CERTS_MAX ? d2i_X509(NULL, &at, (long)(end - at)) : NULL;
         ok = one && sk_X509_push(chain, one) > 0;

@@ -121,6 +121,7 @@ static enum ds_class on_opened(ds_companion *c, const Devstamp__Owner__Opened *m
     Devstamp__Owner__Challenge challenge = DEVSTAMP__OWNER__CHALLENGE__INIT;
     Devstamp__Owner__Request q = DEVSTAMP__OWNER__REQUEST__INIT;
     challenge.owner_point = (ProtobufCBinaryData){.data = ds_companion_point_x(c), .len = DS_COMPANION_POINT};
+    challenge.device_point = (ProtobufCBinaryData){.data = ds_companion_point_y(c), .len = DS_COMPANION_POINT};
     challenge.tag = (ProtobufCBinaryData){.data = c->keys.tag, .len = sizeof c->keys.tag};
     challenge.piece = c->piece;
     q.body_case = DEVSTAMP__OWNER__REQUEST__BODY_CHALLENGE;

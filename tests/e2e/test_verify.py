@@ -25,7 +25,7 @@ from factory import DEVSTAMP, run
 
 OWNER = 15
 OPENED, PROOF, RECEIPT = 2, 3, 4
-REFUSED, LOCKED = 3, 4
+NO_SESSION, REFUSED, LOCKED = 2, 3, 4
 
 
 def private(path, text):
@@ -286,7 +286,7 @@ class Counterfeit:
             return field(1, 7)
         q = fields(body)
         key = self.keys(q[1])
-        assert key(b"owner tag") == q[2]
+        assert q[2] == self.point and key(b"owner tag") == q[3]
         identity = field(1, self.chain) + field(2, self.key.sign(self.transcript, ec.ECDSA(hashes.SHA256())))
         sealed = AESGCM(key(b"proof key")).encrypt(bytes(12), identity, None)
         return field(PROOF, field(1, sealed) + field(3, len(sealed)))
@@ -305,7 +305,7 @@ def device_chain(owner):
         def key(name):
             return hmac.digest(prk, name + b"\1", "sha256")
 
-        proof = fields(fields(say(field(2, field(1, x) + field(2, key(b"owner tag")))))[PROOF])
+        proof = fields(fields(say(field(2, field(1, x) + field(2, y) + field(3, key(b"owner tag")))))[PROOF])
         assert len(proof[1]) == proof[3]
         return fields(AESGCM(key(b"proof key")).decrypt(bytes(12), proof[1], None))[1]
 
@@ -338,13 +338,15 @@ def test_strangers_learn_nothing(owner):
     """Who does not know the label's secret sees a fresh point and refusals; the same tag twice is worth nothing."""
     with Agent(owner.factory.devices[0]["tcp"]) as agent:
         say = console(agent)
-        points = {fields(fields(say(field(1, field(1, 1))))[OPENED])[1] for _ in range(4)}
-        assert len(points) == 4
-        x = points.pop()
-        reply = say(field(2, field(1, x) + field(2, bytes(32))))
-        assert fields(reply) == {1: REFUSED}
+        points = [fields(fields(say(field(1, field(1, 1))))[OPENED])[1] for _ in range(4)]
+        assert len(set(points)) == 4
+        x = points[0]
+
+        def guess(y):
+            return fields(say(field(2, field(1, x) + field(2, y) + field(3, bytes(32)))))
+
+        assert guess(points[2]) == {1: NO_SESSION} and guess(points[3]) == {1: REFUSED}
         assert fields(say(field(9, 1))) == {1: 1} and fields(say(field(3, b""))) == {1: 2}
-        for _ in range(8):
-            say(field(1, field(1, 1)))
-            reply = say(field(2, field(1, x) + field(2, bytes(32))))
-        assert fields(reply) == {1: LOCKED} and fields(say(field(1, field(1, 1)))) == {1: LOCKED}
+        for _ in range(7):
+            assert guess(fields(fields(say(field(1, field(1, 1))))[OPENED])[1]) == {1: REFUSED}
+        assert guess(x) == {1: LOCKED} and fields(say(field(1, field(1, 1)))) == {1: LOCKED}

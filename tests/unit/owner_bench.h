@@ -101,7 +101,7 @@ static void bench_ca_init(bench_ca *ca, const char *name)
     BIO_free(bio);
 }
 
-static void bench_ca_free(bench_ca *ca)
+static inline void bench_ca_free(bench_ca *ca)
 {
     X509_free(ca->root);
     X509_free(ca->sub);

@@ -104,8 +104,9 @@ static void blank(nor *f)
     f->noise = 0x9E3779B9;
 }
 
-// One set of the workload.
+// One set of the workload, or the erase of what an earlier one set.
 typedef struct op {
+    bool erase;
     const char *name_space, *key;
     enum ds_nvs_type type;
     size_t len;
@@ -154,6 +155,19 @@ static void make_op(op *o, uint32_t *seed)
         o->data[i] = o->type == DS_NVS_STR ? (uint8_t)('a' + next_noise(seed) % 26) : (uint8_t)next_noise(seed);
     if (o->type == DS_NVS_BLOB_DATA && r % 128 < 64)
         forge_entries(o);
+}
+
+static void make_erase(op *o, unsigned long which)
+{
+    o->erase = true;
+    o->name_space = names[which % (sizeof names / sizeof *names)].name_space;
+    o->key = names[which % (sizeof names / sizeof *names)].key;
+}
+
+static enum ds_class do_op(ds_nvs_flash *n, const op *o, ds_err *e)
+{
+    return o->erase ? ds_nvs_flash_erase(n, o->name_space, o->key, e)
+                    : ds_nvs_flash_set(n, o->name_space, o->key, o->type, (ds_view){o->data, o->len}, e);
 }
 
 // The values that should be there.
@@ -221,7 +235,7 @@ static enum ds_class run_op(nor *f, const ds_nvs_keys *keys, const op *o, ds_err
     ds_nvs_flash_ops ops = ops_of(f);
     enum ds_class c = ds_nvs_flash_open(&ops, SIZE, keys, &n, e);
     if (!c && o)
-        c = ds_nvs_flash_set(n, o->name_space, o->key, o->type, (ds_view){o->data, o->len}, e);
+        c = do_op(n, o, e);
     ds_nvs_flash_close(n);
     return c;
 }
@@ -273,7 +287,7 @@ static bool check_cut(const cut_case *k, uint64_t at, enum tear tear)
         fail_msg("cut at step %lu of %s: %s", (unsigned long)at, k->o->key, e.text);
     if (!live_matches(n, k->before) && !live_matches(n, k->after))
         fail_msg("cut at step %lu of %s: neither old nor new after mount", (unsigned long)at, k->o->key);
-    if (ds_nvs_flash_set(n, k->o->name_space, k->o->key, k->o->type, (ds_view){k->o->data, k->o->len}, &e))
+    if (do_op(n, k->o, &e))
         fail_msg("cut at step %lu of %s: again: %s", (unsigned long)at, k->o->key, e.text);
     assert_true(live_matches(n, k->after));
     ds_nvs_flash_close(n);
@@ -290,7 +304,7 @@ static unsigned long setting(const char *name, unsigned long fallback)
 static void cut_everywhere(const ds_nvs_keys *keys)
 {
     uint32_t seed = (uint32_t)setting("DS_SEED", 20260) | 1;
-    unsigned long count = setting("DS_NVS_OPS", 32);
+    unsigned long count = setting("DS_NVS_OPS", 38);
     op *ops = ds_alloc(count * sizeof *ops);
     model before = {0}, after = {0};
     static nor f, start;
@@ -300,9 +314,12 @@ static void cut_everywhere(const ds_nvs_keys *keys)
     blank(&f);
     for (unsigned long i = 0; i < count; i++) {
         ds_err e = DS_ERR_INIT;
-        make_op(&ops[i], &seed);
+        if (i % 6 == 5)
+            make_erase(&ops[i], i * 7);
+        else
+            make_op(&ops[i], &seed);
         after = before;
-        after.values[slot_of(ops[i].key)] = &ops[i];
+        after.values[slot_of(ops[i].key)] = ops[i].erase ? NULL : &ops[i];
         start = f;
         power_up(&f, 0, TEAR_DONE);
         enum ds_class c = run_op(&f, keys, &ops[i], &e);

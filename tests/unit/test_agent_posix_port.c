@@ -62,6 +62,42 @@ static void test_value_each_stops_where_the_callback_says(void **state)
     fake_free(f);
 }
 
+static bool keep_stamp(void *arg, const char *name_space, const char *key)
+{
+    unsigned *asked = arg;
+    ++*asked;
+    return strcmp(name_space, "stamp") == 0 && strcmp(key, "two") != 0;
+}
+
+static void test_values_clear_erases_what_is_not_claimed(void **state)
+{
+    (void)state;
+    fake *f = fake_new("esp32c3");
+    const ds_port *port = &f->port.port;
+    static const uint8_t big[3000] = {7};
+    char text[32];
+    size_t len;
+    unsigned asked = 0;
+    assert_int_equal(port->values_clear(port->ctx, DS_AREA_PLAIN, keep_stamp, &asked), DS_STATUS_OK);
+    assert_int_equal(f->steps, 0);
+    assert_int_equal(set_text(f, DS_AREA_PLAIN, "one", "1"), DS_STATUS_OK);
+    assert_int_equal(set_text(f, DS_AREA_PLAIN, "two", "2"), DS_STATUS_OK);
+    assert_int_equal(port->value_set(port->ctx, DS_AREA_PLAIN, "wifi", "big", DS_VALUE_BLOB, big, sizeof big), 0);
+    assert_int_equal(port->value_set(port->ctx, DS_AREA_PLAIN, "wifi", "n", DS_VALUE_U8, "a", 1), DS_STATUS_OK);
+    assert_int_equal(port->values_clear(port->ctx, DS_AREA_PLAIN, keep_stamp, &asked), DS_STATUS_OK);
+    assert_int_equal(asked, 4);
+    // Left: two namespaces, and a text of two entries.
+    assert_int_equal(port->area_free(port->ctx, DS_AREA_PLAIN), (3 * 126 - 4) * 32);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(get_text(f, DS_AREA_PLAIN, "one", text, sizeof text), DS_STATUS_OK);
+        assert_code(get_text(f, DS_AREA_PLAIN, "two", text, sizeof text), NOT_FOUND);
+        assert_code(port->value_get(port->ctx, DS_AREA_PLAIN, "wifi", "big", text, sizeof text, &len), NOT_FOUND);
+        assert_code(port->value_get(port->ctx, DS_AREA_PLAIN, "wifi", "n", text, sizeof text, &len), NOT_FOUND);
+        restart(f);
+    }
+    fake_free(f);
+}
+
 static void test_encrypted_area_without_flash_encryption_makes_no_keys(void **state)
 {
     (void)state;
@@ -278,6 +314,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_value_set_plain_is_read_back_after_restart),
         cmocka_unit_test(test_value_each_stops_where_the_callback_says),
+        cmocka_unit_test(test_values_clear_erases_what_is_not_claimed),
         cmocka_unit_test(test_encrypted_area_without_flash_encryption_makes_no_keys),
         cmocka_unit_test(test_encrypted_area_keys_and_values_are_ciphertext),
         cmocka_unit_test(test_encrypted_area_power_cut_at_first_use_is_repeatable),

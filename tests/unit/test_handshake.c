@@ -92,6 +92,10 @@ static void test_nothing_readable_goes_over_the_wire(void **state)
 {
     (void)state;
     assert_int_equal(ds_companion_verify(c, &wire, &e), DS_OK);
+    // Both ephemeral secrets are gone as soon as they were used.
+    static const uint8_t wiped[32];
+    assert_memory_equal(b.owner.secret, wiped, sizeof wiped);
+    assert_null(c->ephemeral);
     assert_false(fake_contains(b.reply, b.reply_len, BENCH_SERIAL, strlen(BENCH_SERIAL)));
     assert_false(fake_contains(b.reply, b.reply_len, "Product", 7));
     assert_int_equal(ds_companion_hand_over(c, &wire, &bench_wifi, &e), DS_OK);
@@ -204,6 +208,24 @@ static void test_certificates_that_are_no_devices(void **state)
     }
 }
 
+static void test_proof_without_certificates_or_signature(void **state)
+{
+    (void)state;
+    static const uint8_t junk[] = {0x30, 0x03, 1, 2, 3};
+    assert_int_equal(ds_companion_check(c, NULL, 0, NULL, 0, &e), DS_POLICY);
+    assert_int_equal(ds_companion_check(c, junk, sizeof junk, junk, sizeof junk, &e), DS_POLICY);
+    uint8_t chain[DS_AGENT_CHAIN_MAX];
+    X509 *own = bench_cert(key, BENCH_SERIAL, ca.sub_key, ca.sub, "clientAuth");
+    size_t len = bench_chain((X509 *const[]){own, ca.sub}, 2, chain);
+    X509_free(own);
+    assert_int_equal(ds_companion_check(c, chain, len, NULL, 0, &e), DS_POLICY);
+    assert_non_null(strstr(e.text, "does not hold the key"));
+    assert_int_equal(ds_companion_check(c, chain, len - 1, junk, 1, &e), DS_POLICY);
+    chain[len] = 0;
+    assert_int_equal(ds_companion_check(c, chain, len + 1, junk, 1, &e), DS_POLICY);
+    assert_non_null(strstr(e.text, "no certificates"));
+}
+
 static void test_counterfeit_with_its_own_certificate(void **state)
 {
     (void)state;
@@ -256,9 +278,10 @@ static bool swap_reply;
 static void swap_point(bench *w, bool reply, uint8_t *data, size_t *len)
 {
     (void)w;
-    // Both points lie behind four bytes of headers (docs/owner.md).
-    if (reply == swap_reply && *len >= 4 + DS_COMPANION_POINT && data[3] == DS_COMPANION_POINT && data[4] == 4)
-        memcpy(data + 4, foreign_point, sizeof foreign_point);
+    // The first point of a message lies behind four bytes of headers, five in a challenge (docs/owner.md).
+    size_t at = reply ? 4 : 5;
+    if (reply == swap_reply && *len >= at + DS_COMPANION_POINT && data[at - 1] == DS_COMPANION_POINT && data[at] == 4)
+        memcpy(data + at, foreign_point, sizeof foreign_point);
 }
 
 static void test_relay_that_swaps_a_point_gets_nothing(void **state)
@@ -267,9 +290,11 @@ static void test_relay_that_swaps_a_point_gets_nothing(void **state)
     EVP_PKEY_free(ds_companion_keypair(foreign_point));
     b.meddle = swap_point;
     swap_reply = true;
-    assert_refused(DS_INPUT, DS_COMPANION_WRONG_SECRET);
+    assert_refused(DS_DEVICE, DS_COMPANION_LOST_SESSION);
+    assert_int_equal(b.owner.wrong, 0);
     swap_reply = false;
     assert_refused(DS_INPUT, DS_COMPANION_WRONG_SECRET);
+    assert_int_equal(b.owner.wrong, 1);
 }
 
 // Who knows the label's secret, but has no device key: talks to the genuine device as an owner, and to the owner as the
@@ -361,12 +386,25 @@ static void hit(bench *w, bool reply, uint8_t *data, size_t *len)
         *len = hit_at;
 }
 
+// As ds_companion_verify, without beginning anew.
+static bool verify_once(void)
+{
+    uint8_t reply[DS_COMPANION_REPLY_MAX];
+    ds_companion_message m;
+    size_t len = 0;
+    bool ok = ds_companion_begin(c, &m, &e) == DS_OK;
+    while (ok && m.len)
+        ok = bench_exchange(&b, m.ptr, m.len, reply, sizeof reply, &len, &e) == DS_OK &&
+             ds_companion_feed(c, reply, len, &m, &e) == DS_OK;
+    return ok;
+}
+
 // The whole way with one thing wrong; true where all the same everything came to its right end.
 static bool whole_way(void)
 {
     b.exchanges = b.taken = 0;
     ds_owner_init(&b.owner, &b.port.agent, bench_take, &b);
-    bool ok = ds_companion_verify(c, &wire, &e) == DS_OK && ds_companion_hand_over(c, &wire, &bench_wifi, &e) == DS_OK;
+    bool ok = verify_once() && ds_companion_hand_over(c, &wire, &bench_wifi, &e) == DS_OK;
     if (b.taken) {
         // Whatever the owner saw of it: only a device that was found genuine has the credentials, and the right ones.
         assert_string_equal(b.ssid, "home");
@@ -443,7 +481,10 @@ static void test_recorded_messages_are_worth_nothing_later(void **state)
     assert_works();
     assert_int_equal(say(1, reply, &len), STATUS(OK)); // anybody may begin
     assert_int_equal(say(3, reply, &len), STATUS(NO_SESSION));
-    assert_int_equal(say(2, reply, &len), STATUS(REFUSED));
+    assert_int_equal(say(2, reply, &len), STATUS(NO_SESSION)); // it answers another point
+    assert_int_equal(b.owner.wrong, 0);
+    memcpy(sent[2] + 5 + DS_OWNER_POINT + 2, b.owner.points + DS_OWNER_POINT, DS_OWNER_POINT);
+    assert_int_equal(say(2, reply, &len), STATUS(REFUSED));    // a tag is for one point alone
     assert_int_equal(say(2, reply, &len), STATUS(NO_SESSION)); // a try costs a session
     assert_int_equal(b.owner.wrong, 1);
     // In the middle of a session that is another's.
@@ -486,12 +527,12 @@ static void disturb(bench *w, bool reply, uint8_t *data, size_t *len)
     (void)data, (void)len;
     static const uint8_t open[] = {0x0A, 2, 0x08, 1};
     uint8_t thrown[DS_OWNER_REPLY_MAX];
-    // Just before a challenge arrives, somebody else takes the session and drops it.
+    // Just before a challenge arrives, somebody else takes the session, and may drop it.
     if (reply || disturbances == 0 || w->last[0] != 0x12)
         return;
-    disturbances--;
     ds_owner_handle(&w->owner, open, sizeof open, thrown, sizeof thrown);
-    ds_owner_close(&w->owner);
+    if (disturbances-- % 2 == 0)
+        ds_owner_close(&w->owner);
 }
 
 static void test_disturbed_session_begins_anew(void **state)
@@ -503,6 +544,7 @@ static void test_disturbed_session_begins_anew(void **state)
     disturbances = 3;
     assert_int_equal(ds_companion_verify(c, &wire, &e), DS_DEVICE);
     assert_int_equal(e.code, DS_COMPANION_LOST_SESSION);
+    assert_int_equal(b.owner.wrong, 0);
 }
 
 // ---- Credentials
@@ -789,6 +831,7 @@ int main(void)
         TEST(test_right_secret_forgives_the_wrong_ones),
         TEST(test_wrong_root_name_or_time),
         TEST(test_certificates_that_are_no_devices),
+        TEST(test_proof_without_certificates_or_signature),
         TEST(test_counterfeit_with_its_own_certificate),
         TEST(test_counterfeit_with_a_genuine_chain_and_another_key),
         TEST(test_device_that_is_not_sealed_shows_nothing),
