@@ -91,7 +91,7 @@ void ds_efuse_secrets_get(const ds_chip *chip, const ds_efuse_words *e, ds_efuse
 // A key block of the chips that give each a purpose, as software sees it.
 #define DS_EFUSE_KEYS 6
 typedef struct ds_efuse_key {
-    unsigned block;                                // its number
+    unsigned key, block;                           // 0 to 5; the number of its block
     uint32_t purpose;                              // DS_EFUSE_PURPOSE_...
     bool blank;                                    // all zeros, as read
     bool read_protected;                           // reads as zeros for good

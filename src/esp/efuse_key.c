@@ -14,7 +14,7 @@ static const uint8_t zeros[32];
 
 void ds_efuse_key_get(const ds_chip *chip, const ds_efuse_words *e, unsigned key, ds_efuse_key *ret)
 {
-    *ret = (ds_efuse_key){.block = KEY0_BLOCK + key};
+    *ret = (ds_efuse_key){.key = key, .block = KEY0_BLOCK + key};
     snprintf(ret->purpose_field, sizeof ret->purpose_field, "KEY_PURPOSE_%u", key);
     const ds_efuse_block *block = ds_efuse_block_at(chip, ret->block);
     const ds_efuse_field *field = ds_efuse_field_find(chip, ret->purpose_field);
