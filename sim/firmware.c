@@ -5,6 +5,7 @@
 #include "sim/firmware.h"
 
 #include "agent/port/posix/hal.h"
+#include "sim/keyed.h"
 
 #include <string.h>
 
@@ -38,6 +39,18 @@ static bool hal_efuse_burn(void *ctx, unsigned block, const ds_efuse_words *bits
 {
     ds_sim_chip *c = ctx;
     return ds_sim_efuse_burn(c->efuse, block, bits);
+}
+
+static bool hal_hmac(void *ctx, unsigned block, const void *message, size_t len, uint8_t ret[32])
+{
+    const ds_sim_chip *c = ctx;
+    return ds_sim_hmac(c, block, message, len, ret);
+}
+
+static bool hal_dsig(void *ctx, unsigned block, ds_view data, const uint8_t *in, uint8_t *ret, size_t len)
+{
+    const ds_sim_chip *c = ctx;
+    return ds_sim_dsig(c, block, data, in, ret, len);
 }
 
 static int hal_console_read(void *ctx, uint8_t *buf, size_t cap, uint32_t timeout_ms)
@@ -76,6 +89,8 @@ void ds_sim_firmware_run(ds_sim_chip *c, const ds_ptable *table, const ds_part *
         .flash_erase = hal_flash_erase,
         .efuses = hal_efuses,
         .efuse_burn = hal_efuse_burn,
+        .hmac = c->chip->has_hmac ? hal_hmac : NULL,
+        .dsig = c->chip->dsig_bits ? hal_dsig : NULL,
         .console_read = hal_console_read,
         .console_write = hal_console_write,
         .key_delay = hal_key_delay,

@@ -60,13 +60,21 @@ static ds_status compose(ds_agent *a, greeting *g)
 static ds_status publish(ds_agent *a, const greeting *g)
 {
     uint8_t *key = a->scratch, *chain = a->scratch + DS_AGENT_KEY_MAX;
-    size_t key_len = 0, chain_len = 0;
-    ds_status s = ds_store_get(a, DS_VALUE_KEY, key, DS_AGENT_KEY_MAX, &key_len);
+    ds_publish p = {.endpoint = g->endpoint,
+                    .client_id = g->serial,
+                    .topic = g->topic,
+                    .payload = g->payload,
+                    .key = key,
+                    .chain = chain};
+    ds_status s = ds_store_get(a, DS_VALUE_KEY, key, DS_AGENT_KEY_MAX, &p.key_len);
+    if (DS_STATUS_IS(s, NOT_FOUND)) {
+        p.key_in_dsig = true;
+        s = ds_store_get(a, DS_VALUE_DSIG, key, DS_AGENT_KEY_MAX, &p.key_len);
+    }
     if (s == DS_STATUS_OK)
-        s = ds_store_get(a, DS_VALUE_CHAIN, chain, DS_AGENT_CHAIN_MAX, &chain_len);
+        s = ds_store_get(a, DS_VALUE_CHAIN, chain, DS_AGENT_CHAIN_MAX, &p.chain_len);
     if (s == DS_STATUS_OK)
-        s = a->port->publish(a->port->ctx, g->endpoint, g->serial, key, key_len, chain, chain_len, g->topic,
-                             g->payload);
+        s = a->port->publish(a->port->ctx, &p);
     mbedtls_platform_zeroize(a->scratch, DS_AGENT_WORK);
     return s;
 }

@@ -9,14 +9,27 @@
 // burned into the chip, the anchor, and from then on no other stamp is taken: docs/decisions/0003-stamp-anchor.md.
 #include "agent/app/internal.h"
 
+#include <string.h>
+
+// Where a key is in the chip, what could make it readable again does not move: it goes with the original.
+static bool stays_behind(const ds_value *v, bool key_in_dsig)
+{
+    if (strcmp(v->name_space, DS_AGENT_NAMESPACE) != 0)
+        return false;
+    return strcmp(v->key, DS_VALUE_DSIG_SECRET) == 0 || strcmp(v->key, DS_VALUE_NVS_SECRET) == 0 ||
+           (key_in_dsig && strcmp(v->key, DS_VALUE_KEY) == 0);
+}
+
 // Copies every value, or (copy false) only checks that the copy has it.
-static ds_status for_each_value(ds_agent *a, bool copy)
+static ds_status for_each_value(ds_agent *a, bool key_in_dsig, bool copy)
 {
     ds_value v = {.key = ""};
     for (bool found = true;;) {
         ds_status s = ds_store_next(a, DS_AREA_PLAIN, &v, a->scratch, DS_AGENT_WORK, &found);
         if (s != DS_STATUS_OK || !found)
             return s;
+        if (stays_behind(&v, key_in_dsig))
+            continue;
         bool same = false;
         s = ds_store_same(a, DS_AREA_ENCRYPTED, &v, &same);
         if (s == DS_STATUS_OK && !same)
@@ -33,8 +46,23 @@ static ds_status refuse(ds_agent *a)
     return DS_STATUS(MIGRATE, MISMATCH);
 }
 
-// Whole, the anchor's where one is burned, and with the private key of its certificate.
-static ds_status check_original(ds_agent *a)
+// What the stamp asks for was burned by the mfg firmware: encrypted NVS must not even be opened without.
+static ds_status check_protection(ds_agent *a, bool *ret_key_in_dsig)
+{
+    bool hmac = false, proved = false;
+    ds_status s = ds_store_mark(a, DS_AREA_PLAIN, DS_VALUE_NVS_HMAC, &hmac);
+    if (s == DS_STATUS_OK && hmac)
+        s = ds_protect_nvs_proved(a, &proved);
+    if (s == DS_STATUS_OK && hmac && !proved)
+        s = DS_STATUS(MIGRATE, UNSUPPORTED);
+    if (s == DS_STATUS_OK)
+        s = ds_store_mark(a, DS_AREA_PLAIN, DS_VALUE_KEY_DS, ret_key_in_dsig);
+    return s;
+}
+
+// Whole, the anchor's where one is burned, and with the private key of its certificate: that in the chip, where it is
+// to be there.
+static ds_status check_original(ds_agent *a, bool *ret_key_in_dsig)
 {
     enum ds_anchor anchor = DS_ANCHOR_NONE;
     ds_status s = ds_chain_anchor(a, &anchor);
@@ -46,17 +74,20 @@ static ds_status check_original(ds_agent *a)
     if (s == DS_STATUS_OK && stage != (int)DEVSTAMP__STAGE__STAGE_STAMPED)
         s = DS_STATUS(MIGRATE, NOT_ALLOWED);
     if (s == DS_STATUS_OK)
-        s = ds_chain_fits_key(a);
+        s = check_protection(a, ret_key_in_dsig);
+    if (s == DS_STATUS_OK)
+        s = *ret_key_in_dsig ? ds_chain_fits_dsig(a) : ds_chain_fits_key(a);
     return DS_STATUS_IS(s, MISMATCH) ? refuse(a) : s;
 }
 
 static ds_status copy_stamp(ds_agent *a)
 {
-    ds_status s = check_original(a);
+    bool key_in_dsig = false;
+    ds_status s = check_original(a, &key_in_dsig);
     if (s == DS_STATUS_OK)
-        s = for_each_value(a, true);
+        s = for_each_value(a, key_in_dsig, true);
     if (s == DS_STATUS_OK)
-        s = for_each_value(a, false);
+        s = for_each_value(a, key_in_dsig, false);
     if (s == DS_STATUS_OK)
         s = ds_app_note_born(a);
     mbedtls_platform_zeroize(a->scratch, DS_AGENT_WORK);
@@ -86,7 +117,10 @@ static ds_status erase_original(ds_agent *a)
 {
     if (a->port->area_is_blank(a->port->ctx, DS_AREA_PLAIN))
         return DS_STATUS_OK;
-    ds_status s = a->port->area_erase(a->port->ctx, DS_AREA_PLAIN);
+    ds_status s = ds_chain_fits_key(a); // what the copy alone can sign
+    mbedtls_platform_zeroize(a->scratch, DS_AGENT_WORK);
+    if (s == DS_STATUS_OK)
+        s = a->port->area_erase(a->port->ctx, DS_AREA_PLAIN);
     if (s == DS_STATUS_OK && !a->port->area_is_blank(a->port->ctx, DS_AREA_PLAIN))
         s = DS_STATUS(MIGRATE, FLASH);
     if (s == DS_STATUS_OK)

@@ -35,6 +35,9 @@ struct ds_agent {
     uint8_t image_sha256[32];
     ds_status last_status; // of the last step the device took by itself; shown by report
     bool endpoint_reached;
+    // The key in the chip: bytes of its modulus, and how its last signature went (mbedTLS has no room for a status).
+    uint16_t dsig_len;
+    ds_status dsig_status;
     // The request being answered.
     uint32_t request_id, progress;
     int request_case;

@@ -36,22 +36,30 @@ static ds_status parse(mbedtls_x509_crt *crt, const ProtobufCBinaryData *der)
     return DS_STATUS_OK;
 }
 
-// The certificate must carry the device's own public key.
-static ds_status check_key(ds_agent *a, mbedtls_x509_crt *own)
+static ds_status compare_keys(ds_agent *a, mbedtls_pk_context *pk, mbedtls_x509_crt *own)
+{
+    uint8_t *work = ds_agent_work(a);
+    size_t device_len = 0, cert_len = 0;
+    const uint8_t *device = ds_key_public(pk, work, &device_len);
+    const uint8_t *cert = ds_key_public(&own->pk, work + DS_AGENT_SPKI_MAX, &cert_len);
+    if (device == NULL)
+        return DS_STATUS(CHAIN, CRYPTO);
+    if (cert == NULL || device_len != cert_len || memcmp(device, cert, cert_len) != 0)
+        return DS_STATUS(CHAIN, MISMATCH);
+    return DS_STATUS_OK;
+}
+
+// The certificate must carry the device's own public key; a key that cannot be looked at shows it by signing.
+static ds_status check_key(ds_agent *a, mbedtls_x509_crt *own, bool in_dsig)
 {
     ds_rng rng = {.a = a};
     mbedtls_pk_context pk;
-    ds_status s = ds_key_load(a, &rng, &pk);
-    if (s == DS_STATUS_OK) {
-        uint8_t *work = ds_agent_work(a);
-        size_t device_len = 0, cert_len = 0;
-        const uint8_t *device = ds_key_public(&pk, work, &device_len);
-        const uint8_t *cert = ds_key_public(&own->pk, work + DS_AGENT_SPKI_MAX, &cert_len);
-        if (device == NULL)
-            s = DS_STATUS(CHAIN, CRYPTO);
-        else if (cert == NULL || device_len != cert_len || memcmp(device, cert, cert_len) != 0)
-            s = DS_STATUS(CHAIN, MISMATCH);
-    }
+    mbedtls_pk_init(&pk);
+    ds_status s = in_dsig ? ds_dsig_load(a, &pk) : ds_key_load(a, &rng, &pk);
+    if (s == DS_STATUS_OK && mbedtls_pk_get_type(&pk) == MBEDTLS_PK_RSA_ALT)
+        s = ds_dsig_prove(a, &rng, &pk, &own->pk);
+    else if (s == DS_STATUS_OK)
+        s = compare_keys(a, &pk, own);
     mbedtls_pk_free(&pk);
     return s;
 }
@@ -73,7 +81,7 @@ static ds_status check_link(ds_agent *a, const Devstamp__WriteChain *q, size_t i
     mbedtls_x509_crt_init(&issuer);
     ds_status s = parse(&crt, &q->certificate[i]);
     if (s == DS_STATUS_OK && i == 0)
-        s = check_key(a, &crt);
+        s = check_key(a, &crt, false);
     if (s == DS_STATUS_OK && i + 1 < q->n_certificate) {
         s = parse(&issuer, &q->certificate[i + 1]);
         if (s == DS_STATUS_OK)
@@ -158,16 +166,46 @@ ds_status ds_chain_digest(ds_agent *a, uint8_t ret[32], size_t *ret_len)
     return DS_STATUS_OK;
 }
 
-ds_status ds_chain_fits_key(ds_agent *a)
+// crt is initialised here and must be freed by the caller whatever the result.
+static ds_status parse_own(ds_agent *a, mbedtls_x509_crt *crt)
 {
     ProtobufCBinaryData own;
-    mbedtls_x509_crt crt;
-    mbedtls_x509_crt_init(&crt);
+    mbedtls_x509_crt_init(crt);
     ds_status s = own_certificate(a, &own);
+    return s == DS_STATUS_OK ? parse(crt, &own) : s;
+}
+
+static ds_status fits(ds_agent *a, bool in_dsig)
+{
+    mbedtls_x509_crt crt;
+    ds_status s = parse_own(a, &crt);
     if (s == DS_STATUS_OK)
-        s = parse(&crt, &own);
-    if (s == DS_STATUS_OK)
-        s = check_key(a, &crt);
+        s = check_key(a, &crt, in_dsig);
+    mbedtls_x509_crt_free(&crt);
+    return s;
+}
+
+ds_status ds_chain_fits_key(ds_agent *a)
+{
+    return fits(a, false);
+}
+
+ds_status ds_chain_fits_dsig(ds_agent *a)
+{
+    return fits(a, true);
+}
+
+ds_status ds_chain_public(ds_agent *a, int *ret_type, uint8_t ret_digest[32])
+{
+    mbedtls_x509_crt crt;
+    size_t len = 0;
+    ds_status s = parse_own(a, &crt);
+    if (s == DS_STATUS_OK) {
+        const uint8_t *spki = ds_key_public(&crt.pk, ds_agent_work(a), &len);
+        if (spki == NULL || !ds_sha256(spki, len, ret_digest))
+            s = DS_STATUS(CHAIN, CRYPTO);
+        *ret_type = ds_key_type(&crt.pk);
+    }
     mbedtls_x509_crt_free(&crt);
     return s;
 }

@@ -9,6 +9,13 @@
 #include <mbedtls/platform_util.h>
 #include <mbedtls/version.h>
 
+// Parameters of a mbedtls_pk_rsa_alt_sign_func and of a mbedtls_pk_rsa_alt_decrypt_func.
+#if MBEDTLS_VERSION_MAJOR >= 3
+#define DS_RSA_ALT_MODE
+#else
+#define DS_RSA_ALT_MODE int mode,
+#endif
+
 // size: of the buffer sig, at least MBEDTLS_PK_SIGNATURE_MAX_SIZE.
 #if MBEDTLS_VERSION_MAJOR >= 3
 #define DS_PK_SIGN(pk, md, hash, hash_len, sig, size, ret_len, f_rng, p_rng) \

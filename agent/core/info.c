@@ -29,10 +29,14 @@ static ds_status describe_key(ds_agent *a, ds_reply *r)
     ds_status s = ds_key_load(a, &rng, &pk);
     if (s == DS_STATUS_OK) {
         size_t len = 0;
-        uint8_t *spki = ds_key_public(&pk, a->frame, &len);
-        if (spki == NULL || !ds_sha256(spki, len, r->digest[1]))
+        int type = ds_key_type(&pk);
+        bool in_dsig = mbedtls_pk_get_type(&pk) == MBEDTLS_PK_RSA_ALT;
+        uint8_t *spki = in_dsig ? NULL : ds_key_public(&pk, a->frame, &len);
+        if (in_dsig)
+            s = ds_chain_public(a, &type, r->digest[1]);
+        else if (spki == NULL || !ds_sha256(spki, len, r->digest[1]))
             s = DS_STATUS(KEY, CRYPTO);
-        h->key_type = (Devstamp__KeyType)ds_key_type(&pk);
+        h->key_type = (Devstamp__KeyType)type;
         h->public_key_digest = (ProtobufCBinaryData){.data = r->digest[1], .len = sizeof r->digest[1]};
     }
     mbedtls_pk_free(&pk);

@@ -25,6 +25,13 @@
 #define DS_VALUE_MOVED "moved" // u8, encrypted area only: the copy there is complete
 #define DS_VALUE_BORN "born"   // blob, encrypted area only: which values came from the factory; agent/app/reset.c
 #define DS_VALUE_RESET "reset" // u8, encrypted area only: a factory reset was begun
+// Key protection; see protect.c. The station's wishes (u8), the key as only the chip can use it (blob), and what is
+// burned (blobs of 32 bytes, plain area only).
+#define DS_VALUE_KEY_DS "key_ds"
+#define DS_VALUE_NVS_HMAC "nvs_hmac"
+#define DS_VALUE_DSIG "dsig"
+#define DS_VALUE_DSIG_SECRET "dsig_secret"
+#define DS_VALUE_NVS_SECRET "nvs_secret"
 
 // An answer and what it points to.
 typedef struct ds_reply {
@@ -114,7 +121,9 @@ bool ds_sha256(const uint8_t *data, size_t len, uint8_t ret[32]);
 // --- key.c
 
 // Load the device key; NOT_FOUND where there is none. pk is initialised here and must be freed by the caller whatever
-// the result. Uses the first DS_AGENT_KEY_MAX bytes of ds_agent_work() and wipes them.
+// the result. Uses the first DS_AGENT_KEY_MAX bytes of ds_agent_work() and wipes them. A key that is in the chip alone
+// comes as MBEDTLS_PK_RSA_ALT: it signs (PKCS#1 v1.5; each time in these bytes of ds_agent_work()), and its public half
+// is known from the certificate only.
 ds_status ds_key_load(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk);
 int ds_key_type(const mbedtls_pk_context *pk); // Devstamp__KeyType; KEY_NONE where it is none of ours
 // The SubjectPublicKeyInfo, at the end of buf (DS_AGENT_SPKI_MAX bytes); NULL on failure.
@@ -125,6 +134,27 @@ uint8_t *ds_key_public(mbedtls_pk_context *pk, uint8_t *buf, size_t *ret_len);
 #define DS_KEY_SIGNATURE_MAX 512u // RSA-4096
 ds_status ds_key_sign(ds_agent *a, const char *tag, const ProtobufCBinaryData *parts, size_t count,
                       ProtobufCBinaryData *signature);
+
+// --- dsig.c: RSA keys in the digital-signature peripheral
+
+// The key of DS_VALUE_DSIG, as ds_key_load() gives it.
+ds_status ds_dsig_load(ds_agent *a, mbedtls_pk_context *pk);
+// Encrypt an RSA key for the peripheral: the data that port.dsig() takes, at ret, which holds DS_DSIG_MAX bytes.
+// UNSUPPORTED where the key is none that the chip can use.
+#define DS_DSIG_MAX 1604u // for keys of up to 4096 bits
+ds_status ds_dsig_encrypt(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk, const uint8_t secret[32], uint8_t *ret,
+                          size_t *ret_len);
+// Does this key sign what that one verifies? MISMATCH where not. Uses ds_agent_work().
+ds_status ds_dsig_prove(ds_agent *a, ds_rng *rng, mbedtls_pk_context *key, mbedtls_pk_context *public_key);
+
+// --- protect.c
+
+// Do what the stamp asks for: burn the key blocks, and prove that they work. Idempotent; completes what was cut off.
+ds_status ds_protect(ds_agent *a);
+// Is the secret in the stamp the one that makes the keys of encrypted NVS?
+ds_status ds_protect_nvs_proved(ds_agent *a, bool *ret);
+// Are the keys of encrypted NVS made by the HMAC peripheral?
+bool ds_protect_nvs_by_hmac(ds_agent *a);
 
 // --- report.c
 
@@ -137,6 +167,10 @@ ds_status ds_key_sign(ds_agent *a, const char *tag, const ProtobufCBinaryData *p
 ds_status ds_chain_digest(ds_agent *a, uint8_t ret[32], size_t *ret_len);
 // Is the stored device certificate the one for the stored key? MISMATCH where not. Uses ds_agent_work().
 ds_status ds_chain_fits_key(ds_agent *a);
+// The same of the key in DS_VALUE_DSIG, whether or not there is another.
+ds_status ds_chain_fits_dsig(ds_agent *a);
+// Type of the certificate's key and SHA-256 of its SubjectPublicKeyInfo. Uses ds_agent_work().
+ds_status ds_chain_public(ds_agent *a, int *ret_type, uint8_t ret_digest[32]);
 // What the chip's anchor says about the stored device certificate. Uses ds_agent_work().
 enum ds_anchor { DS_ANCHOR_NONE, DS_ANCHOR_SAME, DS_ANCHOR_OTHER };
 ds_status ds_chain_anchor(ds_agent *a, enum ds_anchor *ret);

@@ -50,6 +50,8 @@ ds_status ds_key_load(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk)
     uint8_t *der = ds_agent_work(a);
     size_t len = 0;
     ds_status s = ds_store_get(a, DS_VALUE_KEY, der, DS_AGENT_KEY_MAX, &len);
+    if (DS_STATUS_IS(s, NOT_FOUND))
+        return ds_dsig_load(a, pk);
     if (s == DS_STATUS_OK && DS_PK_PARSE_KEY(pk, der, len, ds_rng_draw, rng) != 0)
         s = rng->failed ? DS_STATUS(KEY, RANDOM) : DS_STATUS(KEY, CRYPTO);
     mbedtls_platform_zeroize(der, DS_AGENT_KEY_MAX);

@@ -49,6 +49,23 @@ typedef struct ds_security {
     uint32_t secure_version;
 } ds_security;
 
+// What a key block of the chip is for.
+enum ds_key_use {
+    DS_KEY_USE_NVS,  // the HMAC peripheral, for software ("upstream"): makes the keys of the encrypted area
+    DS_KEY_USE_DSIG, // the digital-signature peripheral
+};
+
+// A message to the endpoint.
+typedef struct ds_publish {
+    const char *endpoint; // "mqtts://host:port"
+    const char *client_id, *topic, *payload;
+    const uint8_t *chain; // concatenated DER certificates, own first
+    size_t chain_len;
+    const uint8_t *key; // PKCS#8, SEC1 or PKCS#1 DER; or, where key_in_dsig, the data that dsig() takes
+    size_t key_len;
+    bool key_in_dsig;
+} ds_publish;
+
 // Called for each value of an area in turn; data is valid during the call. A non-zero result stops and is returned.
 typedef ds_status (*ds_value_fn)(void *arg, const char *name_space, const char *key, enum ds_value_type type,
                                  const uint8_t *data, size_t len);
@@ -113,16 +130,32 @@ typedef struct ds_port {
     // is burned, NO_SPACE or UNSUPPORTED where the chip cannot hold one.
     ds_status (*anchor_get)(void *ctx, uint8_t ret[32], size_t *ret_len);
     ds_status (*anchor_set)(void *ctx, const uint8_t digest[32]);
-    // Connect to "mqtts://host:port" by mutual TLS with this key (PKCS#8 or SEC1/PKCS#1 DER) and chain (concatenated
-    // DER certificates, own first), publish payload to topic with QoS 1, wait for the acknowledgement. May block for 10
-    // s.
-    ds_status (*publish)(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
-                         const uint8_t *chain, size_t chain_len, const char *topic, const char *payload);
+    // Connect by mutual TLS with this key and chain, publish payload to topic with QoS 1, wait for the acknowledgement.
+    // May block for 10 s.
+    ds_status (*publish)(void *ctx, const ds_publish *message);
     // Erase every value of the area that keep does not claim, of whatever type, also of types that value_each does not
     // know. Each is gone for good by itself: a power loss leaves some erased and others not. Idempotent; may take a
     // second.
     ds_status (*values_clear)(void *ctx, enum ds_area area,
                               bool (*keep)(void *arg, const char *name_space, const char *key), void *arg);
+
+    // Key protection, both firmwares: docs/decisions/0004-key-protection.md. NULL and 0 where the chip has no such
+    // peripheral.
+    // Burn a key to a free key block for that use, read back before it and its purpose are protected and it can be read
+    // no more. Completes a burn that was cut off of the same key; else another block is taken each time. What took the
+    // bits badly is hidden and left behind (FLASH; call again). NO_SPACE without a free block, NOT_ALLOWED where read
+    // protection can be burned no more.
+    ds_status (*key_burn)(void *ctx, enum ds_key_use use, const uint8_t key[32]);
+    // HMAC-SHA256 with the protected key that was burned last for DS_KEY_USE_NVS; NOT_FOUND where there is none. Where
+    // there is one, the keys of DS_AREA_ENCRYPTED are made by it (HMACs of ESP-IDF's nvs_sec_provider), else they are
+    // random and kept in flash.
+    ds_status (*hmac)(void *ctx, const void *message, size_t len, uint8_t ret[32]);
+    // The longest RSA key of the digital-signature peripheral; it fixes the layout of the data.
+    uint16_t dsig_bits;
+    // ret = in^d mod n with the key in data (ESP-IDF's esp_ds_data_t, of any alignment), by a protected key block for
+    // DS_KEY_USE_DSIG that opens it; in and ret are big-endian and len bytes, as long as n. NOT_FOUND where no block
+    // does.
+    ds_status (*dsig)(void *ctx, const uint8_t *data, size_t data_len, const uint8_t *in, uint8_t *ret, size_t len);
 } ds_port;
 
 #endif

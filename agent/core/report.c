@@ -39,6 +39,22 @@ static void describe_security(ds_agent *a, claims *e)
         e->digests[m->n_key_digest++] = (ProtobufCBinaryData){.data = sec->digests[i], .len = sizeof sec->digests[i]};
 }
 
+// A private key in the plain area is not protected by anything yet.
+static ds_status describe_protection(ds_agent *a, enum ds_area area, Devstamp__Evidence *m)
+{
+    bool key = false, dsig = false;
+    ds_status s = ds_store_has(a, DS_VALUE_KEY, &key);
+    if (s == DS_STATUS_OK)
+        s = ds_store_has(a, DS_VALUE_DSIG, &dsig);
+    if (s != DS_STATUS_OK || area != DS_AREA_ENCRYPTED)
+        return s;
+    if (dsig && !key)
+        m->key_protection = DEVSTAMP__KEY_PROTECTION__KEY_IN_DS;
+    if (ds_protect_nvs_by_hmac(a))
+        m->nvs_keys = DEVSTAMP__NVS_KEYS__NVS_KEYS_HMAC;
+    return DS_STATUS_OK;
+}
+
 static ds_status gather(ds_agent *a, enum ds_area area, claims *e)
 {
     Devstamp__Evidence *m = &e->message;
@@ -51,6 +67,8 @@ static ds_status gather(ds_agent *a, enum ds_area area, claims *e)
         s = ds_chain_digest(a, e->certificate, &digest_len);
     if (s == DS_STATUS_OK)
         s = ds_store_text(a, "serial", e->serial, sizeof e->serial);
+    if (s == DS_STATUS_OK)
+        s = describe_protection(a, area, m);
     if (s != DS_STATUS_OK)
         return s;
     m->stage = (Devstamp__Stage)stage;

@@ -68,6 +68,8 @@ static ds_status stage_of_area(ds_agent *a, enum ds_area area, int *ret)
 {
     bool key = false, chain = false, done = false;
     ds_status s = ds_store_has(a, DS_VALUE_KEY, &key);
+    if (s == DS_STATUS_OK && !key)
+        s = ds_store_has(a, DS_VALUE_DSIG, &key);
     if (s == DS_STATUS_OK)
         s = ds_store_has(a, DS_VALUE_CHAIN, &chain);
     if (s == DS_STATUS_OK)

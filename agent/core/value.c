@@ -23,6 +23,8 @@ static const stamp_rule rules[] = {
     {"endpoint_ca", TEXT_OR_BLOB, DS_AGENT_VALUE_MAX},
     {"pop", TEXT_OR_BLOB, DS_AGENT_VALUE_MAX},
     {"close_dl", DS_VALUE_U8, 1},
+    {DS_VALUE_KEY_DS, DS_VALUE_U8, 1},
+    {DS_VALUE_NVS_HMAC, DS_VALUE_U8, 1},
 };
 
 static bool name_ok(const char *name)
@@ -100,7 +102,8 @@ ds_status ds_handle_write_value(ds_agent *a, const Devstamp__Request *q, ds_repl
 
 static bool is_agents_own(const ds_value *v)
 {
-    static const char *const own[] = {DS_VALUE_KEY, DS_VALUE_CHAIN, DS_VALUE_DONE, DS_VALUE_MOVED};
+    static const char *const own[] = {DS_VALUE_KEY,  DS_VALUE_CHAIN,       DS_VALUE_DONE,      DS_VALUE_MOVED,
+                                      DS_VALUE_DSIG, DS_VALUE_DSIG_SECRET, DS_VALUE_NVS_SECRET};
     if (strcmp(v->name_space, DS_AGENT_NAMESPACE) != 0)
         return false;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
@@ -173,6 +176,10 @@ ds_status ds_handle_finish_stamp(ds_agent *a, const Devstamp__Request *q, ds_rep
     if (s == DS_STATUS_OK && (count != f->count || memcmp(digest, f->digest.data, f->digest.len) != 0))
         s = DS_STATUS(VALUE, MISMATCH);
     if (s != DS_STATUS_OK || stage != (int)DEVSTAMP__STAGE__STAGE_CERTIFIED)
+        return s;
+    // Before the mark, so that a complete stamp is protected as it asks: what comes next locks the chip.
+    s = ds_protect(a);
+    if (s != DS_STATUS_OK)
         return s;
     ds_value done = ds_value_of(DS_AGENT_NAMESPACE, DS_VALUE_DONE, DS_VALUE_U8, (const uint8_t[]){1}, 1);
     s = ds_store_put(a, DS_AREA_PLAIN, &done);

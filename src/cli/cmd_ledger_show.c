@@ -213,6 +213,19 @@ static bool print_event(void *arg, int64_t at_utc, const char *kind, const char 
     return true;
 }
 
+// What the device signed of where its keys are; nothing where it was not proved, or by older firmware.
+static void print_protection(const ds_buf *proof)
+{
+    json_t *p = proof->len ? json_loadb((const char *)proof->ptr, proof->len, 0, NULL) : NULL;
+    const char *key = json_string_value(json_object_get(json_object_get(p, "key_protection"), "seen"));
+    const char *nvs = json_string_value(json_object_get(json_object_get(p, "nvs_keys"), "seen"));
+    if (key)
+        print_field("private key", strcmp(key, "ds") == 0 ? "in the digital-signature peripheral" : "in encrypted NVS");
+    if (nvs)
+        print_field("NVS keys", strcmp(nvs, "hmac") == 0 ? "by the HMAC peripheral" : "in flash, encrypted");
+    json_decref(p);
+}
+
 static enum ds_class show_text(ds_ledger *l, const ds_ledger_options *o, const ds_ledger_device *d,
                                const ds_ledger_cert *c, const ds_buf *proof, ds_err *e)
 {
@@ -226,6 +239,7 @@ static enum ds_class show_text(ds_ledger *l, const ds_ledger_options *o, const d
     print_field("locked", d->locked               ? "yes, with proof"
                           : ds_ledger_can_lock(d) ? "no"
                                                   : "no: the platform has no lock");
+    print_protection(proof);
     print_field("possession secret", !d->pop[0] ? "" : o->secrets ? d->pop : "stored (--secrets prints it)");
     print_time("first seen", d->first_seen_utc);
     print_time("last seen", d->last_seen_utc);

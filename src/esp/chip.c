@@ -37,6 +37,8 @@ static const ds_chip chips[] = {
         .digests = 3,
         .cipher = DS_FLASH_CIPHER_XTS128,
         .encrypt_align = 16,
+        .has_hmac = true,
+        .dsig_bits = 3072,
     },
 };
 

@@ -26,6 +26,8 @@ typedef struct ds_chip {
     uint8_t digests;          // secure boot key digests it can hold
     enum ds_flash_cipher cipher;
     uint32_t encrypt_align; // unit of in-place encryption writes
+    bool has_hmac;          // HMAC peripheral keyed by eFuses
+    uint16_t dsig_bits;     // longest RSA key of the digital-signature peripheral; 0 = it has none
 } ds_chip;
 
 // NULL where unknown.

@@ -40,7 +40,9 @@ typedef struct ds_efuse_words {
 enum {
     DS_EFUSE_PURPOSE_USER = 0,
     DS_EFUSE_PURPOSE_XTS_AES_128 = 4,
-    DS_EFUSE_PURPOSE_HMAC_UP = 8,
+    DS_EFUSE_PURPOSE_HMAC_DOWN_ALL = 5,
+    DS_EFUSE_PURPOSE_HMAC_DOWN_DS = 7, // feeds the digital-signature peripheral
+    DS_EFUSE_PURPOSE_HMAC_UP = 8,      // its HMACs are given to software
     DS_EFUSE_PURPOSE_SB_DIGEST0 = 9,
 };
 
@@ -78,6 +80,29 @@ typedef struct ds_efuse_security {
     unsigned secure_version;
 } ds_efuse_security;
 void ds_efuse_security_get(const ds_chip *chip, const ds_efuse_words *e, ds_efuse_security *ret);
+
+// The key blocks whose content no software may see: flash keys and those of the HMAC peripheral.
+typedef struct ds_efuse_secrets {
+    unsigned count;   // how many there are, by purpose
+    unsigned exposed; // of these: not read-protected, or not all zeros as read
+} ds_efuse_secrets;
+void ds_efuse_secrets_get(const ds_chip *chip, const ds_efuse_words *e, ds_efuse_secrets *ret);
+
+// A key block of the chips that give each a purpose, as software sees it.
+#define DS_EFUSE_KEYS 6
+typedef struct ds_efuse_key {
+    unsigned key, block;                           // 0 to 5; the number of its block
+    uint32_t purpose;                              // DS_EFUSE_PURPOSE_...
+    bool blank;                                    // all zeros, as read
+    bool read_protected;                           // reads as zeros for good
+    bool write_protected;                          // the block
+    bool purpose_locked;                           // its purpose cannot change any more
+    uint32_t wr_dis_block, wr_dis_purpose, rd_dis; // bits of WR_DIS and RD_DIS that make it so
+    char purpose_field[16];                        // "KEY_PURPOSE_4"
+    uint8_t bytes[32];                             // in eFuse order
+} ds_efuse_key;
+// key: 0 to 5. Only for chips with key purposes.
+void ds_efuse_key_get(const ds_chip *chip, const ds_efuse_words *e, unsigned key, ds_efuse_key *ret);
 
 // The 12 Reed-Solomon check bytes of 32 data bytes: GF(256), polynomial 0x11D, first root alpha^0, 12 roots.
 void ds_efuse_rs_encode(const uint8_t data[32], uint8_t ret_check[12]);

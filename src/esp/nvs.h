@@ -70,6 +70,10 @@ enum ds_class ds_nvs_crypt(const ds_nvs_keys *keys, bool encrypt, uint32_t offse
 void ds_nvs_keys_write(const ds_nvs_keys *keys, uint8_t ret[4096]);
 enum ds_class ds_nvs_keys_read(const uint8_t *data, bool *ret_present, ds_nvs_keys *ret, ds_err *e) DS_MUST;
 
+// What the HMAC peripheral is given to make the first and the second half of the keys from its key block, where no
+// nvs_keys partition holds them (nvs_sec_provider.c).
+void ds_nvs_hmac_seed(bool second, uint8_t ret[32]);
+
 // Entry header helpers shared with whoever writes NVS incrementally (the virtual device).
 uint32_t ds_nvs_entry_crc(const uint8_t entry[DS_NVS_ENTRY]);
 

@@ -2,7 +2,8 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // NVS encryption: XTS-AES-256, one 32-byte entry a data unit, its offset in the partition as the tweak; and the
-// nvs_keys partition. Source: ESP-IDF nvs_encryption.rst, nvs_encrypted_partition.cpp (v5.4).
+// nvs_keys partition, or what takes its place on chips with an HMAC peripheral. Source: ESP-IDF nvs_encryption.rst,
+// nvs_encrypted_partition.cpp, nvs_sec_provider.c (v5.4).
 #include "src/base/crc.h"
 #include "src/base/secret.h"
 #include "src/esp/nvs.h"
@@ -58,4 +59,10 @@ enum ds_class ds_nvs_keys_read(const uint8_t *data, bool *ret_present, ds_nvs_ke
     memcpy(ret->bytes, data, sizeof ret->bytes);
     *ret_present = true;
     return DS_OK;
+}
+
+void ds_nvs_hmac_seed(bool second, uint8_t ret[32])
+{
+    for (unsigned i = 0; i < 32; i += 4)
+        ds_put_le32(ret + i, second ? 0xCEDEA5A5 : 0xAEBE5A5A);
 }

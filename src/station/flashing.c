@@ -124,7 +124,8 @@ enum ds_class ds_flash_signed(ds_job *j, ds_rom *rom, ds_err *e)
     const ds_part *nvs = ds_ptable_find(&r->table, "nvs");
     // Half-encrypted key storage is of no use, and nothing was stored with it yet: the app runs only once encryption is
     // complete. The plain stamp is not touched: it is the device's identity.
-    if (ds_rom_erase(rom, keys->offset, keys->size, e) || ds_rom_erase(rom, nvs->offset, nvs->size, e))
+    // There is none where the HMAC peripheral makes the keys.
+    if ((keys && ds_rom_erase(rom, keys->offset, keys->size, e)) || ds_rom_erase(rom, nvs->offset, nvs->size, e))
         return ds_wrap(e, "erase NVS keys");
     if (put_otadata(r, rom, r->app_slot, e))
         return e->cls;

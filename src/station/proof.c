@@ -61,6 +61,15 @@ static Devstamp__DownloadMode wanted_mode(const ds_recipe *r)
                                                       : DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_OPEN;
 }
 
+// More than the recipe asks for is as good.
+static void judge_key_protection(const ds_recipe *recipe, proof *p, const Devstamp__Evidence *r)
+{
+    bool in_ds = r->key_protection == DEVSTAMP__KEY_PROTECTION__KEY_IN_DS;
+    bool by_hmac = r->nvs_keys == DEVSTAMP__NVS_KEYS__NVS_KEYS_HMAC;
+    finding(p, "key_protection", in_ds || !recipe->key_in_ds, in_ds ? "ds" : "nvs");
+    finding(p, "nvs_keys", by_hmac || !recipe->nvs_by_hmac, by_hmac ? "hmac" : "flash");
+}
+
 static void judge_evidence(const ds_job *j, proof *p, const Devstamp__Evidence *r)
 {
     static const char *const modes[] = {"open", "secure", "closed"};
@@ -75,6 +84,7 @@ static void judge_evidence(const ds_job *j, proof *p, const Devstamp__Evidence *
     finding_bit(p, "trusts_only_our_key", trusts(r, recipe->key_digest) && r->n_key_digest == 1, true);
     finding_bit(p, "serial", strcmp(r->serial, j->device.serial) == 0, true);
     finding_bit(p, "certificate", is_our_certificate(j, r), true);
+    judge_key_protection(recipe, p, r);
     unsigned mode = (unsigned)r->download;
     finding(p, "download_mode", r->download == wanted_mode(recipe), mode < 3 ? modes[mode] : "unknown");
 }
@@ -181,22 +191,25 @@ static void try_flash_reads(const ds_job *j, ds_rom *rom, proof *p)
         finding(p, "plain_stamp_flash", is_blank(&seen), is_blank(&seen) ? "blank" : "not blank");
 }
 
-static void try_key_reads(ds_rom *rom, proof *p)
+static void try_key_reads(const ds_recipe *recipe, ds_rom *rom, proof *p)
 {
     const ds_rom_info *info = ds_rom_get_info(rom);
     ds_efuse_security security = {.flash_key_block = -1};
+    ds_efuse_secrets secrets;
     if (!info->has_efuses) {
         finding(p, "key_read", info->secure_download, "refused: secure download mode");
         return;
     }
     ds_efuse_security_get(info->chip, &info->efuses, &security);
-    uint8_t key[32], zero[32] = {0};
-    bool readable = security.flash_key_block < 0;
-    if (!readable) {
-        ds_efuse_get_block(&info->efuses, (unsigned)security.flash_key_block, key);
-        readable = memcmp(key, zero, 32) != 0 || !security.flash_key_protected;
-    }
-    finding(p, "key_read", !readable, readable ? "the flash key can be read" : "zeros: read-protected");
+    ds_efuse_secrets_get(info->chip, &info->efuses, &secrets);
+    // The flash key, and one for each of what else the recipe asks for.
+    unsigned expected = 1u + recipe->key_in_ds + recipe->nvs_by_hmac;
+    if (security.flash_key_block < 0 || !security.flash_key_protected)
+        finding(p, "key_read", false, "the flash key can be read");
+    else if (secrets.exposed || secrets.count < expected)
+        finding(p, "key_read", false, secrets.exposed ? "a key block can be read" : "a key block is missing");
+    else
+        finding(p, "key_read", true, "zeros: read-protected");
 }
 
 // What the ROM gives out, asked as an attacker would. That it is silent proves nothing by itself, as a cut wire is too:
@@ -214,7 +227,7 @@ static enum ds_class try_rom(ds_job *j, proof *p, int download, ds_err *e)
         return DS_OK;
     }
     finding(p, "download_mode_refused", !closed, "answers");
-    try_key_reads(rom, p);
+    try_key_reads(j->recipe, rom, p);
     try_flash_reads(j, rom, p);
     ds_job_leave_rom(j, rom);
     return DS_OK;

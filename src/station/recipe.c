@@ -50,7 +50,7 @@ typedef struct ds_recipe_yaml {
     char *product, *chip, *flash_size;
     yaml_table partition_table;
     yaml_images images;
-    int key;
+    int key, key_protection, nvs_keys;
     yaml_certificate certificate;
     yaml_stamp stamp;
     yaml_lock lock;
@@ -121,6 +121,8 @@ static const cyaml_strval_t key_types[] = {
     {"ecdsa-p256", DEVSTAMP__KEY_TYPE__KEY_ECDSA_P256},
     {"ecdsa-p384", DEVSTAMP__KEY_TYPE__KEY_ECDSA_P384},
 };
+static const cyaml_strval_t key_protections[] = {{"nvs", 0}, {"ds", 1}};
+static const cyaml_strval_t nvs_key_places[] = {{"flash", 0}, {"hmac", 1}};
 static const cyaml_schema_field_t recipe_fields[] = {
     CYAML_FIELD_INT("recipe", CYAML_FLAG_DEFAULT, ds_recipe_yaml, recipe),
     CYAML_FIELD_STRING_PTR("product", CYAML_FLAG_POINTER, ds_recipe_yaml, product, 1, 63),
@@ -129,6 +131,10 @@ static const cyaml_schema_field_t recipe_fields[] = {
     CYAML_FIELD_MAPPING("partition_table", CYAML_FLAG_OPTIONAL, ds_recipe_yaml, partition_table, table_fields),
     CYAML_FIELD_MAPPING("images", CYAML_FLAG_OPTIONAL, ds_recipe_yaml, images, images_fields),
     CYAML_FIELD_ENUM("key", CYAML_FLAG_STRICT, ds_recipe_yaml, key, key_types, CYAML_ARRAY_LEN(key_types)),
+    CYAML_FIELD_ENUM("key_protection", CYAML_FLAG_STRICT | CYAML_FLAG_OPTIONAL, ds_recipe_yaml, key_protection,
+                     key_protections, CYAML_ARRAY_LEN(key_protections)),
+    CYAML_FIELD_ENUM("nvs_keys", CYAML_FLAG_STRICT | CYAML_FLAG_OPTIONAL, ds_recipe_yaml, nvs_keys, nvs_key_places,
+                     CYAML_ARRAY_LEN(nvs_key_places)),
     CYAML_FIELD_MAPPING("certificate", CYAML_FLAG_DEFAULT, ds_recipe_yaml, certificate, certificate_fields),
     CYAML_FIELD_MAPPING("stamp", CYAML_FLAG_DEFAULT, ds_recipe_yaml, stamp, stamp_fields),
     CYAML_FIELD_MAPPING("lock", CYAML_FLAG_DEFAULT, ds_recipe_yaml, lock, lock_fields),
@@ -230,6 +236,8 @@ static enum ds_class take_fields(ds_recipe *r, ds_err *e)
         return ds_fail(e, DS_INPUT, "%s: flash_size: '%s' is not 1MB, 2MB, 4MB, 8MB or 16MB", r->path, y->flash_size);
     r->product = y->product;
     r->key_type = y->key;
+    r->key_in_ds = y->key_protection == 1;
+    r->nvs_by_hmac = y->nvs_keys == 1;
     r->subject = y->certificate.subject;
     r->certificate_days = y->certificate.days;
     r->serial_format = y->stamp.serial;

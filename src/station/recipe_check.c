@@ -6,6 +6,7 @@
 #include "src/station/recipe_check.h"
 
 #include "src/esp/sbv2.h"
+#include "src/pki/keytype.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,12 +35,37 @@ static enum ds_class check_partitions(const ds_recipe *r, ds_err *e)
         need_partition(r, "nvs", DS_PART_DATA, DS_PART_DATA_NVS, e))
         return e->cls;
     const ds_part *keys = ds_ptable_find_type(&r->table, DS_PART_DATA, DS_PART_DATA_NVS_KEYS);
-    if (!keys || !keys->encrypted)
+    if (!r->nvs_by_hmac && (!keys || !keys->encrypted))
         return bad(r, e, "the partition table has no nvs_keys partition flagged encrypted");
     if (!ds_ptable_find_type(&r->table, DS_PART_DATA, DS_PART_DATA_OTA))
         return bad(r, e, "the partition table has no otadata partition");
     if (ds_ptable_find(&r->table, "stamp")->encrypted || ds_ptable_find(&r->table, "nvs")->encrypted)
         return bad(r, e, "NVS partitions are not part of flash encryption: clear their encrypted flag");
+    return DS_OK;
+}
+
+// What the chip is asked to protect keys with, it must have.
+static enum ds_class check_key_protection(const ds_recipe *r, ds_err *e)
+{
+    const ds_key_kind *kind = ds_key_kind_of((enum ds_key_type)r->key_type);
+    if (r->nvs_by_hmac && !r->chip->has_hmac)
+        return ds_hint(
+            (ds_fail(e, DS_INPUT, "%s: nvs_keys: the %s has no HMAC peripheral", r->path, r->chip->title), e),
+            "leave nvs_keys out, or say flash: the keys then lie behind flash encryption");
+    if (!r->key_in_ds)
+        return DS_OK;
+    if (!r->chip->dsig_bits)
+        return ds_hint((ds_fail(e, DS_INPUT, "%s: key_protection: the %s has no digital-signature peripheral", r->path,
+                                r->chip->title),
+                        e),
+                       "leave key_protection out, or say nvs: the key then lies in encrypted NVS");
+    if (!kind || kind->curve || kind->bits > r->chip->dsig_bits)
+        return ds_hint((ds_fail(e, DS_INPUT,
+                                "%s: key_protection: the digital-signature peripheral of the %s does not "
+                                "sign with %s",
+                                r->path, r->chip->title, kind ? kind->label : "this key"),
+                        e),
+                       "use rsa-2048 or rsa-3072 with it");
     return DS_OK;
 }
 
@@ -150,6 +176,8 @@ static enum ds_class check_bootloaders(const ds_recipe *r, ds_err *e)
 
 enum ds_class ds_recipe_check(ds_recipe *r, ds_err *e)
 {
+    if (check_key_protection(r, e))
+        return e->cls;
     if (!ds_chip_can_lock(r->chip))
         return ds_recipe_check_stamp(r, e);
     if (check_partitions(r, e) || check_app_place(r, DS_REGION_MFG, r->mfg_partition, &r->mfg_slot, e) ||

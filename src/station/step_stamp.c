@@ -78,6 +78,13 @@ static int by_name(const void *a, const void *b)
     return c ? c : strcmp(x->key, y->key);
 }
 
+// Written only where it is asked for: older firmware knows nothing of it.
+static void add_wish(value_set *s, const char *key, bool wanted)
+{
+    if (wanted)
+        add(s, "stamp", key, DEVSTAMP__VALUE_TYPE__VALUE_U8, &(uint8_t){1}, 1);
+}
+
 static void collect(const ds_job *j, value_set *s)
 {
     const ds_recipe *r = j->recipe;
@@ -86,6 +93,8 @@ static void collect(const ds_job *j, value_set *s)
     add(s, "stamp", "endpoint_ca", DEVSTAMP__VALUE_TYPE__VALUE_STRING, r->endpoint_ca.ptr, r->endpoint_ca.len);
     add_text(s, "pop", j->device.pop);
     add(s, "stamp", "close_dl", DEVSTAMP__VALUE_TYPE__VALUE_U8, &(uint8_t){r->close_download}, 1);
+    add_wish(s, "key_ds", r->key_in_ds);
+    add_wish(s, "nvs_hmac", r->nvs_by_hmac);
     for (unsigned i = 0; i < r->value_count && s->count < MAX_VALUES; i++)
         add_recipe_value(s, &r->values[i]);
     qsort(s->items, s->count, sizeof s->items[0], by_name);

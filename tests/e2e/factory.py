@@ -91,6 +91,7 @@ class Products:
             "mfg_min": "1.2.0",
             "app_min": "2.0.0",
             "key": KEY_OF[for_chip],
+            "protection": "",  # lines: key_protection, nvs_keys
             "subject": "CN={serial},O=Example",
             "days": "0",
             "value": "{namespace: cfg, key: model, type: string, value: \"L-100\"}",
@@ -115,7 +116,7 @@ images:
   mfg: {{file: {mfg}, partition: {mfg_partition}, min_version: {mfg_min}}}
   app: {{file: {app}, partition: ota_0, min_version: {app_min}}}
 key: {key}
-certificate: {{subject: "{subject}", days: {days}}}
+{protection}certificate: {{subject: "{subject}", days: {days}}}
 stamp:
   serial: "{serial}"
   endpoint: {endpoint}

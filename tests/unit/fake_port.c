@@ -4,6 +4,10 @@
 // The platform in memory; see fake_port.h.
 #include "tests/unit/fake_port.h"
 
+#include <mbedtls/aes.h>
+#include <mbedtls/bignum.h>
+#include <mbedtls/md.h>
+
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -361,8 +365,110 @@ static ds_status anchor_set(void *ctx, const uint8_t digest[32])
     return f->dead ? DS_STATUS(PORT, FLASH) : s;
 }
 
-static ds_status publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
-                         const uint8_t *chain, size_t chain_len, const char *topic, const char *payload)
+static struct fake_block *free_block(fake_port *f, enum ds_key_use use, const uint8_t key[32])
+{
+    for (int i = 0; i < FAKE_BLOCKS; i++) {
+        struct fake_block *b = &f->blocks[i];
+        if (!b->burned || (!b->whole && !b->bad && b->use == use && memcmp(b->bytes, key, 32) == 0))
+            return b;
+    }
+    return NULL;
+}
+
+// Two writes: the bits, and the protection.
+static ds_status key_burn(void *ctx, enum ds_key_use use, const uint8_t key[32])
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    struct fake_block *b = free_block(f, use, key);
+    if (f->read_protection_locked)
+        return DS_STATUS(PORT, NOT_ALLOWED);
+    if (b == NULL)
+        return DS_STATUS(PORT, NO_SPACE);
+    if (effect && !b->burned && write_point(f)) {
+        *b = (struct fake_block){.burned = true, .bad = f->spoil_burns > 0, .use = use};
+        memcpy(b->bytes, key, 32);
+        b->bytes[0] ^= b->bad;
+        f->key_burns++;
+    }
+    if (b->bad) {
+        f->spoil_burns--;
+        return DS_STATUS(PORT, FLASH);
+    }
+    if (effect && b->burned && write_point(f))
+        b->whole = true;
+    return f->dead ? DS_STATUS(PORT, FLASH) : s;
+}
+
+static ds_status hmac(void *ctx, const void *message, size_t len, uint8_t ret[32])
+{
+    fake_port *f = ctx;
+    bool effect;
+    ds_status s = begin_call(f, &effect);
+    if (s != DS_STATUS_OK)
+        return s;
+    for (int i = FAKE_BLOCKS; i-- > 0;)
+        if (f->blocks[i].whole && f->blocks[i].use == DS_KEY_USE_NVS)
+            return mbedtls_md_hmac(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), f->blocks[i].bytes, 32, message, len,
+                                   ret) == 0
+                       ? DS_STATUS_OK
+                       : DS_STATUS(PORT, CRYPTO);
+    return DS_STATUS(PORT, NOT_FOUND);
+}
+
+bool fake_dsig_open(const uint8_t *data, size_t data_len, const uint8_t key[32], fake_dsig *ret)
+{
+    uint8_t ones[32], aes_key[32], iv[16], head[FAKE_DSIG_LEN], md[32];
+    const size_t param = FAKE_DSIG_BITS / 8;
+    if (data_len != FAKE_DSIG_LEN)
+        return false;
+    memset(ones, 0xFF, sizeof ones);
+    memcpy(iv, data + 4, sizeof iv);
+    mbedtls_md_hmac(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), key, 32, ones, sizeof ones, aes_key);
+    mbedtls_aes_context aes;
+    mbedtls_aes_init(&aes);
+    mbedtls_aes_setkey_dec(&aes, aes_key, 256);
+    mbedtls_aes_crypt_cbc(&aes, MBEDTLS_AES_DECRYPT, sizeof ret->p, iv, data + 20, ret->p);
+    mbedtls_aes_free(&aes);
+    memcpy(head, ret->p, 3 * param);
+    memcpy(head + 3 * param, ret->p + 3 * param + 32, 8);
+    memcpy(head + 3 * param + 8, data + 4, 16);
+    mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), head, 3 * param + 24, md);
+    return memcmp(md, ret->p + 3 * param, 32) == 0 && memcmp(ret->p + 3 * param + 32 + 4, data, 4) == 0;
+}
+
+static ds_status dsig(void *ctx, const uint8_t *data, size_t data_len, const uint8_t *in, uint8_t *ret, size_t len)
+{
+    fake_port *f = ctx;
+    bool effect;
+    static fake_dsig open;
+    ds_status s = begin_call(f, &effect);
+    if (s != DS_STATUS_OK)
+        return s;
+    int i = 0;
+    while (i < FAKE_BLOCKS && !(f->blocks[i].whole && f->blocks[i].use == DS_KEY_USE_DSIG &&
+                                fake_dsig_open(data, data_len, f->blocks[i].bytes, &open)))
+        i++;
+    if (i == FAKE_BLOCKS)
+        return DS_STATUS(PORT, NOT_FOUND);
+    mbedtls_mpi x, y, m;
+    mbedtls_mpi_init(&x);
+    mbedtls_mpi_init(&y);
+    mbedtls_mpi_init(&m);
+    bool ok = mbedtls_mpi_read_binary(&x, in, len) == 0 &&
+              mbedtls_mpi_read_binary_le(&y, open.p, FAKE_DSIG_BITS / 8) == 0 &&
+              mbedtls_mpi_read_binary_le(&m, open.p + FAKE_DSIG_BITS / 8, FAKE_DSIG_BITS / 8) == 0 &&
+              mbedtls_mpi_exp_mod(&x, &x, &y, &m, NULL) == 0 && mbedtls_mpi_write_binary(&x, ret, len) == 0;
+    mbedtls_mpi_free(&m);
+    mbedtls_mpi_free(&y);
+    mbedtls_mpi_free(&x);
+    memset(&open, 0, sizeof open);
+    f->dsigs++;
+    return ok ? DS_STATUS_OK : DS_STATUS(PORT, CRYPTO);
+}
+
+static ds_status publish(void *ctx, const ds_publish *m)
 {
     fake_port *f = ctx;
     bool effect;
@@ -373,15 +479,15 @@ static ds_status publish(void *ctx, const char *endpoint, const char *client_id,
         f->publish_failures--;
         return DS_STATUS(ENDPOINT, NETWORK);
     }
-    const fake_value *k = fake_find(f, DS_AREA_ENCRYPTED, "stamp", "key");
+    const fake_value *k = fake_find(f, DS_AREA_ENCRYPTED, "stamp", m->key_in_dsig ? "dsig" : "key");
     const fake_value *c = fake_find(f, DS_AREA_ENCRYPTED, "stamp", "chain");
-    if (k == NULL || c == NULL || k->len != key_len || c->len != chain_len || memcmp(k->data, key, key_len) != 0 ||
-        memcmp(c->data, chain, chain_len) != 0)
+    if (k == NULL || c == NULL || k->len != m->key_len || c->len != m->chain_len ||
+        memcmp(k->data, m->key, m->key_len) != 0 || memcmp(c->data, m->chain, m->chain_len) != 0)
         return DS_STATUS(ENDPOINT, CRYPTO);
-    strncpy(f->endpoint, endpoint, sizeof f->endpoint - 1);
-    strncpy(f->client_id, client_id, sizeof f->client_id - 1);
-    strncpy(f->topic, topic, sizeof f->topic - 1);
-    strncpy(f->payload, payload, sizeof f->payload - 1);
+    strncpy(f->endpoint, m->endpoint, sizeof f->endpoint - 1);
+    strncpy(f->client_id, m->client_id, sizeof f->client_id - 1);
+    strncpy(f->topic, m->topic, sizeof f->topic - 1);
+    strncpy(f->payload, m->payload, sizeof f->payload - 1);
     f->publishes++;
     return DS_STATUS_OK;
 }
@@ -468,6 +574,10 @@ void fake_init(fake_port *f, uint64_t seed)
         .anchor_set = anchor_set,
         .publish = publish,
         .values_clear = values_clear,
+        .key_burn = key_burn,
+        .hmac = hmac,
+        .dsig_bits = FAKE_DSIG_BITS,
+        .dsig = dsig,
     };
     f->identity =
         (ds_identity){.chip_id = 5, .chip_revision = 3, .mac = {0x60, 0x55, 0xF9, 1, 2, 3}, .flash_size = 4u << 20};

@@ -10,7 +10,7 @@
 
 #include "agent/core/agent.h"
 
-enum { FAKE_VALUES = 40, FAKE_VALUE_MAX = 4200, FAKE_PLACE = 256 * 1024, FAKE_CONSOLE = 64 * 1024 };
+enum { FAKE_BLOCKS = 3, FAKE_VALUES = 40, FAKE_VALUE_MAX = 4200, FAKE_PLACE = 256 * 1024, FAKE_CONSOLE = 64 * 1024 };
 
 typedef struct fake_value {
     bool used;
@@ -36,6 +36,12 @@ typedef struct fake_port {
     ds_security security;
     uint8_t anchor[32];
     size_t anchor_len, anchor_cap; // burned; what the chip can hold
+    struct fake_block {
+        uint8_t bytes[32];
+        bool burned, bad, whole; // some bits are there; not the right ones; protected, with its purpose
+        enum ds_key_use use;
+    } blocks[FAKE_BLOCKS]; // key blocks, taken in this order
+    bool read_protection_locked;
     uint64_t seed;
     char boot[17];
 
@@ -50,11 +56,12 @@ typedef struct fake_port {
     bool stuck_flash;     // one bit of flash cannot be cleared
     int publish_failures; // this many publish calls fail
     uint32_t self_test;   // bits as in HelloReply
+    int spoil_burns;      // this many key blocks take their bits badly
 
     // What happened.
     long calls, writes, sets;
     bool dead;
-    int key_sets, key_delays, reboots, publishes, alives, closes, burns, trials_good, trials_bad;
+    int key_sets, key_delays, reboots, publishes, alives, closes, burns, key_burns, dsigs, trials_good, trials_bad;
     bool encrypted_opened_in_plain; // the encrypted area was used without flash encryption
     char endpoint[256], client_id[64], topic[128], payload[512], log[4096];
 
@@ -63,6 +70,13 @@ typedef struct fake_port {
     size_t in_len, in_at, out_len;
     int idle_polls; // empty reads before the console is gone; 0 = never gone
 } fake_port;
+
+// What the digital-signature peripheral opens: the parameters of an RSA key, written apart from the agent's code.
+enum { FAKE_DSIG_BITS = 3072, FAKE_DSIG_LEN = 4 + 16 + 3 * FAKE_DSIG_BITS / 8 + 48 };
+typedef struct fake_dsig {
+    uint8_t p[FAKE_DSIG_LEN - 20]; // Y M Rb MD M' L padding
+} fake_dsig;
+bool fake_dsig_open(const uint8_t *data, size_t data_len, const uint8_t key[32], fake_dsig *ret);
 
 // An ESP32-C3 out of the box, running the mfg agent.
 void fake_init(fake_port *f, uint64_t seed);

@@ -295,17 +295,21 @@ static void test_publish_without_a_way_to_verify_is_refused(void **state)
     static const char *const bad[] = {"mqtt://h:1",  "mqtts://h",       "mqtts://:1",
                                       "mqtts://h:0", "mqtts://h:70000", "mqtts://h:1x"};
     encrypt_flash(f);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_code(port->publish(port->ctx, bad[i], "id", (const uint8_t *)"", 0, (const uint8_t *)"", 0, "t", "p"),
-                    BAD_REQUEST);
-    ds_status s = port->publish(port->ctx, "mqtts://127.0.0.1:8883", "id", (const uint8_t *)"", 0, (const uint8_t *)"",
-                                0, "t", "p");
-    assert_code(s, NETWORK);
+    ds_publish m = {.client_id = "id", .topic = "t", .payload = "p"};
+    m.key = m.chain = (const uint8_t *)"x";
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        m.endpoint = bad[i];
+        assert_code(port->publish(port->ctx, &m), BAD_REQUEST);
+    }
+    m.endpoint = "mqtts://127.0.0.1:8883";
+    assert_code(port->publish(port->ctx, &m), NETWORK);
     assert_non_null(memmem(f->console, f->console_len, "no endpoint_ca", 14));
     assert_int_equal(set_text(f, DS_AREA_ENCRYPTED, "endpoint_ca", "not a certificate"), DS_STATUS_OK);
-    s = port->publish(port->ctx, "mqtts://127.0.0.1:8883", "id", (const uint8_t *)"x", 1, (const uint8_t *)"x", 1, "t",
-                      "p");
-    assert_code(s, CRYPTO);
+    m.key_len = m.chain_len = 1;
+    for (int in_dsig = 0; in_dsig < 2; in_dsig++) {
+        m.key_in_dsig = in_dsig;
+        assert_code(port->publish(port->ctx, &m), CRYPTO);
+    }
     fake_free(f);
 }
 

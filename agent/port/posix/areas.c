@@ -2,8 +2,9 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // The two areas values live in: the NVS partition "stamp", plain, and the NVS partition "nvs", encrypted with keys that
-// are made here at first use and kept in the nvs_keys partition behind flash encryption. Source: ESP-IDF
-// nvs_encryption.rst, nvs_api.cpp (v5.4).
+// the HMAC peripheral makes, where a key block was burned for that; else they are made here at first use and kept in
+// the nvs_keys partition behind flash encryption. Source: ESP-IDF nvs_encryption.rst, nvs_api.cpp, nvs_sec_provider.c
+// (v5.4).
 #include "agent/port/posix/posix.h"
 #include "src/base/secret.h"
 
@@ -102,6 +103,25 @@ static ds_status load_keys(ds_posix *p, bool may_make, bool area_erased, ds_nvs_
     return may_make ? make_keys(p, part, ret) : DS_STATUS(PORT, NOT_FOUND);
 }
 
+// NOT_FOUND where no key block makes them. What they would encrypt must not come before flash encryption either: its
+// values would be shown to whoever runs other firmware on the chip.
+static ds_status keys_by_hmac(ds_posix *p, bool may_make, ds_nvs_keys *ret)
+{
+    ds_status s = p->port.hmac ? DS_STATUS_OK : DS_STATUS(PORT, NOT_FOUND);
+    for (int half = 0; s == DS_STATUS_OK && half < 2; half++) {
+        uint8_t seed[32];
+        ds_nvs_hmac_seed(half == 1, seed);
+        s = p->port.hmac(p, seed, sizeof seed, ret->bytes + 32 * half);
+    }
+    return s == DS_STATUS_OK && may_make && !ds_posix_flash_encrypted(p) ? DS_STATUS(PORT, NOT_ALLOWED) : s;
+}
+
+static ds_status encrypted_keys(ds_posix *p, bool may_make, bool area_erased, ds_nvs_keys *ret)
+{
+    ds_status s = keys_by_hmac(p, may_make, ret);
+    return DS_POSIX_STATUS_IS(s, NOT_FOUND) ? load_keys(p, may_make, area_erased, ret) : s;
+}
+
 static ds_status mount(ds_posix *p, enum ds_area area, const ds_part *part, const ds_nvs_keys *keys)
 {
     ds_posix_window *w = &p->window[area];
@@ -119,7 +139,7 @@ ds_status ds_posix_area_open(ds_posix *p, enum ds_area area, bool may_make_keys,
         return DS_STATUS(PORT, UNSUPPORTED);
     if (!p->area[area]) {
         bool encrypted = area == DS_AREA_ENCRYPTED;
-        ds_status s = encrypted ? load_keys(p, may_make_keys, is_erased(p, part), &keys) : DS_STATUS_OK;
+        ds_status s = encrypted ? encrypted_keys(p, may_make_keys, is_erased(p, part), &keys) : DS_STATUS_OK;
         if (s == DS_STATUS_OK)
             s = mount(p, area, part, encrypted ? &keys : NULL);
         ds_wipe(&keys, sizeof keys);

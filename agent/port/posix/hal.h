@@ -31,6 +31,13 @@ typedef struct ds_hal {
     void (*efuses)(void *ctx, ds_efuse_words *ret);                            // as software may read them
     bool (*efuse_burn)(void *ctx, unsigned block, const ds_efuse_words *bits); // OR these bits of one block
 
+    // The peripherals that are keyed by a key block, read-protected or not, as the hardware sees it; NULL where the
+    // chip has none. hmac: HMAC-SHA256; false where the block's purpose is not HMAC_UP. dsig: the digital-signature
+    // peripheral, data as in src/esp/dsig.h, in and ret big-endian and as long as the modulus; false where the block's
+    // purpose does not feed it, or it refuses the data.
+    bool (*hmac)(void *ctx, unsigned block, const void *message, size_t len, uint8_t ret[32]);
+    bool (*dsig)(void *ctx, unsigned block, ds_view data, const uint8_t *in, uint8_t *ret, size_t len);
+
     int (*console_read)(void *ctx, uint8_t *buf, size_t cap, uint32_t timeout_ms); // as ds_port
     void (*console_write)(void *ctx, const uint8_t *buf, size_t len);
     void (*key_delay)(void *ctx, int key_type);

@@ -160,15 +160,20 @@ static bool say_without_sigpipe(session *s, const address *to, const char *clien
     return ok;
 }
 
-ds_status ds_posix_publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
-                           const uint8_t *chain, size_t chain_len, const char *topic, const char *payload)
+// The chip's own key, for whatever OpenSSL wants signed with it.
+static bool sign_by_chip(void *ctx, ds_view data, const uint8_t *in, uint8_t *ret, size_t len)
+{
+    return ds_posix_dsig(ctx, data.ptr, data.len, in, ret, len) == DS_STATUS_OK;
+}
+
+ds_status ds_posix_publish(void *ctx, const ds_publish *message)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     ds_posix *p = ctx;
     address to;
     uint8_t ca[CA_MAX];
     size_t ca_len = 0;
-    if (!parse_endpoint(endpoint, &to))
+    if (!parse_endpoint(message->endpoint, &to))
         return DS_STATUS(ENDPOINT, BAD_REQUEST);
     ds_status s = ds_posix_value_get(ctx, DS_AREA_ENCRYPTED, CA_NAMESPACE, CA_KEY, ca, sizeof ca, &ca_len);
     if (DS_POSIX_STATUS_IS(s, NOT_FOUND)) {
@@ -178,11 +183,17 @@ ds_status ds_posix_publish(void *ctx, const char *endpoint, const char *client_i
     if (s != DS_STATUS_OK)
         return s;
     pthread_once(&once, start_library);
-    SSL_CTX *tls = ds_tls_new(&(ds_tls_spec){{key, key_len}, {chain, chain_len}, {ca, ca_len}, to.host});
+    ds_tls_spec spec = {.key = {message->key, message->key_len},
+                        .chain = {message->chain, message->chain_len},
+                        .ca = {ca, ca_len},
+                        .host = to.host,
+                        .sign = message->key_in_dsig ? sign_by_chip : NULL,
+                        .sign_ctx = ctx};
+    SSL_CTX *tls = ds_tls_new(&spec);
     if (!tls)
         return DS_STATUS(ENDPOINT, CRYPTO);
-    session talk_of = {.p = p, .topic = topic, .payload = payload};
-    bool ok = say_without_sigpipe(&talk_of, &to, client_id, tls);
+    session talk_of = {.p = p, .topic = message->topic, .payload = message->payload};
+    bool ok = say_without_sigpipe(&talk_of, &to, message->client_id, tls);
     SSL_CTX_free(tls);
     return ok ? DS_STATUS_OK : DS_STATUS(ENDPOINT, NETWORK);
 }

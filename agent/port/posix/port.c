@@ -83,6 +83,10 @@ void ds_posix_init(ds_posix *p, const ds_hal *hal)
         .anchor_set = ds_posix_anchor_set,
         .publish = ds_posix_publish,
         .values_clear = ds_posix_values_clear,
+        .key_burn = hal->hmac != NULL || hal->dsig != NULL ? ds_posix_key_burn : NULL,
+        .hmac = hal->hmac != NULL ? ds_posix_hmac : NULL,
+        .dsig_bits = hal->dsig != NULL ? hal->chip->dsig_bits : 0,
+        .dsig = hal->dsig != NULL ? ds_posix_dsig : NULL,
     };
 }
 

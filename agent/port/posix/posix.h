@@ -71,7 +71,11 @@ ds_status ds_posix_anchor_get(void *ctx, uint8_t ret[32], size_t *ret_len);
 ds_status ds_posix_anchor_set(void *ctx, const uint8_t digest[32]);
 int ds_posix_random(void *ctx, unsigned char *buf, size_t len);
 
-ds_status ds_posix_publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
-                           const uint8_t *chain, size_t chain_len, const char *topic, const char *payload);
+ds_status ds_posix_publish(void *ctx, const ds_publish *message);
+
+// keys.c: key blocks and the peripherals that they feed
+ds_status ds_posix_key_burn(void *ctx, enum ds_key_use use, const uint8_t key[32]);
+ds_status ds_posix_hmac(void *ctx, const void *message, size_t len, uint8_t ret[32]);
+ds_status ds_posix_dsig(void *ctx, const uint8_t *data, size_t data_len, const uint8_t *in, uint8_t *ret, size_t len);
 
 #endif

@@ -10,11 +10,20 @@
 
 #include <limits.h>
 
-static bool use_key(SSL_CTX *ctx, ds_view der)
+static EVP_PKEY *key_of(ds_view der)
 {
     const unsigned char *at = der.ptr;
     EVP_PKEY *key = der.len <= LONG_MAX ? d2i_AutoPrivateKey(NULL, &at, (long)der.len) : NULL;
-    bool ok = key && at == der.ptr + der.len && SSL_CTX_use_PrivateKey(ctx, key) == 1;
+    if (key && at == der.ptr + der.len)
+        return key;
+    EVP_PKEY_free(key);
+    return NULL;
+}
+
+static bool use_key(SSL_CTX *ctx, const ds_tls_spec *spec)
+{
+    EVP_PKEY *key = spec->sign ? ds_tls_key_elsewhere(spec, SSL_CTX_get0_certificate(ctx)) : key_of(spec->key);
+    bool ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1;
     EVP_PKEY_free(key);
     return ok;
 }
@@ -66,7 +75,7 @@ SSL_CTX *ds_tls_new(const ds_tls_spec *spec)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     if (ctx && SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && use_chain(ctx, spec->chain) &&
-        use_key(ctx, spec->key) && SSL_CTX_check_private_key(ctx) == 1 && trust_ca(ctx, spec->ca) &&
+        use_key(ctx, spec) && SSL_CTX_check_private_key(ctx) == 1 && trust_ca(ctx, spec->ca) &&
         expect_host(ctx, spec->host))
         return ctx;
     SSL_CTX_free(ctx);
