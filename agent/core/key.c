@@ -89,8 +89,9 @@ static ds_status sign_with(mbedtls_pk_context *pk, ds_rng *rng, const char *tag,
     bool p384 = key_type == (int)DEVSTAMP__KEY_TYPE__KEY_ECDSA_P384;
     mbedtls_md_type_t type = p384 ? MBEDTLS_MD_SHA384 : MBEDTLS_MD_SHA256;
     uint8_t hash[HASH_MAX];
-    // Of a type that is known, so that the signature fits.
-    if (key_type == (int)DEVSTAMP__KEY_TYPE__KEY_NONE || !hash_parts(type, tag, parts, count, hash))
+    // Of a type that is known, or RSA in the chip, so that the signature fits.
+    bool known = key_type != (int)DEVSTAMP__KEY_TYPE__KEY_NONE || mbedtls_pk_get_type(pk) == MBEDTLS_PK_RSA_ALT;
+    if (!known || !hash_parts(type, tag, parts, count, hash))
         return DS_STATUS(KEY, CRYPTO);
     ds_agent_progress(rng->a);
     if (DS_PK_SIGN(pk, type, hash, p384 ? 48 : 32, signature->data, DS_KEY_SIGNATURE_MAX, &signature->len, ds_rng_draw,
