@@ -13,6 +13,7 @@
 // check: -a -m200000 -N certificate_known
 // check: -a -m200000 -N one_identity
 // check: -a -m200000 -N burned_only_whole
+// check: -a -m200000 -N secrets_before_lock
 // check: -a -m200000 -N stamp_never_lost
 // check: -a -m200000 -N plain_erased_last
 // check: -a -m200000 -N anchored_between
@@ -30,6 +31,7 @@ byte keys_made = 0;
 byte cert = 0;           // certificate's serial number; 0 = none
 byte cert_key = 0;       // the key it is for
 bool stamped = false;
+byte secrets = 0;        // key blocks of the HMAC and DS peripherals: 0 blank, 1 burned and readable, 2 hidden
 mtype boot = PLAIN;
 bool select_app = false;
 bool sb_burned = false;  // key digest and SECURE_BOOT_EN
@@ -133,6 +135,19 @@ end_serve:
             :: else -> skip
             fi
         :: m == STAMP && runs == MFG && cert != 0 ->
+            if
+            :: secrets == 0 -> CUT(lost); secrets = 1
+            :: else -> skip
+            fi;
+            if
+            :: secrets == 1 ->
+                CUT(lost);
+                if
+                :: !key_burned -> secrets = 2 // else RD_DIS is write-protected, and nothing can be hidden any more
+                :: else -> from_device ! REFUSED, 0; goto end_serve
+                fi
+            :: else -> skip
+            fi;
             CUT(lost);
             stamped = true;
             answer = OK
@@ -297,6 +312,10 @@ ltl one_identity { [] (keys_made <= 1 && serials_used <= 1 && log_entries <= 1 &
 
 // eFuses are burned only on a device whose identity is whole, here and in the ledger; the count only after all of flash.
 ltl burned_only_whole { [] (((sb_burned || key_burned) -> (cert != 0 && stamped && ledger == INSTALLED)) && (key_burned -> sb_burned) && (count_burned -> (key_burned && (ciphertext == 2)))) }
+
+// What the chip's peripherals are keyed with is burned for a certified identity only, and hidden before the flash key's
+// burn ends all read protection.
+ltl secrets_before_lock { [] ((secrets > 0 -> (cert != 0 && ledger == INSTALLED)) && ((stamped || key_burned) -> secrets == 2)) }
 
 // The stamp is whole in at least one place from the moment it was complete.
 ltl stamp_never_lost { [] (stamped -> (plain_stamp || moved == 2)) }

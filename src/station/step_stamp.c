@@ -126,7 +126,11 @@ static enum ds_class finish(ds_job *j, const value_set *s, ds_err *e)
     req.body_case = DEVSTAMP__REQUEST__BODY_FINISH_STAMP;
     req.finish_stamp = &done;
     j->has_hello = false;
-    return ds_job_do(j, &req, 3000, e);
+    enum ds_class rc = ds_job_do(j, &req, 3000, e);
+    if (rc && ((e->code >> 16) & 0xFF) == DEVSTAMP__STATUS_CODE__CODE_NO_SPACE)
+        return ds_hint(
+            e, "no key block is free for what the recipe asks of the chip, or the stamp partition is too small");
+    return rc;
 }
 
 static enum ds_class write_value(ds_job *j, const value *v, ds_err *e)

@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "e2e"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from factory import Factory, Products  # noqa: E402
-from test_power import RUNS, identities, total_ops  # noqa: E402
+from test_power import PROTECTED, RUNS, identities, total_ops  # noqa: E402
 
 
 def batch(products, folder, chip, recipe, image, plans):
@@ -73,6 +73,7 @@ def options():
     a.add_argument("--twice", action="store_true", help="cut a second time")
     a.add_argument("--off", action="store_true", help="power stays off until the next run")
     a.add_argument("--key", default="ecdsa-p256")
+    a.add_argument("--protect", action="store_true", help="RSA key and NVS keys by the chip's peripherals (esp32c3)")
     a.add_argument("--mode", choices=["release", "development"], default="release")
     a.add_argument("--close-download", choices=["true", "false"], default="false")
     a.add_argument("--at-once", type=int, default=16, help="devices in one batch")
@@ -86,11 +87,12 @@ def main():
     products = Products(root / "products")
     (root / "first").mkdir()
     first = Factory(products, root / "first")
-    recipe = products.recipe(root, o.chip, key=o.key, mode=o.mode, close_download=o.close_download)
+    protection = PROTECTED if o.protect else {"key": o.key}
+    recipe = products.recipe(root, o.chip, mode=o.mode, close_download=o.close_download, **protection)
     image = first.merged(recipe)
     total = total_ops(products, first, o.chip, recipe, image)
     plans = plans_of(o, total)
-    what = f"{o.chip} {o.mode} {o.key} close_download={o.close_download} seed {o.seed}"
+    what = f"{o.chip} {o.mode} {protection['key']} protect={o.protect} close_download={o.close_download} seed {o.seed}"
     print(f"{what}: {len(plans)} of {total} flash words and sectors{', twice' if o.twice else ''}{', off' if o.off else ''}", flush=True)
     needed, wrong = collections.Counter(), 0
     for i in range(0, len(plans), o.at_once):

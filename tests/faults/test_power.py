@@ -24,17 +24,17 @@ def ops(factory, device):
     return json.loads(factory.ctl(device, "status").stdout)[0]["flash_ops"]
 
 
-def total_ops(products, factory, chip, recipe, image):
+def total_ops(products, factory, chip, recipe, image, kind=""):
     """How many flash words and sectors one undisturbed way writes; found out once, on a line that is put away."""
-    if ("ops", chip) not in products.made:
+    if ("ops", chip, kind) not in products.made:
         factory.start(f"chip={chip},image={image},fault=cut@999999999")
         factory.provision(recipe, factory.station())
-        products.made["ops", chip] = ops(factory, 0)
+        products.made["ops", chip, kind] = ops(factory, 0)
         factory.stop()
         for name in ("ledger.db", "issuance.log", "sim"):
             (factory.folder / name).rename(factory.folder / f"first-{name}")
-        assert products.made["ops", chip] > 1000
-    return products.made["ops", chip]
+        assert products.made["ops", chip, kind] > 1000
+    return products.made["ops", chip, kind]
 
 
 def identities(factory):
@@ -68,6 +68,35 @@ def test_power_cut_at_sampled_flash_words(products, factory, tmp_path_factory, c
     plans = [f"cut@{c}+seed={c}" + (f"+again@{rng.randrange(1, total)}" if i % 2 else "") for i, c in enumerate(cuts)]
     factory.start(*[f"chip={chip},image={image},fault={p}" for p in plans])
     recovers(factory, recipe, f"seed {seed}, plans {plans} of {total}", SLOTS)
+
+
+PROTECTED = {"key": "rsa-2048", "protection": "key_protection: ds\nnvs_keys: hmac\n"}
+
+
+def assert_key_blocks(factory, device):
+    """Bootloader, anchor and the stamp's wishes each took one key block of a virtual ESP32-C3, and no block was wasted."""
+    efuses = (factory.state / str(device) / "efuse.bin").read_bytes()[:512][::-1]  # words from the last to the first
+    low, high = (int.from_bytes(efuses[at:at + 4][::-1], "big") for at in (0x2C + 8, 0x2C + 12))
+    purposes = [low >> 24 & 15, low >> 28] + [high >> 4 * i & 15 for i in range(4)]
+    assert purposes == [9, 4, 0, 8, 7, 0], purposes
+
+
+def test_power_cut_while_keys_are_given_to_the_chip(products, factory):
+    """The flash words and eFuse blocks at the end of stamping, where secrets are made, burned, hidden and proved, and the move of
+    what is left of them: whatever is cut, the rerun needs no further key block."""
+    seed = int(os.environ.get("DEVSTAMP_SEED", "7"))
+    rng = random.Random(f"{seed}-protected")
+    recipe = products.recipe(factory.folder, "esp32c3", **PROTECTED)
+    image = factory.merged(recipe)
+    total = total_ops(products, factory, "esp32c3", recipe, image, "protected")
+    # About where the secrets and what they encrypt are written, where the blocks are burned, and the first boot's move.
+    cuts = sorted(rng.sample(range(950, 1335), 3) + rng.sample(range(1335, 1385), 3) +
+                  [rng.randrange(total - 2200, total) for _ in range(2)])
+    plans = [f"cut@{c}+seed={c}" + (f"+again@{rng.randrange(1, 120)}" if i % 2 else "") for i, c in enumerate(cuts)]
+    factory.start(*[f"chip=esp32c3,image={image},fault={p}" for p in plans])
+    recovers(factory, recipe, f"seed {seed}, plans {plans} of {total}", len(plans))
+    for i in range(len(plans)):
+        assert_key_blocks(factory, i)
 
 
 def test_power_that_stays_off_until_the_next_run(products, factory):

@@ -485,6 +485,30 @@ static void test_migrate_without_what_the_stamp_asks_for_moves_nothing(void **st
     assert_nothing_moved();
 }
 
+// The original goes only when the copy by itself can sign.
+static void test_migrate_keeps_the_original_until_the_copy_signs(void **state)
+{
+    (void)state;
+    int tried = 0;
+    bool lost = true;
+    for (long n = 1; lost; n++) {
+        start_from(&stamped);
+        as_app();
+        f.power_write = f.writes + n;
+        ds_app_migrate(&f.agent);
+        lost = f.dead;
+        fake_power_on(&f, DS_AGENT_APP);
+        if (!fake_find(&f, DS_AREA_ENCRYPTED, "stamp", "moved") || !fake_find(&f, DS_AREA_PLAIN, "stamp", "key"))
+            continue;
+        memset(f.blocks, 0, sizeof f.blocks);
+        assert_int_not_equal(ds_app_migrate(&f.agent), 0);
+        assert_non_null(fake_find(&f, DS_AREA_PLAIN, "stamp", "key"));
+        assert_int_not_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_SEALED);
+        tried++;
+    }
+    assert_true(tried > 0);
+}
+
 // What the device signs of itself with the key in the chip, and where it says that its keys are.
 static Devstamp__Evidence *signed_report(void)
 {
@@ -563,6 +587,7 @@ int main(void)
         cmocka_unit_test(test_migrate_power_lost_at_every_write),
         cmocka_unit_test(test_migrate_every_call_fails_once),
         cmocka_unit_test(test_migrate_without_what_the_stamp_asks_for_moves_nothing),
+        cmocka_unit_test(test_migrate_keeps_the_original_until_the_copy_signs),
         cmocka_unit_test(test_report_is_signed_by_the_chip),
         cmocka_unit_test(test_hello_tells_the_certificates_key),
     };
