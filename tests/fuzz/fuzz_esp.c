@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // Chip formats from hostile bytes; the first byte chooses the parser. What parses must also build again.
+#include "src/esp/dsig.h"
 #include "src/esp/image.h"
 #include "src/esp/nvs.h"
 #include "src/esp/otadata.h"
@@ -73,13 +74,24 @@ static void signature(ds_view in)
         (void)ds_sbv2_verify(in, at, NULL, 0, digest);
 }
 
+// Data that flash gave: under any key it is refused, or it signs.
+static void dsig(ds_view in)
+{
+    static const uint8_t key[32], message[512];
+    uint8_t signature[512];
+    for (unsigned chip = 3072; chip <= 4096; chip += 1024) {
+        unsigned bits = ds_dsig_bits(chip, in);
+        (void)!ds_dsig_sign(chip, in, key, message, signature, bits / 8, NULL);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const ds_nvs_keys keys = {{1, 2, 3}};
     if (size < 1)
         return 0;
     ds_view in = {data + 1, size - 1};
-    switch (data[0] % 7) {
+    switch (data[0] % 8) {
     case 0:
         image(in);
         break;
@@ -97,6 +109,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 5:
         otadata(in);
+        break;
+    case 6:
+        dsig(in);
         break;
     default:
         signature(in);
