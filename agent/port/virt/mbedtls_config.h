@@ -27,6 +27,11 @@
 #define MBEDTLS_MPI_MAX_SIZE 512
 #define MBEDTLS_ECP_WINDOW_SIZE 4
 
+// Keys in a digital-signature peripheral (agent/core/dsig.c); a port without one needs the declarations all the same.
+#define MBEDTLS_PK_RSA_ALT_SUPPORT
+#define MBEDTLS_AES_C
+#define MBEDTLS_CIPHER_MODE_CBC
+
 #define MBEDTLS_MD_C
 #define MBEDTLS_HMAC_DRBG_C // blinds point multiplications that are given no random numbers
 #define MBEDTLS_SHA224_C    // 2.28 builds SHA-256 with it only
