@@ -9,10 +9,10 @@
 #include "nvs.h"
 #include "nvs_flash.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 enum {
-    PIECE = 256,
+    PIECE = 2048,
     ENTRY = 32,           // bytes of an NVS entry
     ENTRIES_OF_PAGE = 126 // one page stays free for moving the others
 };
@@ -23,17 +23,24 @@ const esp_partition_t *ds_esp_area_part(enum ds_area area)
     return esp_partition_find_first(ESP_PARTITION_TYPE_DATA, ESP_PARTITION_SUBTYPE_DATA_NVS, label);
 }
 
-bool ds_esp_part_is_blank(const esp_partition_t *part)
+static bool is_blank(const esp_partition_t *part, uint8_t *piece)
 {
-    uint8_t piece[PIECE];
-    for (uint32_t at = 0; at < part->size; at += sizeof piece) {
-        if (esp_partition_read_raw(part, at, piece, sizeof piece) != ESP_OK)
+    for (uint32_t at = 0; at < part->size; at += PIECE) {
+        if (esp_partition_read_raw(part, at, piece, PIECE) != ESP_OK)
             return false;
-        for (size_t i = 0; i < sizeof piece; i++)
+        for (size_t i = 0; i < PIECE; i++)
             if (piece[i] != 0xFF)
                 return false;
     }
     return true;
+}
+
+bool ds_esp_part_is_blank(const esp_partition_t *part)
+{
+    uint8_t *piece = malloc(PIECE);
+    bool blank = piece != NULL && is_blank(part, piece);
+    free(piece);
+    return blank;
 }
 
 static ds_status mount_plain(const esp_partition_t *part)

@@ -21,7 +21,9 @@ typedef struct ds_esp {
     bool mounted[DS_ESP_AREAS]; // by us or by the app
     bool app_version_known;     // until the app's slot is written
     char app_version[33];
-    uint32_t yielded; // tick of the last time other tasks were let run
+    bool tested;
+    uint32_t test_failures; // bits as in HelloReply
+    uint32_t yielded;       // tick of the last time other tasks were let run
 } ds_esp;
 
 // Open the console and fill in the port of that role (DS_AGENT_MFG, DS_AGENT_APP); publish stays NULL, see mqtt.c. p

@@ -111,8 +111,12 @@ static bool ram_works(void)
     return ok;
 }
 
+// Flash and RAM once a boot, as a station asks often and waits for the answer; randomness each time.
 uint32_t ds_esp_self_test(void *ctx)
 {
-    return (flash_works(ctx) ? 0 : (uint32_t)TEST_FLASH) | (random_works() ? 0 : (uint32_t)TEST_RANDOM) |
-           (ram_works() ? 0 : (uint32_t)TEST_RAM);
+    ds_esp *p = ctx;
+    if (!p->tested)
+        p->test_failures = (flash_works(p) ? 0 : (uint32_t)TEST_FLASH) | (ram_works() ? 0 : (uint32_t)TEST_RAM);
+    p->tested = true;
+    return p->test_failures | (random_works() ? 0 : (uint32_t)TEST_RANDOM);
 }

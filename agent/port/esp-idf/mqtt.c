@@ -3,108 +3,193 @@
 //
 // One message to the endpoint: MQTT 3.1.1 over mutual TLS by esp-mqtt, QoS 1, acknowledged. A server that cannot be
 // verified is never spoken to.
+//
+// The agent's task must not stand still for the seconds that a handshake takes, or for good where an endpoint does not
+// answer: the station would take the device for dead. So a call starts the talk and says NETWORK; esp-mqtt goes on in
+// its own task; a later call says how it went, or starts again. The app side asks again after 1, 2 and 4 seconds, then
+// each minute (agent/app).
+// An app that has a client of its own speaks with the same name, and two clients of one name throw each other out: then
+// the message goes by the app's client (ds_esp_publish_by).
 #include "agent/port/esp-idf/credentials.h"
 
 #include "esp_netif.h"
+#include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/semphr.h"
 
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
-    DEADLINE_MS = 10000,
-    WAIT_MS = 100,
+    TIMEOUT_MS = 10000, // of each step on the network
     KEEPALIVE_S = 15,
-    STACK = 8192, // a handshake with RSA
+    STACK = 8192,    // a handshake with RSA
+    AGAIN_S = 45,    // a message that the app's client has lost meanwhile
+    NO_MESSAGE = -1, // ids of esp-mqtt are not negative
 };
 
-typedef struct session {
-    SemaphoreHandle_t over;
-    const char *topic, *payload;
-    int message;
-    bool acknowledged;
-} session;
+static struct talk {
+    esp_mqtt_client_handle_t client; // NULL: none is going on
+    ds_esp_credentials credentials;
+    char *topic, *payload;
+    int64_t since;
+    atomic_int message, last_acknowledged;
+    atomic_bool over, acknowledged;
+} now;
 
-static void on_event(void *arg, esp_event_base_t base, int32_t id, void *data)
+static esp_mqtt_client_handle_t apps; // the app's own client
+static SemaphoreHandle_t lock;        // over client, credentials and apps
+
+static void on_acknowledged(int id)
 {
-    session *s = arg;
-    const esp_mqtt_event_t *event = data;
-    (void)base;
-    switch ((esp_mqtt_event_id_t)id) {
-    case MQTT_EVENT_CONNECTED:
-        s->message = esp_mqtt_client_publish(event->client, s->topic, s->payload, 0, 1, 0);
-        if (s->message < 0)
-            xSemaphoreGive(s->over);
-        break;
-    case MQTT_EVENT_PUBLISHED:
-        s->acknowledged = event->msg_id == s->message;
-        if (s->acknowledged)
-            xSemaphoreGive(s->over);
-        break;
-    case MQTT_EVENT_ERROR:
-    case MQTT_EVENT_DISCONNECTED:
-        xSemaphoreGive(s->over);
-        break;
-    default:
-        break;
-    }
+    atomic_store(&now.last_acknowledged, id);
+    if (id != atomic_load(&now.message))
+        return;
+    atomic_store(&now.acknowledged, true);
+    atomic_store(&now.over, true);
 }
 
-// Without an address there is nothing to wait for.
+// The acknowledgement may overtake the id.
+static void sent_as(int id)
+{
+    atomic_store(&now.message, id);
+    if (id < 0)
+        atomic_store(&now.over, true);
+    else if (atomic_load(&now.last_acknowledged) == id)
+        on_acknowledged(id);
+}
+
+static void on_own_event(void *arg, esp_event_base_t base, int32_t id, void *data)
+{
+    const esp_mqtt_event_t *event = data;
+    (void)arg, (void)base;
+    if (id == MQTT_EVENT_CONNECTED)
+        sent_as(esp_mqtt_client_publish(event->client, now.topic, now.payload, 0, 1, 0));
+    else if (id == MQTT_EVENT_PUBLISHED)
+        on_acknowledged(event->msg_id);
+    else if (id == MQTT_EVENT_ERROR || id == MQTT_EVENT_DISCONNECTED)
+        atomic_store(&now.over, true);
+}
+
+static void on_apps_event(void *arg, esp_event_base_t base, int32_t id, void *data)
+{
+    const esp_mqtt_event_t *event = data;
+    (void)arg, (void)base;
+    if (id == MQTT_EVENT_PUBLISHED)
+        on_acknowledged(event->msg_id);
+}
+
+// Without an address there is nothing to begin.
 static bool online(void)
 {
     esp_netif_t *netif = esp_netif_get_default_netif();
     return netif != NULL && esp_netif_is_netif_up(netif);
 }
 
-static void wait_until_over(ds_esp *p, session *s)
+static void end(void)
 {
-    for (int waited = 0; waited < DEADLINE_MS; waited += WAIT_MS) {
-        if (xSemaphoreTake(s->over, pdMS_TO_TICKS(WAIT_MS)) == pdTRUE)
-            return;
-        p->port.alive(p);
-    }
+    if (now.client != NULL && now.client != apps)
+        esp_mqtt_client_destroy(now.client); // ends its task: no event comes after this
+    ds_esp_credentials_free(&now.credentials);
+    free(now.topic);
+    free(now.payload);
+    now.client = NULL;
+    now.topic = now.payload = NULL;
 }
 
-static ds_status talk(ds_esp *p, session *s, const esp_mqtt_client_config_t *config)
+static void reset_state(void)
 {
-    esp_mqtt_client_handle_t client = esp_mqtt_client_init(config);
-    if (client == NULL)
-        return DS_STATUS(ENDPOINT, NO_SPACE);
-    if (esp_mqtt_client_register_event(client, MQTT_EVENT_ANY, on_event, s) == ESP_OK &&
-        esp_mqtt_client_start(client) == ESP_OK)
-        wait_until_over(p, s);
-    if (s->acknowledged)
-        esp_mqtt_client_disconnect(client);
-    esp_mqtt_client_destroy(client); // ends its task: no event comes after this
-    return s->acknowledged ? DS_STATUS_OK : DS_STATUS(ENDPOINT, NETWORK);
+    atomic_store(&now.over, false);
+    atomic_store(&now.acknowledged, false);
+    atomic_store(&now.message, NO_MESSAGE);
+    atomic_store(&now.last_acknowledged, NO_MESSAGE);
+    now.since = esp_timer_get_time();
+}
+
+static ds_status begin_own(esp_mqtt_client_config_t *config, const char *topic, const char *payload)
+{
+    now.topic = strdup(topic);
+    now.payload = strdup(payload);
+    ds_esp_credentials_apply(&now.credentials, config);
+    if (now.topic != NULL && now.payload != NULL)
+        now.client = esp_mqtt_client_init(config);
+    if (now.client != NULL &&
+        esp_mqtt_client_register_event(now.client, MQTT_EVENT_ANY, on_own_event, NULL) == ESP_OK &&
+        esp_mqtt_client_start(now.client) == ESP_OK)
+        return DS_STATUS(ENDPOINT, NETWORK); // not yet
+    end();
+    return DS_STATUS(ENDPOINT, NO_SPACE);
+}
+
+static ds_status begin(ds_esp *p, esp_mqtt_client_config_t *config, const ds_esp_message *m)
+{
+    reset_state();
+    if (apps != NULL) {
+        now.client = apps;
+        sent_as(esp_mqtt_client_enqueue(apps, m->topic, m->payload, 0, 1, 0, true));
+        return DS_STATUS(ENDPOINT, NETWORK);
+    }
+    if (!online())
+        return DS_STATUS(ENDPOINT, NETWORK);
+    ds_status s = ds_esp_credentials_make(p, m->key, m->key_len, m->chain, m->chain_len, &now.credentials);
+    return s == DS_STATUS_OK ? begin_own(config, m->topic, m->payload) : s;
+}
+
+// How the talk that is going on stands; *ret_open where it goes on or was acknowledged.
+static ds_status look(bool *ret_open)
+{
+    bool lost = now.client == apps && esp_timer_get_time() - now.since > (int64_t)AGAIN_S * 1000000;
+    *ret_open = now.client != NULL && (atomic_load(&now.acknowledged) || (!atomic_load(&now.over) && !lost));
+    if (now.client == NULL || (*ret_open && !atomic_load(&now.acknowledged)))
+        return DS_STATUS(ENDPOINT, NETWORK);
+    bool acknowledged = atomic_load(&now.acknowledged);
+    end();
+    return acknowledged ? DS_STATUS_OK : DS_STATUS(ENDPOINT, NETWORK);
+}
+
+static bool take_lock(void)
+{
+    return lock != NULL && xSemaphoreTake(lock, portMAX_DELAY) == pdTRUE;
+}
+
+bool ds_esp_publish_init(void)
+{
+    if (lock == NULL)
+        lock = xSemaphoreCreateMutex();
+    return lock != NULL;
 }
 
 ds_status ds_esp_publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
                          const uint8_t *chain, size_t chain_len, const char *topic, const char *payload)
 {
-    ds_esp *p = ctx;
-    ds_esp_credentials c;
     esp_mqtt_client_config_t config = {
         .broker.address.uri = endpoint,
         .credentials.client_id = client_id,
         .session = {.keepalive = KEEPALIVE_S, .protocol_ver = MQTT_PROTOCOL_V_3_1_1},
-        .network = {.timeout_ms = DEADLINE_MS, .disable_auto_reconnect = true},
+        .network = {.timeout_ms = TIMEOUT_MS, .disable_auto_reconnect = true},
         .task.stack_size = STACK,
     };
+    ds_esp_message m = {key, chain, key_len, chain_len, topic, payload};
+    bool open = false;
     if (strncmp(endpoint, "mqtts://", 8) != 0)
         return DS_STATUS(ENDPOINT, BAD_REQUEST);
-    if (!online())
-        return DS_STATUS(ENDPOINT, NETWORK);
-    session s = {.over = xSemaphoreCreateBinary(), .topic = topic, .payload = payload, .message = -1};
-    if (s.over == NULL)
+    if (!take_lock())
         return DS_STATUS(ENDPOINT, NO_SPACE);
-    ds_status status = ds_esp_credentials_make(p, key, key_len, chain, chain_len, &c);
-    if (status == DS_STATUS_OK) {
-        ds_esp_credentials_apply(&c, &config);
-        status = talk(p, &s, &config);
-        ds_esp_credentials_free(&c);
-    }
-    vSemaphoreDelete(s.over);
-    return status;
+    ds_status s = look(&open);
+    if (!open)
+        s = begin(ctx, &config, &m);
+    xSemaphoreGive(lock);
+    return s;
+}
+
+void ds_esp_publish_by(esp_mqtt_client_handle_t client)
+{
+    if (!take_lock())
+        return;
+    end();
+    apps = client;
+    if (client != NULL)
+        esp_mqtt_client_register_event(client, MQTT_EVENT_ANY, on_apps_event, NULL);
+    xSemaphoreGive(lock);
 }

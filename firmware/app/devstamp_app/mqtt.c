@@ -61,10 +61,12 @@ devstamp_mqtt *devstamp_mqtt_new(esp_mqtt_client_config_t *config)
     config->credentials.client_id = c->serial;
     ds_esp_credentials_apply(&c->credentials, config);
     c->public = (devstamp_mqtt){esp_mqtt_client_init(config), c->serial, c->endpoint, c->credentials.ca, c};
-    if (c->public.client != NULL)
-        return &c->public;
-    devstamp_mqtt_free(&c->public);
-    return NULL;
+    if (c->public.client == NULL) {
+        devstamp_mqtt_free(&c->public);
+        return NULL;
+    }
+    ds_esp_publish_by(c->public.client); // one name, one client
+    return &c->public;
 }
 
 void devstamp_mqtt_free(devstamp_mqtt *m)
@@ -72,6 +74,7 @@ void devstamp_mqtt_free(devstamp_mqtt *m)
     if (m == NULL)
         return;
     client *c = m->own;
+    ds_esp_publish_by(NULL);
     if (m->client != NULL)
         esp_mqtt_client_destroy(m->client);
     ds_esp_credentials_free(&c->credentials);

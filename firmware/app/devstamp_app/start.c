@@ -66,7 +66,7 @@ esp_err_t devstamp_app_start(void)
     if (e != ESP_OK)
         return e;
     port.port.publish = ds_esp_publish;
-    if (!init_agent(&agent))
+    if (!ds_esp_publish_init() || !init_agent(&agent))
         return ESP_ERR_NO_MEM;
     started = true;
     first_boot();
