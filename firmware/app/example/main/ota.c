@@ -106,7 +106,8 @@ static void update_task(void *arg)
 
 void example_ota_start(const char *url, unsigned url_len, const char *ca)
 {
-    if (url_len >= sizeof url_text || url_len < 9 || memcmp(url, "https://", 8) != 0 || atomic_flag_test_and_set(&busy))
+    bool https = url_len > 8 && memcmp(url, "https://", 8) == 0;
+    if (!https || url_len >= sizeof url_text || atomic_flag_test_and_set(&busy))
         return;
     memcpy(url_text, url, url_len);
     url_text[url_len] = 0;
