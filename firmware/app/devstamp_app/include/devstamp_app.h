@@ -7,10 +7,12 @@
 #ifndef DEVSTAMP_APP_H
 #define DEVSTAMP_APP_H
 
-#include "agent/core/agent.h"
+#include "agent/app/owner.h"
+#include "agent/app/stamp.h"
 
 #include "esp_err.h"
 #include "mqtt_client.h"
+#include "protocomm.h"
 
 // First boot and every boot. Moves the stamp where it is to be moved, then starts the task that answers the station and
 // says hello to the endpoint once there is a network. Call it first in app_main(), in one task, once: before
@@ -36,5 +38,12 @@ typedef struct devstamp_mqtt {
 
 devstamp_mqtt *devstamp_mqtt_new(esp_mqtt_client_config_t *config);
 void devstamp_mqtt_free(devstamp_mqtt *m);
+
+// Authenticity towards the owner: add endpoint "devstamp-owner" (agent/app/owner.h, docs/owner.md) to a local
+// provisioning transport, Wi-Fi or Bluetooth, whichever the app started. take is called in the transport's task with
+// what the owner hands over, once the owner has proved to know the label's secret; NULL: strings "ssid" and "pass" in
+// namespace "wifi" of encrypted storage. take and arg of the first call stay. Needs 16 KiB of heap from then on.
+esp_err_t devstamp_owner_attach(protocomm_t *transport, ds_owner_take_fn take, void *arg);
+void devstamp_owner_detach(protocomm_t *transport);
 
 #endif

@@ -10,6 +10,10 @@
 // Start the network; returns at once. network_wifi.c, network_openeth.c or network_none.c.
 void example_network_start(void);
 
+// Wait for the owner on a Wi-Fi network of the device's own; esp_wifi_init() was called. Restarts the device once it
+// has credentials.
+void example_owner_start(void);
+
 // An update that was just booted has EXAMPLE_SELF_CHECK_S seconds to reach its endpoint; else the one before comes
 // back.
 void example_self_check_start(void);

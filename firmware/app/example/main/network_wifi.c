@@ -2,18 +2,15 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // Wi-Fi as a station, with the credentials that the owner handed over: strings "ssid" and "pass" in namespace "wifi" of
-// encrypted NVS. Without them it stays off.
+// encrypted NVS. Without them it waits for the owner: owner_softap.c.
 #include "example.h"
 
 #include "esp_event.h"
-#include "esp_log.h"
 #include "esp_netif.h"
 #include "esp_wifi.h"
 #include "nvs.h"
 
 #include <string.h>
-
-static const char *const tag = "network";
 
 static bool read_credentials(wifi_config_t *ret)
 {
@@ -43,12 +40,12 @@ void example_network_start(void)
 {
     wifi_init_config_t init = WIFI_INIT_CONFIG_DEFAULT();
     wifi_config_t config = {0};
+    ESP_ERROR_CHECK(esp_wifi_init(&init));
     if (!read_credentials(&config)) {
-        ESP_LOGI(tag, "no Wi-Fi credentials yet");
+        example_owner_start();
         return;
     }
     esp_netif_create_default_wifi_sta();
-    ESP_ERROR_CHECK(esp_wifi_init(&init));
     ESP_ERROR_CHECK(esp_event_handler_register(WIFI_EVENT, ESP_EVENT_ANY_ID, on_wifi, NULL));
     ESP_ERROR_CHECK(esp_wifi_set_storage(WIFI_STORAGE_RAM));
     ESP_ERROR_CHECK(esp_wifi_set_mode(WIFI_MODE_STA));
