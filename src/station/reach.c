@@ -14,7 +14,9 @@
 
 enum {
     LISTEN_MS = 1500, // a device that runs answers at once
-    BOOT_MS = 8000,   // from reset to the agent's first answer
+    HELLO_MS = 400,   // a first try; each next one is given twice that, as a slow device answers late
+    HELLO_MAX_MS = 3200,
+    BOOT_MS = 8000, // from reset to the agent's first answer
     ROM_MS = 12000,
     IN_PLACE_MS = 100, // encryption of one 4 KiB sector: 78 ms seen, rounded up
 };
@@ -70,8 +72,8 @@ static enum ds_class await_hello(ds_job *j, int64_t ms, ds_err *e)
 {
     int64_t until = ds_now_ms() + ms;
     bool extended = false;
-    for (;;) {
-        if (!ds_job_hello(j, 400, e))
+    for (int64_t wait = HELLO_MS;; wait = wait < HELLO_MAX_MS ? 2 * wait : wait) {
+        if (!ds_job_hello(j, wait, e))
             return DS_OK;
         if (e->cls != DS_DEVICE || answered(e))
             return e->cls;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CHUNK = 4096 };
+enum { CHUNK = 4096, HELLO_TRY_MS = 1000 };
 
 enum ds_class ds_job_call(ds_job *j, Devstamp__Request *req, int try_ms, Devstamp__Response **ret, ds_err *e)
 {
@@ -87,7 +87,8 @@ enum ds_class ds_job_hello(ds_job *j, int64_t ms, ds_err *e)
     req.body_case = DEVSTAMP__REQUEST__BODY_HELLO;
     req.hello = &hello;
     Devstamp__Response *r = NULL;
-    if (ds_agent_call(j->agent, &req, until, 400, &r, e))
+    // Sent again no sooner than a slow device answers: what it is asked twice it answers twice, and falls behind.
+    if (ds_agent_call(j->agent, &req, until, ms < HELLO_TRY_MS ? (int)ms : HELLO_TRY_MS, &r, e))
         return e->cls;
     enum ds_class rc = r->body_case == DEVSTAMP__RESPONSE__BODY_HELLO
                            ? take_hello(j, r->hello, e)

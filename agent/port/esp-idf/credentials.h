@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The device's credentials in the form that esp-mqtt and esp-tls take them: the chain as PEM, the key as DER. They want
+// bytes and keep pointing at them for as long as a client lives, so the key is on the heap for that long. Bytes of the
+// key are for this file and mqtt.c; the app is given a handle (agent/app/stamp.h).
+#ifndef DS_AGENT_ESP_IDF_CREDENTIALS_H
+#define DS_AGENT_ESP_IDF_CREDENTIALS_H
+
+#include "agent/port/esp-idf/esp_port.h"
+
+#include "mqtt_client.h"
+
+typedef struct ds_esp_credentials {
+    char *ca, *chain; // PEM, terminated
+    uint8_t *key;     // DER
+    size_t key_len;
+} ds_esp_credentials;
+
+// Copy key and chain (concatenated DER, own first) and read the endpoint's CA from the stamp: NETWORK where there is
+// none, as a server that cannot be verified is not spoken to. ret is filled only on success; ds_esp_credentials_free()
+// it.
+ds_status ds_esp_credentials_make(ds_esp *p, const uint8_t *key, size_t key_len, const uint8_t *chain, size_t chain_len,
+                                  ds_esp_credentials *ret);
+void ds_esp_credentials_free(ds_esp_credentials *c); // wipes the key
+
+// Put them into a client's configuration; c must outlive the client.
+void ds_esp_credentials_apply(const ds_esp_credentials *c, esp_mqtt_client_config_t *config);
+
+// What is published, and with what.
+typedef struct ds_esp_message {
+    const uint8_t *key, *chain;
+    size_t key_len, chain_len;
+    const char *topic, *payload;
+} ds_esp_message;
+
+bool ds_esp_publish_init(void); // once, before any of the others
+// ds_port.publish. Does not wait: NETWORK until the message was acknowledged, which a later call says; see mqtt.c.
+ds_status ds_esp_publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
+                         const uint8_t *chain, size_t chain_len, const char *topic, const char *payload);
+// From now on messages go by the app's own client; NULL: by one made for each message again. Any task. The client must
+// be taken back (NULL) before it is destroyed.
+void ds_esp_publish_by(esp_mqtt_client_handle_t client);
+
+#endif

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// devstamp in a product's own ESP-IDF app: first boot moves the stamp to encrypted storage, the console answers the
+// station, and the app gets at its identity. Typed values, the key's handle, the health report and the factory reset
+// are those of agent/app/stamp.h, on an agent from devstamp_agent_new().
+#ifndef DEVSTAMP_APP_H
+#define DEVSTAMP_APP_H
+
+#include "agent/app/owner.h"
+#include "agent/app/stamp.h"
+
+#include "esp_err.h"
+#include "mqtt_client.h"
+#include "protocomm.h"
+
+// First boot and every boot. Moves the stamp where it is to be moved, then starts the task that answers the station and
+// says hello to the endpoint once there is a network. Call it first in app_main(), in one task, once: before
+// nvs_flash_init(), and before radio, ADC and I2S, which the entropy source that it uses meanwhile would disturb. May
+// take some seconds at first boot. A board that is not stamped or not locked runs all the same: it returns ESP_OK, and
+// the report says so. ESP_ERR_NO_MEM, or the console driver's error.
+esp_err_t devstamp_app_start(void);
+
+// An agent of the calling task's own, for the functions of agent/app/stamp.h; about 16 KiB of heap. Not for polling.
+// NULL before devstamp_app_start() or without memory. devstamp_agent_free() wipes it; NULL is fine.
+ds_agent *devstamp_agent_new(void);
+void devstamp_agent_free(ds_agent *a);
+
+// An esp-mqtt client of the app's own with the device's identity: endpoint, its CA, client id (the serial number), key
+// and chain are filled into config, whatever else it says is kept; AWS IoT Core and devstamp's endpoint both take it.
+// Started by the caller. NULL where the stamp is not in encrypted storage or memory is short. devstamp_mqtt_free()
+// stops it, destroys it and wipes its key; NULL is fine.
+typedef struct devstamp_mqtt {
+    esp_mqtt_client_handle_t client;
+    const char *serial, *endpoint, *ca; // the device's; ca is PEM
+    void *own;
+} devstamp_mqtt;
+
+devstamp_mqtt *devstamp_mqtt_new(esp_mqtt_client_config_t *config);
+void devstamp_mqtt_free(devstamp_mqtt *m);
+
+// Authenticity towards the owner: add endpoint "devstamp-owner" (agent/app/owner.h, docs/owner.md) to a local
+// provisioning transport, Wi-Fi or Bluetooth, whichever the app started. take is called in the transport's task with
+// what the owner hands over, once the owner has proved to know the label's secret; NULL: strings "ssid" and "pass" in
+// namespace "wifi" of encrypted storage. take and arg of the first call stay. Needs 16 KiB of heap from then on.
+esp_err_t devstamp_owner_attach(protocomm_t *transport, ds_owner_take_fn take, void *arg);
+void devstamp_owner_detach(protocomm_t *transport);
+
+#endif

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The owner's handshake as a protocomm endpoint; see devstamp_app.h. It brings its own secrecy and authenticity
+// (docs/owner.md), so the transport may run with any protocomm security, or none.
+#include "internal.h"
+
+#include "agent/app/owner.h"
+
+#include "freertos/FreeRTOS.h"
+#include "freertos/semphr.h"
+
+#include <stdlib.h>
+
+// For good once made: wrong secrets are counted until the device restarts.
+static ds_owner owner;
+static ds_agent *agent;
+static SemaphoreHandle_t lock; // one message at a time
+
+static esp_err_t handle(uint32_t session, const uint8_t *in, ssize_t in_len, uint8_t **ret, ssize_t *ret_len, void *arg)
+{
+    (void)session, (void)arg;
+    if (in_len < 0)
+        return ESP_ERR_INVALID_ARG;
+    uint8_t *reply = malloc(DS_OWNER_REPLY_MAX); // protocomm frees it
+    if (reply == NULL)
+        return ESP_ERR_NO_MEM;
+    xSemaphoreTake(lock, portMAX_DELAY);
+    *ret_len = (ssize_t)ds_owner_handle(&owner, in, (size_t)in_len, reply, DS_OWNER_REPLY_MAX);
+    xSemaphoreGive(lock);
+    *ret = reply;
+    return ESP_OK;
+}
+
+esp_err_t devstamp_owner_attach(protocomm_t *transport, ds_owner_take_fn take, void *arg)
+{
+    if (agent == NULL) {
+        lock = lock != NULL ? lock : xSemaphoreCreateMutex();
+        agent = lock != NULL ? devstamp_agent_new() : NULL;
+        if (agent == NULL)
+            return ESP_ERR_NO_MEM;
+        ds_owner_init(&owner, agent, take != NULL ? take : ds_owner_store_wifi, take != NULL ? arg : agent);
+    }
+    return protocomm_add_endpoint(transport, DS_OWNER_ENDPOINT, handle, NULL);
+}
+
+void devstamp_owner_detach(protocomm_t *transport)
+{
+    protocomm_remove_endpoint(transport, DS_OWNER_ENDPOINT);
+    if (agent == NULL)
+        return;
+    xSemaphoreTake(lock, portMAX_DELAY);
+    ds_owner_close(&owner);
+    xSemaphoreGive(lock);
+}

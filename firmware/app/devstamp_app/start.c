@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// First boot and the agent's task; see devstamp_app.h.
+#include "internal.h"
+
+#include "agent/app/app.h"
+#include "agent/port/esp-idf/credentials.h"
+
+#include "esp_log.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "sdkconfig.h"
+
+#include <mbedtls/platform_util.h>
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static const char *const tag = "devstamp";
+
+static ds_esp port;
+static ds_agent agent;
+static bool started;
+
+ds_esp *devstamp_port(void)
+{
+    return started ? &port : NULL;
+}
+
+static void agent_task(void *arg)
+{
+    (void)arg;
+    ds_esp_watch_task();
+    for (;;)
+        ds_app_run(&agent);
+}
+
+static bool init_agent(ds_agent *a)
+{
+    uint8_t *frame = malloc(DS_ESP_FRAME_LEN), *scratch = malloc(DS_ESP_FRAME_LEN);
+    if (frame == NULL || scratch == NULL) {
+        free(frame);
+        free(scratch);
+        return false;
+    }
+    ds_agent_init(a, &port.port, DS_AGENT_APP, frame, scratch);
+    return true;
+}
+
+// What ds_app_run() would do first, but now, while nothing else uses radio or ADC.
+static void first_boot(void)
+{
+    ds_esp_entropy_begin();
+    ds_status s = ds_app_migrate(&agent);
+    ds_esp_entropy_end();
+    if (s != DS_STATUS_OK)
+        ESP_LOGW(tag, "stamp not in encrypted storage: status %08" PRIx32, s);
+}
+
+esp_err_t devstamp_app_start(void)
+{
+    if (started)
+        return ESP_ERR_INVALID_STATE;
+    esp_err_t e = ds_esp_init(&port, DS_AGENT_APP);
+    if (e != ESP_OK)
+        return e;
+    port.port.publish = ds_esp_publish;
+    if (!ds_esp_publish_init() || !init_agent(&agent))
+        return ESP_ERR_NO_MEM;
+    started = true;
+    first_boot();
+    BaseType_t made =
+        xTaskCreate(agent_task, "devstamp", CONFIG_DEVSTAMP_AGENT_STACK, NULL, CONFIG_DEVSTAMP_AGENT_PRIORITY, NULL);
+    return made == pdPASS ? ESP_OK : ESP_ERR_NO_MEM;
+}
+
+ds_agent *devstamp_agent_new(void)
+{
+    ds_agent *a = started ? malloc(sizeof *a) : NULL;
+    if (a != NULL && init_agent(a))
+        return a;
+    free(a);
+    return NULL;
+}
+
+void devstamp_agent_free(ds_agent *a)
+{
+    if (a == NULL)
+        return;
+    mbedtls_platform_zeroize(a->frame, DS_ESP_FRAME_LEN);
+    mbedtls_platform_zeroize(a->scratch, DS_ESP_FRAME_LEN);
+    free(a->frame);
+    free(a->scratch);
+    free(a);
+}
