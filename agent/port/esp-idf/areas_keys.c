@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The encrypted area with keys from the nvs_keys partition (ESP-IDF, "NVS Encryption", flash encryption-based scheme),
+// The encrypted area with keys from the HMAC peripheral where a key block is for that, else
+// from the nvs_keys partition (ESP-IDF, "NVS Encryption", flash encryption-based scheme),
 // where the firmware is built with CONFIG_NVS_ENCRYPTION. nvs_flash_generate_keys() writes a pattern to the partition
 // as raw flash and takes for keys what flash encryption reads there: they follow from this chip's flash key and are no
 // better hidden than it is.
@@ -33,10 +34,27 @@ static ds_status load_keys(const esp_partition_t *area, bool make_keys, nvs_sec_
     return e == ESP_OK ? DS_STATUS_OK : DS_STATUS(PORT, FLASH);
 }
 
+// As ESP-IDF's nvs_sec_provider makes them (its HMAC scheme, 5.2 and later), so that either can read the other's.
+static ds_status keys_by_hmac(nvs_sec_cfg_t *ret)
+{
+    static const uint8_t seeds[2][4] = {{0x5A, 0x5A, 0xBE, 0xAE}, {0xA5, 0xA5, 0xDE, 0xCE}};
+    uint8_t *halves[2] = {ret->eky, ret->tky};
+    ds_status s = DS_STATUS_OK;
+    for (size_t half = 0; s == DS_STATUS_OK && half < 2; half++) {
+        uint8_t seed[32];
+        for (size_t i = 0; i < sizeof seed; i++)
+            seed[i] = seeds[half][i % 4];
+        s = ds_esp_hmac(NULL, seed, sizeof seed, halves[half]);
+    }
+    return s;
+}
+
 ds_status ds_esp_area_mount_encrypted(const esp_partition_t *part, bool make_keys)
 {
     nvs_sec_cfg_t keys;
-    ds_status s = load_keys(part, make_keys, &keys);
+    ds_status s = keys_by_hmac(&keys);
+    if (DS_ESP_STATUS_IS(s, NOT_FOUND)) // the eFuses decide: no key block is for it
+        s = load_keys(part, make_keys, &keys);
     if (s == DS_STATUS_OK && nvs_flash_secure_init_partition(part->label, &keys) != ESP_OK)
         s = DS_STATUS(PORT, FLASH);
     mbedtls_platform_zeroize(&keys, sizeof keys);

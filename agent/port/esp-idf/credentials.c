@@ -94,30 +94,36 @@ static ds_status make_ca(ds_esp *p, char **ret)
     return s;
 }
 
-ds_status ds_esp_credentials_make(ds_esp *p, const uint8_t *key, size_t key_len, const uint8_t *chain, size_t chain_len,
-                                  ds_esp_credentials *ret)
+static ds_status copy_key(const ds_publish *m, ds_esp_credentials *c)
 {
-    ds_esp_credentials c = {.key_len = key_len};
+    c->key = malloc(m->key_len);
+    if (c->key == NULL)
+        return DS_STATUS(ENDPOINT, NO_SPACE);
+    memcpy(c->key, m->key, m->key_len);
+    c->key_len = m->key_len;
+    return m->key_in_dsig ? ds_esp_dsig_context(c->key, c->key_len, &c->dsig) : DS_STATUS_OK;
+}
+
+ds_status ds_esp_credentials_make(ds_esp *p, const ds_publish *m, ds_esp_credentials *ret)
+{
+    ds_esp_credentials c = {0};
     ds_status s = make_ca(p, &c.ca);
     if (s == DS_STATUS_OK)
-        s = make_chain(chain, chain_len, &c.chain);
+        s = make_chain(m->chain, m->chain_len, &c.chain);
     if (s == DS_STATUS_OK)
-        c.key = malloc(key_len);
-    if (s == DS_STATUS_OK && c.key == NULL)
-        s = DS_STATUS(ENDPOINT, NO_SPACE);
-    if (s != DS_STATUS_OK) {
+        s = copy_key(m, &c);
+    if (s == DS_STATUS_OK)
+        *ret = c;
+    else
         ds_esp_credentials_free(&c);
-        return s;
-    }
-    memcpy(c.key, key, key_len);
-    *ret = c;
-    return DS_STATUS_OK;
+    return s;
 }
 
 void ds_esp_credentials_free(ds_esp_credentials *c)
 {
     if (c->key != NULL)
         mbedtls_platform_zeroize(c->key, c->key_len);
+    free(c->dsig);
     free(c->key);
     free(c->chain);
     free(c->ca);
@@ -129,6 +135,10 @@ void ds_esp_credentials_apply(const ds_esp_credentials *c, esp_mqtt_client_confi
 {
     config->broker.verification.certificate = c->ca;
     config->credentials.authentication.certificate = c->chain;
+    if (c->dsig != NULL) {
+        config->credentials.authentication.ds_data = c->dsig;
+        return;
+    }
     config->credentials.authentication.key = (const char *)c->key;
     config->credentials.authentication.key_len = c->key_len;
 }

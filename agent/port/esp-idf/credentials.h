@@ -13,31 +13,22 @@
 
 typedef struct ds_esp_credentials {
     char *ca, *chain; // PEM, terminated
-    uint8_t *key;     // DER
+    uint8_t *key;     // DER; or data for the digital-signature peripheral
     size_t key_len;
+    void *dsig; // esp_ds_data_ctx_t over key where the chip alone can use it, else NULL
 } ds_esp_credentials;
 
-// Copy key and chain (concatenated DER, own first) and read the endpoint's CA from the stamp: NETWORK where there is
-// none, as a server that cannot be verified is not spoken to. ret is filled only on success; ds_esp_credentials_free()
-// it.
-ds_status ds_esp_credentials_make(ds_esp *p, const uint8_t *key, size_t key_len, const uint8_t *chain, size_t chain_len,
-                                  ds_esp_credentials *ret);
+// Copy the message's key and chain and read the endpoint's CA from the stamp: NETWORK where there is none, as a server
+// that cannot be verified is not spoken to. ret is filled only on success; ds_esp_credentials_free() it.
+ds_status ds_esp_credentials_make(ds_esp *p, const ds_publish *message, ds_esp_credentials *ret);
 void ds_esp_credentials_free(ds_esp_credentials *c); // wipes the key
 
 // Put them into a client's configuration; c must outlive the client.
 void ds_esp_credentials_apply(const ds_esp_credentials *c, esp_mqtt_client_config_t *config);
 
-// What is published, and with what.
-typedef struct ds_esp_message {
-    const uint8_t *key, *chain;
-    size_t key_len, chain_len;
-    const char *topic, *payload;
-} ds_esp_message;
-
 bool ds_esp_publish_init(void); // once, before any of the others
 // ds_port.publish. Does not wait: NETWORK until the message was acknowledged, which a later call says; see mqtt.c.
-ds_status ds_esp_publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
-                         const uint8_t *chain, size_t chain_len, const char *topic, const char *payload);
+ds_status ds_esp_publish(void *ctx, const ds_publish *message);
 // From now on messages go by the app's own client; NULL: by one made for each message again. Any task. The client must
 // be taken back (NULL) before it is destroyed.
 void ds_esp_publish_by(esp_mqtt_client_handle_t client);

@@ -54,6 +54,8 @@ ds_status ds_esp_value_get(void *ctx, enum ds_area area, const char *name_space,
 ds_status ds_esp_value_set(void *ctx, enum ds_area area, const char *name_space, const char *key,
                            enum ds_value_type type, const void *data, size_t len);
 ds_status ds_esp_value_each(void *ctx, enum ds_area area, ds_value_fn fn, void *arg);
+ds_status ds_esp_values_clear(void *ctx, enum ds_area area,
+                              bool (*keep)(void *arg, const char *name_space, const char *key), void *arg);
 ds_status ds_esp_area_erase(void *ctx, enum ds_area area);
 bool ds_esp_area_is_blank(void *ctx, enum ds_area area);
 uint32_t ds_esp_area_free(void *ctx, enum ds_area area);
@@ -75,6 +77,13 @@ ds_status ds_esp_boot_select(void *ctx, const char *label);
 
 void ds_esp_identity(void *ctx, ds_identity *ret);
 uint32_t ds_esp_self_test(void *ctx);
+
+// By chip: keys_hw.c where it has HMAC and digital-signature peripherals, keys_none.c. Their part of the port; its
+// ds_port.hmac (NOT_FOUND where no key block is for it); and what esp-tls takes for a key in the latter: an
+// esp_ds_data_ctx_t over data, which must be aligned for words and stay; free() it. NOT_FOUND where no block opens it.
+void ds_esp_keys_fill(ds_port *port);
+ds_status ds_esp_hmac(void *ctx, const void *message, size_t len, uint8_t ret[32]);
+ds_status ds_esp_dsig_context(uint8_t *data, size_t data_len, void **ret);
 
 // By chip: security_esp32.c, anchor_esp32.c; security_keys.c, anchor_keys.c for those with key blocks.
 void ds_esp_security(void *ctx, ds_security *ret);

@@ -122,7 +122,7 @@ static ds_status begin_own(esp_mqtt_client_config_t *config, const char *topic, 
     return DS_STATUS(ENDPOINT, NO_SPACE);
 }
 
-static ds_status begin(ds_esp *p, esp_mqtt_client_config_t *config, const ds_esp_message *m)
+static ds_status begin(ds_esp *p, esp_mqtt_client_config_t *config, const ds_publish *m)
 {
     reset_state();
     if (apps != NULL) {
@@ -132,7 +132,7 @@ static ds_status begin(ds_esp *p, esp_mqtt_client_config_t *config, const ds_esp
     }
     if (!online())
         return DS_STATUS(ENDPOINT, NETWORK);
-    ds_status s = ds_esp_credentials_make(p, m->key, m->key_len, m->chain, m->chain_len, &now.credentials);
+    ds_status s = ds_esp_credentials_make(p, m, &now.credentials);
     return s == DS_STATUS_OK ? begin_own(config, m->topic, m->payload) : s;
 }
 
@@ -160,25 +160,23 @@ bool ds_esp_publish_init(void)
     return lock != NULL;
 }
 
-ds_status ds_esp_publish(void *ctx, const char *endpoint, const char *client_id, const uint8_t *key, size_t key_len,
-                         const uint8_t *chain, size_t chain_len, const char *topic, const char *payload)
+ds_status ds_esp_publish(void *ctx, const ds_publish *m)
 {
     esp_mqtt_client_config_t config = {
-        .broker.address.uri = endpoint,
-        .credentials.client_id = client_id,
+        .broker.address.uri = m->endpoint,
+        .credentials.client_id = m->client_id,
         .session = {.keepalive = KEEPALIVE_S, .protocol_ver = MQTT_PROTOCOL_V_3_1_1},
         .network = {.timeout_ms = TIMEOUT_MS, .disable_auto_reconnect = true},
         .task.stack_size = STACK,
     };
-    ds_esp_message m = {key, chain, key_len, chain_len, topic, payload};
     bool open = false;
-    if (strncmp(endpoint, "mqtts://", 8) != 0)
+    if (strncmp(m->endpoint, "mqtts://", 8) != 0)
         return DS_STATUS(ENDPOINT, BAD_REQUEST);
     if (!take_lock())
         return DS_STATUS(ENDPOINT, NO_SPACE);
     ds_status s = look(&open);
     if (!open)
-        s = begin(ctx, &config, &m);
+        s = begin(ctx, &config, m);
     xSemaphoreGive(lock);
     return s;
 }

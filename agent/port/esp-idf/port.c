@@ -77,7 +77,9 @@ static void fill_port(ds_esp *p)
         .download_close = ds_esp_download_close,
         .anchor_get = ds_esp_anchor_get,
         .anchor_set = ds_esp_anchor_set,
+        .values_clear = ds_esp_values_clear,
     };
+    ds_esp_keys_fill(&p->port);
 }
 
 esp_err_t ds_esp_init(ds_esp *p, int role)

@@ -185,6 +185,55 @@ ds_status ds_esp_value_get(void *ctx, enum ds_area area, const char *name_space,
     return len <= cap ? DS_STATUS_OK : DS_STATUS(PORT, NO_SPACE);
 }
 
+// Erasing under an iterator is not safe: each one is found anew.
+static ds_status find_surplus(const char *label, bool (*keep)(void *arg, const char *name_space, const char *key),
+                              void *arg, nvs_entry_info_t *ret)
+{
+    nvs_iterator_t it = NULL;
+    esp_err_t e = nvs_entry_find(label, NULL, NVS_TYPE_ANY, &it);
+    while (e == ESP_OK) {
+        e = nvs_entry_info(it, ret);
+        if (e == ESP_OK && !keep(arg, ret->namespace_name, ret->key))
+            break;
+        if (e == ESP_OK)
+            e = nvs_entry_next(&it);
+    }
+    nvs_release_iterator(it);
+    return status_of(e);
+}
+
+static ds_status erase_value(const char *label, const nvs_entry_info_t *info)
+{
+    nvs_handle_t handle;
+    ds_status s = status_of(nvs_open_from_partition(label, info->namespace_name, NVS_READWRITE, &handle));
+    if (s != DS_STATUS_OK)
+        return s;
+    s = status_of(nvs_erase_key(handle, info->key));
+    if (s == DS_STATUS_OK)
+        s = status_of(nvs_commit(handle));
+    nvs_close(handle);
+    return s;
+}
+
+ds_status ds_esp_values_clear(void *ctx, enum ds_area area,
+                              bool (*keep)(void *arg, const char *name_space, const char *key), void *arg)
+{
+    const esp_partition_t *part = ds_esp_area_part(area);
+    nvs_entry_info_t info;
+    ds_status s = ds_esp_area_open(ctx, area, false);
+    if (s != DS_STATUS_OK)
+        return DS_ESP_STATUS_IS(s, NOT_FOUND) ? DS_STATUS_OK : s;
+    while (s == DS_STATUS_OK) {
+        s = find_surplus(part->label, keep, arg, &info);
+        if (DS_ESP_STATUS_IS(s, NOT_FOUND))
+            return DS_STATUS_OK;
+        if (s == DS_STATUS_OK)
+            s = erase_value(part->label, &info);
+        ((ds_esp *)ctx)->port.alive(ctx);
+    }
+    return s;
+}
+
 // One value of the walk; its data is the callback's only during the call.
 static ds_status visit(const char *label, const nvs_entry_info_t *info, ds_value_fn fn, void *arg)
 {
@@ -214,7 +263,8 @@ ds_status ds_esp_value_each(void *ctx, enum ds_area area, ds_value_fn fn, void *
     while (s == DS_STATUS_OK && e == ESP_OK) {
         nvs_entry_info_t info;
         e = nvs_entry_info(it, &info);
-        if (e == ESP_OK)
+        // The app may keep values of other types beside the stamp; a stamp has none, and nothing of it may be left out.
+        if (e == ESP_OK && (area == DS_AREA_PLAIN || type_index(info.type) < TYPES))
             s = visit(part->label, &info, fn, arg);
         if (e == ESP_OK)
             e = nvs_entry_next(&it);

@@ -21,7 +21,7 @@ typedef struct client {
 static ds_status load(ds_agent *a, client *c)
 {
     uint8_t *key = a->frame, *chain = a->frame + DS_AGENT_KEY_MAX;
-    size_t key_len = 0, chain_len = 0;
+    ds_publish m = {.key = key, .chain = chain};
     enum ds_area area;
     ds_status s = ds_store_area(a, &area);
     if (s == DS_STATUS_OK && area != DS_AREA_ENCRYPTED)
@@ -31,11 +31,15 @@ static ds_status load(ds_agent *a, client *c)
     if (s == DS_STATUS_OK)
         s = ds_store_text(a, "endpoint", c->endpoint, sizeof c->endpoint);
     if (s == DS_STATUS_OK)
-        s = ds_store_get(a, DS_VALUE_KEY, key, DS_AGENT_KEY_MAX, &key_len);
+        s = ds_store_get(a, DS_VALUE_KEY, key, DS_AGENT_KEY_MAX, &m.key_len);
+    if (DS_STATUS_IS(s, NOT_FOUND)) {
+        m.key_in_dsig = true;
+        s = ds_store_get(a, DS_VALUE_DSIG, key, DS_AGENT_KEY_MAX, &m.key_len);
+    }
     if (s == DS_STATUS_OK)
-        s = ds_store_get(a, DS_VALUE_CHAIN, chain, DS_AGENT_CHAIN_MAX, &chain_len);
+        s = ds_store_get(a, DS_VALUE_CHAIN, chain, DS_AGENT_CHAIN_MAX, &m.chain_len);
     if (s == DS_STATUS_OK)
-        s = ds_esp_credentials_make(devstamp_port(), key, key_len, chain, chain_len, &c->credentials);
+        s = ds_esp_credentials_make(devstamp_port(), &m, &c->credentials);
     mbedtls_platform_zeroize(key, DS_AGENT_KEY_MAX);
     return s;
 }
