@@ -17,6 +17,8 @@ static void agent_task(void *arg)
     ds_esp_mfg_run();
 }
 
+void app_main(void); // no header of ESP-IDF declares it
+
 void app_main(void)
 {
     if (xTaskCreate(agent_task, "agent", CONFIG_DEVSTAMP_AGENT_STACK, NULL, CONFIG_DEVSTAMP_AGENT_PRIORITY, NULL) !=

@@ -76,6 +76,8 @@ static void on_address(void *arg, esp_event_base_t base, int32_t id, void *data)
     esp_mqtt_client_start(mqtt->client);
 }
 
+void app_main(void); // no header of ESP-IDF declares it
+
 void app_main(void)
 {
     ESP_ERROR_CHECK(devstamp_app_start()); // before radio, ADC and everything that opens NVS

@@ -62,7 +62,8 @@ static void start_network(void)
 void example_owner_start(void)
 {
     esp_timer_create_args_t timer = {.callback = on_restart, .name = "restart"};
-    protocomm_httpd_config_t config = {.data = {.config = PROTOCOMM_HTTPD_DEFAULT_CONFIG()}};
+    protocomm_http_server_config_t server = PROTOCOMM_HTTPD_DEFAULT_CONFIG();
+    protocomm_httpd_config_t config = {.data.config = server};
     ESP_ERROR_CHECK(esp_timer_create(&timer, &restart));
     protocomm_t *transport = protocomm_new();
     if (transport == NULL || protocomm_httpd_start(transport, &config) != ESP_OK ||
