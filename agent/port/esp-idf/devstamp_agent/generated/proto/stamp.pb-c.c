@@ -907,6 +907,96 @@ void   devstamp__reboot__free_unpacked
   assert(message->base.descriptor == &devstamp__reboot__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   devstamp__owner__init
+                     (Devstamp__Owner         *message)
+{
+  static const Devstamp__Owner init_value = DEVSTAMP__OWNER__INIT;
+  *message = init_value;
+}
+size_t devstamp__owner__get_packed_size
+                     (const Devstamp__Owner *message)
+{
+  assert(message->base.descriptor == &devstamp__owner__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t devstamp__owner__pack
+                     (const Devstamp__Owner *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &devstamp__owner__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t devstamp__owner__pack_to_buffer
+                     (const Devstamp__Owner *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &devstamp__owner__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Devstamp__Owner *
+       devstamp__owner__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Devstamp__Owner *)
+     protobuf_c_message_unpack (&devstamp__owner__descriptor,
+                                allocator, len, data);
+}
+void   devstamp__owner__free_unpacked
+                     (Devstamp__Owner *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &devstamp__owner__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   devstamp__owner_reply__init
+                     (Devstamp__OwnerReply         *message)
+{
+  static const Devstamp__OwnerReply init_value = DEVSTAMP__OWNER_REPLY__INIT;
+  *message = init_value;
+}
+size_t devstamp__owner_reply__get_packed_size
+                     (const Devstamp__OwnerReply *message)
+{
+  assert(message->base.descriptor == &devstamp__owner_reply__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t devstamp__owner_reply__pack
+                     (const Devstamp__OwnerReply *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &devstamp__owner_reply__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t devstamp__owner_reply__pack_to_buffer
+                     (const Devstamp__OwnerReply *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &devstamp__owner_reply__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Devstamp__OwnerReply *
+       devstamp__owner_reply__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Devstamp__OwnerReply *)
+     protobuf_c_message_unpack (&devstamp__owner_reply__descriptor,
+                                allocator, len, data);
+}
+void   devstamp__owner_reply__free_unpacked
+                     (Devstamp__OwnerReply *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &devstamp__owner_reply__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   devstamp__report__init
                      (Devstamp__Report         *message)
 {
@@ -1042,10 +1132,10 @@ void   devstamp__evidence__free_unpacked
   assert(message->base.descriptor == &devstamp__evidence__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
+static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[15] =
 {
   {
-    "id",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -1057,7 +1147,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "hello",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1069,7 +1159,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "make_key",
+    NULL, /* CODE_SIZE */
     3,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1081,7 +1171,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "make_csr",
+    NULL, /* CODE_SIZE */
     4,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1093,7 +1183,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "write_chain",
+    NULL, /* CODE_SIZE */
     5,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1105,7 +1195,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "read_chain",
+    NULL, /* CODE_SIZE */
     6,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1117,7 +1207,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "write_value",
+    NULL, /* CODE_SIZE */
     7,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1129,7 +1219,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "finish_stamp",
+    NULL, /* CODE_SIZE */
     8,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1141,7 +1231,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "image_begin",
+    NULL, /* CODE_SIZE */
     9,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1153,7 +1243,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "image_data",
+    NULL, /* CODE_SIZE */
     10,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1165,7 +1255,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "image_end",
+    NULL, /* CODE_SIZE */
     11,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1177,7 +1267,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "select_boot",
+    NULL, /* CODE_SIZE */
     12,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1189,7 +1279,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "reboot",
+    NULL, /* CODE_SIZE */
     13,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1201,7 +1291,7 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "report",
+    NULL, /* CODE_SIZE */
     14,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1212,47 +1302,40 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[14] =
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
-};
-static const unsigned devstamp__request__field_indices_by_name[] = {
-  7,   /* field[7] = finish_stamp */
-  1,   /* field[1] = hello */
-  0,   /* field[0] = id */
-  8,   /* field[8] = image_begin */
-  9,   /* field[9] = image_data */
-  10,   /* field[10] = image_end */
-  3,   /* field[3] = make_csr */
-  2,   /* field[2] = make_key */
-  5,   /* field[5] = read_chain */
-  12,   /* field[12] = reboot */
-  13,   /* field[13] = report */
-  11,   /* field[11] = select_boot */
-  4,   /* field[4] = write_chain */
-  6,   /* field[6] = write_value */
+  {
+    NULL, /* CODE_SIZE */
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Devstamp__Request, body_case),
+    offsetof(Devstamp__Request, owner),
+    &devstamp__owner__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const ProtobufCIntRange devstamp__request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 14 }
+  { 0, 15 }
 };
 const ProtobufCMessageDescriptor devstamp__request__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.Request",
-  "Request",
-  "Devstamp__Request",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Request),
-  14,
+  15,
   devstamp__request__field_descriptors,
-  devstamp__request__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__request__number_ranges,
   (ProtobufCMessageInit) devstamp__request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
+static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[10] =
 {
   {
-    "id",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -1264,7 +1347,7 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "status",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_FIXED32,
@@ -1276,7 +1359,7 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "progress",
+    NULL, /* CODE_SIZE */
     3,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1288,7 +1371,7 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "hello",
+    NULL, /* CODE_SIZE */
     4,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1300,7 +1383,7 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "key",
+    NULL, /* CODE_SIZE */
     5,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1312,7 +1395,7 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "csr",
+    NULL, /* CODE_SIZE */
     6,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1324,7 +1407,7 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "chain",
+    NULL, /* CODE_SIZE */
     7,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1336,7 +1419,7 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "image",
+    NULL, /* CODE_SIZE */
     8,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1348,7 +1431,7 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "report",
+    NULL, /* CODE_SIZE */
     9,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
@@ -1359,34 +1442,32 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[9] =
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
-};
-static const unsigned devstamp__response__field_indices_by_name[] = {
-  6,   /* field[6] = chain */
-  5,   /* field[5] = csr */
-  3,   /* field[3] = hello */
-  0,   /* field[0] = id */
-  7,   /* field[7] = image */
-  4,   /* field[4] = key */
-  2,   /* field[2] = progress */
-  8,   /* field[8] = report */
-  1,   /* field[1] = status */
+  {
+    NULL, /* CODE_SIZE */
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Devstamp__Response, body_case),
+    offsetof(Devstamp__Response, owner),
+    &devstamp__owner_reply__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const ProtobufCIntRange devstamp__response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor devstamp__response__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.Response",
-  "Response",
-  "Devstamp__Response",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Response),
-  9,
+  10,
   devstamp__response__field_descriptors,
-  devstamp__response__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__response__number_ranges,
   (ProtobufCMessageInit) devstamp__response__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1394,7 +1475,7 @@ const ProtobufCMessageDescriptor devstamp__response__descriptor =
 static const ProtobufCFieldDescriptor devstamp__progress__field_descriptors[1] =
 {
   {
-    "step",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -1406,9 +1487,6 @@ static const ProtobufCFieldDescriptor devstamp__progress__field_descriptors[1] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__progress__field_indices_by_name[] = {
-  0,   /* field[0] = step */
-};
 static const ProtobufCIntRange devstamp__progress__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -1417,14 +1495,11 @@ static const ProtobufCIntRange devstamp__progress__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__progress__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.Progress",
-  "Progress",
-  "Devstamp__Progress",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Progress),
   1,
   devstamp__progress__field_descriptors,
-  devstamp__progress__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__progress__number_ranges,
   (ProtobufCMessageInit) devstamp__progress__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1435,14 +1510,11 @@ const ProtobufCMessageDescriptor devstamp__progress__descriptor =
 const ProtobufCMessageDescriptor devstamp__hello__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.Hello",
-  "Hello",
-  "Devstamp__Hello",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Hello),
   0,
   devstamp__hello__field_descriptors,
-  devstamp__hello__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   0,  devstamp__hello__number_ranges,
   (ProtobufCMessageInit) devstamp__hello__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1450,7 +1522,7 @@ const ProtobufCMessageDescriptor devstamp__hello__descriptor =
 static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[17] =
 {
   {
-    "protocol",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -1462,7 +1534,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "chip_id",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -1474,7 +1546,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "chip_revision",
+    NULL, /* CODE_SIZE */
     3,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -1486,7 +1558,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "mac",
+    NULL, /* CODE_SIZE */
     4,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -1498,7 +1570,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "firmware",
+    NULL, /* CODE_SIZE */
     5,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_ENUM,
@@ -1510,7 +1582,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "project",
+    NULL, /* CODE_SIZE */
     6,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -1522,7 +1594,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "version",
+    NULL, /* CODE_SIZE */
     7,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -1534,7 +1606,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "app_version",
+    NULL, /* CODE_SIZE */
     8,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -1546,7 +1618,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "stage",
+    NULL, /* CODE_SIZE */
     9,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_ENUM,
@@ -1558,7 +1630,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "free_bytes",
+    NULL, /* CODE_SIZE */
     10,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -1570,7 +1642,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "flash_size",
+    NULL, /* CODE_SIZE */
     11,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -1582,7 +1654,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "self_test",
+    NULL, /* CODE_SIZE */
     12,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -1594,7 +1666,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "key_type",
+    NULL, /* CODE_SIZE */
     13,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_ENUM,
@@ -1606,7 +1678,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "public_key_digest",
+    NULL, /* CODE_SIZE */
     14,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -1618,7 +1690,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "certificate_digest",
+    NULL, /* CODE_SIZE */
     15,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -1630,7 +1702,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "serial",
+    NULL, /* CODE_SIZE */
     16,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -1642,7 +1714,7 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "boot_partition",
+    NULL, /* CODE_SIZE */
     17,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -1654,25 +1726,6 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__hello_reply__field_indices_by_name[] = {
-  7,   /* field[7] = app_version */
-  16,   /* field[16] = boot_partition */
-  14,   /* field[14] = certificate_digest */
-  1,   /* field[1] = chip_id */
-  2,   /* field[2] = chip_revision */
-  4,   /* field[4] = firmware */
-  10,   /* field[10] = flash_size */
-  9,   /* field[9] = free_bytes */
-  12,   /* field[12] = key_type */
-  3,   /* field[3] = mac */
-  5,   /* field[5] = project */
-  0,   /* field[0] = protocol */
-  13,   /* field[13] = public_key_digest */
-  11,   /* field[11] = self_test */
-  15,   /* field[15] = serial */
-  8,   /* field[8] = stage */
-  6,   /* field[6] = version */
-};
 static const ProtobufCIntRange devstamp__hello_reply__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -1681,14 +1734,11 @@ static const ProtobufCIntRange devstamp__hello_reply__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__hello_reply__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.HelloReply",
-  "HelloReply",
-  "Devstamp__HelloReply",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__HelloReply),
   17,
   devstamp__hello_reply__field_descriptors,
-  devstamp__hello_reply__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__hello_reply__number_ranges,
   (ProtobufCMessageInit) devstamp__hello_reply__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1696,7 +1746,7 @@ const ProtobufCMessageDescriptor devstamp__hello_reply__descriptor =
 static const ProtobufCFieldDescriptor devstamp__make_key__field_descriptors[2] =
 {
   {
-    "type",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_ENUM,
@@ -1708,7 +1758,7 @@ static const ProtobufCFieldDescriptor devstamp__make_key__field_descriptors[2] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "replace",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -1720,10 +1770,6 @@ static const ProtobufCFieldDescriptor devstamp__make_key__field_descriptors[2] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__make_key__field_indices_by_name[] = {
-  1,   /* field[1] = replace */
-  0,   /* field[0] = type */
-};
 static const ProtobufCIntRange devstamp__make_key__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -1732,14 +1778,11 @@ static const ProtobufCIntRange devstamp__make_key__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__make_key__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.MakeKey",
-  "MakeKey",
-  "Devstamp__MakeKey",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__MakeKey),
   2,
   devstamp__make_key__field_descriptors,
-  devstamp__make_key__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__make_key__number_ranges,
   (ProtobufCMessageInit) devstamp__make_key__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1747,7 +1790,7 @@ const ProtobufCMessageDescriptor devstamp__make_key__descriptor =
 static const ProtobufCFieldDescriptor devstamp__key_reply__field_descriptors[3] =
 {
   {
-    "type",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_ENUM,
@@ -1759,7 +1802,7 @@ static const ProtobufCFieldDescriptor devstamp__key_reply__field_descriptors[3] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "public_key",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -1771,7 +1814,7 @@ static const ProtobufCFieldDescriptor devstamp__key_reply__field_descriptors[3] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "made",
+    NULL, /* CODE_SIZE */
     3,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -1783,11 +1826,6 @@ static const ProtobufCFieldDescriptor devstamp__key_reply__field_descriptors[3] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__key_reply__field_indices_by_name[] = {
-  2,   /* field[2] = made */
-  1,   /* field[1] = public_key */
-  0,   /* field[0] = type */
-};
 static const ProtobufCIntRange devstamp__key_reply__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -1796,14 +1834,11 @@ static const ProtobufCIntRange devstamp__key_reply__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__key_reply__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.KeyReply",
-  "KeyReply",
-  "Devstamp__KeyReply",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__KeyReply),
   3,
   devstamp__key_reply__field_descriptors,
-  devstamp__key_reply__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__key_reply__number_ranges,
   (ProtobufCMessageInit) devstamp__key_reply__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1811,7 +1846,7 @@ const ProtobufCMessageDescriptor devstamp__key_reply__descriptor =
 static const ProtobufCFieldDescriptor devstamp__make_csr__field_descriptors[1] =
 {
   {
-    "subject",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -1823,9 +1858,6 @@ static const ProtobufCFieldDescriptor devstamp__make_csr__field_descriptors[1] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__make_csr__field_indices_by_name[] = {
-  0,   /* field[0] = subject */
-};
 static const ProtobufCIntRange devstamp__make_csr__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -1834,14 +1866,11 @@ static const ProtobufCIntRange devstamp__make_csr__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__make_csr__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.MakeCsr",
-  "MakeCsr",
-  "Devstamp__MakeCsr",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__MakeCsr),
   1,
   devstamp__make_csr__field_descriptors,
-  devstamp__make_csr__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__make_csr__number_ranges,
   (ProtobufCMessageInit) devstamp__make_csr__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1849,7 +1878,7 @@ const ProtobufCMessageDescriptor devstamp__make_csr__descriptor =
 static const ProtobufCFieldDescriptor devstamp__csr_reply__field_descriptors[1] =
 {
   {
-    "csr",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -1861,9 +1890,6 @@ static const ProtobufCFieldDescriptor devstamp__csr_reply__field_descriptors[1] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__csr_reply__field_indices_by_name[] = {
-  0,   /* field[0] = csr */
-};
 static const ProtobufCIntRange devstamp__csr_reply__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -1872,14 +1898,11 @@ static const ProtobufCIntRange devstamp__csr_reply__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__csr_reply__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.CsrReply",
-  "CsrReply",
-  "Devstamp__CsrReply",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__CsrReply),
   1,
   devstamp__csr_reply__field_descriptors,
-  devstamp__csr_reply__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__csr_reply__number_ranges,
   (ProtobufCMessageInit) devstamp__csr_reply__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1887,7 +1910,7 @@ const ProtobufCMessageDescriptor devstamp__csr_reply__descriptor =
 static const ProtobufCFieldDescriptor devstamp__write_chain__field_descriptors[1] =
 {
   {
-    "certificate",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_BYTES,
@@ -1899,9 +1922,6 @@ static const ProtobufCFieldDescriptor devstamp__write_chain__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__write_chain__field_indices_by_name[] = {
-  0,   /* field[0] = certificate */
-};
 static const ProtobufCIntRange devstamp__write_chain__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -1910,14 +1930,11 @@ static const ProtobufCIntRange devstamp__write_chain__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__write_chain__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.WriteChain",
-  "WriteChain",
-  "Devstamp__WriteChain",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__WriteChain),
   1,
   devstamp__write_chain__field_descriptors,
-  devstamp__write_chain__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__write_chain__number_ranges,
   (ProtobufCMessageInit) devstamp__write_chain__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1928,14 +1945,11 @@ const ProtobufCMessageDescriptor devstamp__write_chain__descriptor =
 const ProtobufCMessageDescriptor devstamp__read_chain__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.ReadChain",
-  "ReadChain",
-  "Devstamp__ReadChain",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__ReadChain),
   0,
   devstamp__read_chain__field_descriptors,
-  devstamp__read_chain__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   0,  devstamp__read_chain__number_ranges,
   (ProtobufCMessageInit) devstamp__read_chain__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1943,7 +1957,7 @@ const ProtobufCMessageDescriptor devstamp__read_chain__descriptor =
 static const ProtobufCFieldDescriptor devstamp__chain_reply__field_descriptors[2] =
 {
   {
-    "certificate",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_BYTES,
@@ -1955,7 +1969,7 @@ static const ProtobufCFieldDescriptor devstamp__chain_reply__field_descriptors[2
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "digest",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -1967,10 +1981,6 @@ static const ProtobufCFieldDescriptor devstamp__chain_reply__field_descriptors[2
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__chain_reply__field_indices_by_name[] = {
-  0,   /* field[0] = certificate */
-  1,   /* field[1] = digest */
-};
 static const ProtobufCIntRange devstamp__chain_reply__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -1979,14 +1989,11 @@ static const ProtobufCIntRange devstamp__chain_reply__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__chain_reply__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.ChainReply",
-  "ChainReply",
-  "Devstamp__ChainReply",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__ChainReply),
   2,
   devstamp__chain_reply__field_descriptors,
-  devstamp__chain_reply__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__chain_reply__number_ranges,
   (ProtobufCMessageInit) devstamp__chain_reply__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -1994,7 +2001,7 @@ const ProtobufCMessageDescriptor devstamp__chain_reply__descriptor =
 static const ProtobufCFieldDescriptor devstamp__write_value__field_descriptors[4] =
 {
   {
-    "name_space",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -2006,7 +2013,7 @@ static const ProtobufCFieldDescriptor devstamp__write_value__field_descriptors[4
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "key",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -2018,7 +2025,7 @@ static const ProtobufCFieldDescriptor devstamp__write_value__field_descriptors[4
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "type",
+    NULL, /* CODE_SIZE */
     3,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_ENUM,
@@ -2030,7 +2037,7 @@ static const ProtobufCFieldDescriptor devstamp__write_value__field_descriptors[4
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "data",
+    NULL, /* CODE_SIZE */
     4,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -2042,12 +2049,6 @@ static const ProtobufCFieldDescriptor devstamp__write_value__field_descriptors[4
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__write_value__field_indices_by_name[] = {
-  3,   /* field[3] = data */
-  1,   /* field[1] = key */
-  0,   /* field[0] = name_space */
-  2,   /* field[2] = type */
-};
 static const ProtobufCIntRange devstamp__write_value__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -2056,14 +2057,11 @@ static const ProtobufCIntRange devstamp__write_value__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__write_value__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.WriteValue",
-  "WriteValue",
-  "Devstamp__WriteValue",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__WriteValue),
   4,
   devstamp__write_value__field_descriptors,
-  devstamp__write_value__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__write_value__number_ranges,
   (ProtobufCMessageInit) devstamp__write_value__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -2071,7 +2069,7 @@ const ProtobufCMessageDescriptor devstamp__write_value__descriptor =
 static const ProtobufCFieldDescriptor devstamp__finish_stamp__field_descriptors[2] =
 {
   {
-    "count",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -2083,7 +2081,7 @@ static const ProtobufCFieldDescriptor devstamp__finish_stamp__field_descriptors[
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "digest",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -2095,10 +2093,6 @@ static const ProtobufCFieldDescriptor devstamp__finish_stamp__field_descriptors[
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__finish_stamp__field_indices_by_name[] = {
-  0,   /* field[0] = count */
-  1,   /* field[1] = digest */
-};
 static const ProtobufCIntRange devstamp__finish_stamp__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -2107,14 +2101,11 @@ static const ProtobufCIntRange devstamp__finish_stamp__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__finish_stamp__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.FinishStamp",
-  "FinishStamp",
-  "Devstamp__FinishStamp",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__FinishStamp),
   2,
   devstamp__finish_stamp__field_descriptors,
-  devstamp__finish_stamp__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__finish_stamp__number_ranges,
   (ProtobufCMessageInit) devstamp__finish_stamp__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -2122,7 +2113,7 @@ const ProtobufCMessageDescriptor devstamp__finish_stamp__descriptor =
 static const ProtobufCFieldDescriptor devstamp__image_begin__field_descriptors[3] =
 {
   {
-    "target",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_ENUM,
@@ -2134,7 +2125,7 @@ static const ProtobufCFieldDescriptor devstamp__image_begin__field_descriptors[3
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "size",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -2146,7 +2137,7 @@ static const ProtobufCFieldDescriptor devstamp__image_begin__field_descriptors[3
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "sha256",
+    NULL, /* CODE_SIZE */
     3,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -2158,11 +2149,6 @@ static const ProtobufCFieldDescriptor devstamp__image_begin__field_descriptors[3
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__image_begin__field_indices_by_name[] = {
-  2,   /* field[2] = sha256 */
-  1,   /* field[1] = size */
-  0,   /* field[0] = target */
-};
 static const ProtobufCIntRange devstamp__image_begin__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -2171,14 +2157,11 @@ static const ProtobufCIntRange devstamp__image_begin__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__image_begin__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.ImageBegin",
-  "ImageBegin",
-  "Devstamp__ImageBegin",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__ImageBegin),
   3,
   devstamp__image_begin__field_descriptors,
-  devstamp__image_begin__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__image_begin__number_ranges,
   (ProtobufCMessageInit) devstamp__image_begin__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -2186,7 +2169,7 @@ const ProtobufCMessageDescriptor devstamp__image_begin__descriptor =
 static const ProtobufCFieldDescriptor devstamp__image_data__field_descriptors[2] =
 {
   {
-    "offset",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -2198,7 +2181,7 @@ static const ProtobufCFieldDescriptor devstamp__image_data__field_descriptors[2]
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "data",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -2210,10 +2193,6 @@ static const ProtobufCFieldDescriptor devstamp__image_data__field_descriptors[2]
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__image_data__field_indices_by_name[] = {
-  1,   /* field[1] = data */
-  0,   /* field[0] = offset */
-};
 static const ProtobufCIntRange devstamp__image_data__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -2222,14 +2201,11 @@ static const ProtobufCIntRange devstamp__image_data__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__image_data__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.ImageData",
-  "ImageData",
-  "Devstamp__ImageData",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__ImageData),
   2,
   devstamp__image_data__field_descriptors,
-  devstamp__image_data__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__image_data__number_ranges,
   (ProtobufCMessageInit) devstamp__image_data__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -2240,14 +2216,11 @@ const ProtobufCMessageDescriptor devstamp__image_data__descriptor =
 const ProtobufCMessageDescriptor devstamp__image_end__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.ImageEnd",
-  "ImageEnd",
-  "Devstamp__ImageEnd",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__ImageEnd),
   0,
   devstamp__image_end__field_descriptors,
-  devstamp__image_end__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   0,  devstamp__image_end__number_ranges,
   (ProtobufCMessageInit) devstamp__image_end__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -2255,7 +2228,7 @@ const ProtobufCMessageDescriptor devstamp__image_end__descriptor =
 static const ProtobufCFieldDescriptor devstamp__image_reply__field_descriptors[2] =
 {
   {
-    "next_offset",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -2267,7 +2240,7 @@ static const ProtobufCFieldDescriptor devstamp__image_reply__field_descriptors[2
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "same",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -2279,10 +2252,6 @@ static const ProtobufCFieldDescriptor devstamp__image_reply__field_descriptors[2
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__image_reply__field_indices_by_name[] = {
-  0,   /* field[0] = next_offset */
-  1,   /* field[1] = same */
-};
 static const ProtobufCIntRange devstamp__image_reply__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -2291,14 +2260,11 @@ static const ProtobufCIntRange devstamp__image_reply__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__image_reply__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.ImageReply",
-  "ImageReply",
-  "Devstamp__ImageReply",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__ImageReply),
   2,
   devstamp__image_reply__field_descriptors,
-  devstamp__image_reply__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__image_reply__number_ranges,
   (ProtobufCMessageInit) devstamp__image_reply__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -2306,7 +2272,7 @@ const ProtobufCMessageDescriptor devstamp__image_reply__descriptor =
 static const ProtobufCFieldDescriptor devstamp__select_boot__field_descriptors[1] =
 {
   {
-    "partition",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -2318,9 +2284,6 @@ static const ProtobufCFieldDescriptor devstamp__select_boot__field_descriptors[1
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__select_boot__field_indices_by_name[] = {
-  0,   /* field[0] = partition */
-};
 static const ProtobufCIntRange devstamp__select_boot__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -2329,14 +2292,11 @@ static const ProtobufCIntRange devstamp__select_boot__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__select_boot__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.SelectBoot",
-  "SelectBoot",
-  "Devstamp__SelectBoot",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__SelectBoot),
   1,
   devstamp__select_boot__field_descriptors,
-  devstamp__select_boot__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__select_boot__number_ranges,
   (ProtobufCMessageInit) devstamp__select_boot__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -2347,22 +2307,83 @@ const ProtobufCMessageDescriptor devstamp__select_boot__descriptor =
 const ProtobufCMessageDescriptor devstamp__reboot__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.Reboot",
-  "Reboot",
-  "Devstamp__Reboot",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Reboot),
   0,
   devstamp__reboot__field_descriptors,
-  devstamp__reboot__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   0,  devstamp__reboot__number_ranges,
   (ProtobufCMessageInit) devstamp__reboot__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor devstamp__owner__field_descriptors[1] =
+{
+  {
+    NULL, /* CODE_SIZE */
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__Owner, message),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const ProtobufCIntRange devstamp__owner__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor devstamp__owner__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
+  sizeof(Devstamp__Owner),
+  1,
+  devstamp__owner__field_descriptors,
+  NULL, /* CODE_SIZE */
+  1,  devstamp__owner__number_ranges,
+  (ProtobufCMessageInit) devstamp__owner__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor devstamp__owner_reply__field_descriptors[1] =
+{
+  {
+    NULL, /* CODE_SIZE */
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__OwnerReply, message),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const ProtobufCIntRange devstamp__owner_reply__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor devstamp__owner_reply__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
+  sizeof(Devstamp__OwnerReply),
+  1,
+  devstamp__owner_reply__field_descriptors,
+  NULL, /* CODE_SIZE */
+  1,  devstamp__owner_reply__number_ranges,
+  (ProtobufCMessageInit) devstamp__owner_reply__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor devstamp__report__field_descriptors[1] =
 {
   {
-    "nonce",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -2374,9 +2395,6 @@ static const ProtobufCFieldDescriptor devstamp__report__field_descriptors[1] =
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__report__field_indices_by_name[] = {
-  0,   /* field[0] = nonce */
-};
 static const ProtobufCIntRange devstamp__report__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -2385,14 +2403,11 @@ static const ProtobufCIntRange devstamp__report__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__report__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.Report",
-  "Report",
-  "Devstamp__Report",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Report),
   1,
   devstamp__report__field_descriptors,
-  devstamp__report__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__report__number_ranges,
   (ProtobufCMessageInit) devstamp__report__init,
   NULL,NULL,NULL    /* reserved[123] */
@@ -2400,7 +2415,7 @@ const ProtobufCMessageDescriptor devstamp__report__descriptor =
 static const ProtobufCFieldDescriptor devstamp__report_reply__field_descriptors[2] =
 {
   {
-    "evidence",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -2412,7 +2427,7 @@ static const ProtobufCFieldDescriptor devstamp__report_reply__field_descriptors[
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "signature",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -2424,10 +2439,6 @@ static const ProtobufCFieldDescriptor devstamp__report_reply__field_descriptors[
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
 };
-static const unsigned devstamp__report_reply__field_indices_by_name[] = {
-  0,   /* field[0] = evidence */
-  1,   /* field[1] = signature */
-};
 static const ProtobufCIntRange devstamp__report_reply__number_ranges[1 + 1] =
 {
   { 1, 0 },
@@ -2436,22 +2447,19 @@ static const ProtobufCIntRange devstamp__report_reply__number_ranges[1 + 1] =
 const ProtobufCMessageDescriptor devstamp__report_reply__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.ReportReply",
-  "ReportReply",
-  "Devstamp__ReportReply",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__ReportReply),
   2,
   devstamp__report_reply__field_descriptors,
-  devstamp__report_reply__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__report_reply__number_ranges,
   (ProtobufCMessageInit) devstamp__report_reply__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] =
+static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[16] =
 {
   {
-    "stage",
+    NULL, /* CODE_SIZE */
     1,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_ENUM,
@@ -2463,7 +2471,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "secure_boot",
+    NULL, /* CODE_SIZE */
     2,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -2475,7 +2483,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "flash_encryption",
+    NULL, /* CODE_SIZE */
     3,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -2487,7 +2495,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "release_mode",
+    NULL, /* CODE_SIZE */
     4,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -2499,7 +2507,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "download",
+    NULL, /* CODE_SIZE */
     5,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_ENUM,
@@ -2511,7 +2519,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "jtag_disabled",
+    NULL, /* CODE_SIZE */
     6,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -2523,7 +2531,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "key_digest",
+    NULL, /* CODE_SIZE */
     7,
     PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_BYTES,
@@ -2535,7 +2543,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "nvs_encrypted",
+    NULL, /* CODE_SIZE */
     8,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -2547,7 +2555,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "plain_stamp_erased",
+    NULL, /* CODE_SIZE */
     9,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -2559,7 +2567,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "serial",
+    NULL, /* CODE_SIZE */
     10,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_STRING,
@@ -2571,7 +2579,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "certificate_digest",
+    NULL, /* CODE_SIZE */
     11,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BYTES,
@@ -2583,7 +2591,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "last_status",
+    NULL, /* CODE_SIZE */
     12,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_FIXED32,
@@ -2595,7 +2603,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "endpoint_reached",
+    NULL, /* CODE_SIZE */
     13,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_BOOL,
@@ -2607,7 +2615,7 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "secure_version",
+    NULL, /* CODE_SIZE */
     14,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_UINT32,
@@ -2618,331 +2626,269 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[14] 
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
-};
-static const unsigned devstamp__evidence__field_indices_by_name[] = {
-  10,   /* field[10] = certificate_digest */
-  4,   /* field[4] = download */
-  12,   /* field[12] = endpoint_reached */
-  2,   /* field[2] = flash_encryption */
-  5,   /* field[5] = jtag_disabled */
-  6,   /* field[6] = key_digest */
-  11,   /* field[11] = last_status */
-  7,   /* field[7] = nvs_encrypted */
-  8,   /* field[8] = plain_stamp_erased */
-  3,   /* field[3] = release_mode */
-  1,   /* field[1] = secure_boot */
-  13,   /* field[13] = secure_version */
-  9,   /* field[9] = serial */
-  0,   /* field[0] = stage */
+  {
+    NULL, /* CODE_SIZE */
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__Evidence, key_protection),
+    &devstamp__key_protection__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    NULL, /* CODE_SIZE */
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__Evidence, nvs_keys),
+    &devstamp__nvs_keys__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const ProtobufCIntRange devstamp__evidence__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 14 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor devstamp__evidence__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
-  "devstamp.Evidence",
-  "Evidence",
-  "Devstamp__Evidence",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Evidence),
-  14,
+  16,
   devstamp__evidence__field_descriptors,
-  devstamp__evidence__field_indices_by_name,
+  NULL, /* CODE_SIZE */
   1,  devstamp__evidence__number_ranges,
   (ProtobufCMessageInit) devstamp__evidence__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCEnumValue devstamp__status_module__enum_values_by_number[11] =
+static const ProtobufCEnumValue devstamp__status_module__enum_values_by_number[12] =
 {
-  { "MODULE_NONE", "DEVSTAMP__STATUS_MODULE__MODULE_NONE", 0 },
-  { "MODULE_AGENT", "DEVSTAMP__STATUS_MODULE__MODULE_AGENT", 1 },
-  { "MODULE_FRAME", "DEVSTAMP__STATUS_MODULE__MODULE_FRAME", 2 },
-  { "MODULE_KEY", "DEVSTAMP__STATUS_MODULE__MODULE_KEY", 3 },
-  { "MODULE_CSR", "DEVSTAMP__STATUS_MODULE__MODULE_CSR", 4 },
-  { "MODULE_CHAIN", "DEVSTAMP__STATUS_MODULE__MODULE_CHAIN", 5 },
-  { "MODULE_VALUE", "DEVSTAMP__STATUS_MODULE__MODULE_VALUE", 6 },
-  { "MODULE_IMAGE", "DEVSTAMP__STATUS_MODULE__MODULE_IMAGE", 7 },
-  { "MODULE_MIGRATE", "DEVSTAMP__STATUS_MODULE__MODULE_MIGRATE", 8 },
-  { "MODULE_PORT", "DEVSTAMP__STATUS_MODULE__MODULE_PORT", 9 },
-  { "MODULE_ENDPOINT", "DEVSTAMP__STATUS_MODULE__MODULE_ENDPOINT", 10 },
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
+  { NULL, NULL, 2 }, /* CODE_SIZE */
+  { NULL, NULL, 3 }, /* CODE_SIZE */
+  { NULL, NULL, 4 }, /* CODE_SIZE */
+  { NULL, NULL, 5 }, /* CODE_SIZE */
+  { NULL, NULL, 6 }, /* CODE_SIZE */
+  { NULL, NULL, 7 }, /* CODE_SIZE */
+  { NULL, NULL, 8 }, /* CODE_SIZE */
+  { NULL, NULL, 9 }, /* CODE_SIZE */
+  { NULL, NULL, 10 }, /* CODE_SIZE */
+  { NULL, NULL, 11 }, /* CODE_SIZE */
 };
 static const ProtobufCIntRange devstamp__status_module__value_ranges[] = {
-{0, 0},{0, 11}
-};
-static const ProtobufCEnumValueIndex devstamp__status_module__enum_values_by_name[11] =
-{
-  { "MODULE_AGENT", 1 },
-  { "MODULE_CHAIN", 5 },
-  { "MODULE_CSR", 4 },
-  { "MODULE_ENDPOINT", 10 },
-  { "MODULE_FRAME", 2 },
-  { "MODULE_IMAGE", 7 },
-  { "MODULE_KEY", 3 },
-  { "MODULE_MIGRATE", 8 },
-  { "MODULE_NONE", 0 },
-  { "MODULE_PORT", 9 },
-  { "MODULE_VALUE", 6 },
+{0, 0},{0, 12}
 };
 const ProtobufCEnumDescriptor devstamp__status_module__descriptor =
 {
   PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
-  "devstamp.StatusModule",
-  "StatusModule",
-  "Devstamp__StatusModule",
-  "devstamp",
-  11,
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
+  12,
   devstamp__status_module__enum_values_by_number,
-  11,
-  devstamp__status_module__enum_values_by_name,
+  0, NULL, /* CODE_SIZE */
   1,
   devstamp__status_module__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue devstamp__status_code__enum_values_by_number[15] =
 {
-  { "CODE_OK", "DEVSTAMP__STATUS_CODE__CODE_OK", 0 },
-  { "CODE_BAD_REQUEST", "DEVSTAMP__STATUS_CODE__CODE_BAD_REQUEST", 1 },
-  { "CODE_NOT_ALLOWED", "DEVSTAMP__STATUS_CODE__CODE_NOT_ALLOWED", 2 },
-  { "CODE_NOT_FOUND", "DEVSTAMP__STATUS_CODE__CODE_NOT_FOUND", 3 },
-  { "CODE_EXISTS", "DEVSTAMP__STATUS_CODE__CODE_EXISTS", 4 },
-  { "CODE_MISMATCH", "DEVSTAMP__STATUS_CODE__CODE_MISMATCH", 5 },
-  { "CODE_NO_SPACE", "DEVSTAMP__STATUS_CODE__CODE_NO_SPACE", 6 },
-  { "CODE_FLASH", "DEVSTAMP__STATUS_CODE__CODE_FLASH", 7 },
-  { "CODE_CRYPTO", "DEVSTAMP__STATUS_CODE__CODE_CRYPTO", 8 },
-  { "CODE_RANDOM", "DEVSTAMP__STATUS_CODE__CODE_RANDOM", 9 },
-  { "CODE_BAD_SIGNATURE", "DEVSTAMP__STATUS_CODE__CODE_BAD_SIGNATURE", 10 },
-  { "CODE_BAD_IMAGE", "DEVSTAMP__STATUS_CODE__CODE_BAD_IMAGE", 11 },
-  { "CODE_UNSUPPORTED", "DEVSTAMP__STATUS_CODE__CODE_UNSUPPORTED", 12 },
-  { "CODE_NETWORK", "DEVSTAMP__STATUS_CODE__CODE_NETWORK", 13 },
-  { "CODE_INTERNAL", "DEVSTAMP__STATUS_CODE__CODE_INTERNAL", 14 },
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
+  { NULL, NULL, 2 }, /* CODE_SIZE */
+  { NULL, NULL, 3 }, /* CODE_SIZE */
+  { NULL, NULL, 4 }, /* CODE_SIZE */
+  { NULL, NULL, 5 }, /* CODE_SIZE */
+  { NULL, NULL, 6 }, /* CODE_SIZE */
+  { NULL, NULL, 7 }, /* CODE_SIZE */
+  { NULL, NULL, 8 }, /* CODE_SIZE */
+  { NULL, NULL, 9 }, /* CODE_SIZE */
+  { NULL, NULL, 10 }, /* CODE_SIZE */
+  { NULL, NULL, 11 }, /* CODE_SIZE */
+  { NULL, NULL, 12 }, /* CODE_SIZE */
+  { NULL, NULL, 13 }, /* CODE_SIZE */
+  { NULL, NULL, 14 }, /* CODE_SIZE */
 };
 static const ProtobufCIntRange devstamp__status_code__value_ranges[] = {
 {0, 0},{0, 15}
 };
-static const ProtobufCEnumValueIndex devstamp__status_code__enum_values_by_name[15] =
-{
-  { "CODE_BAD_IMAGE", 11 },
-  { "CODE_BAD_REQUEST", 1 },
-  { "CODE_BAD_SIGNATURE", 10 },
-  { "CODE_CRYPTO", 8 },
-  { "CODE_EXISTS", 4 },
-  { "CODE_FLASH", 7 },
-  { "CODE_INTERNAL", 14 },
-  { "CODE_MISMATCH", 5 },
-  { "CODE_NETWORK", 13 },
-  { "CODE_NOT_ALLOWED", 2 },
-  { "CODE_NOT_FOUND", 3 },
-  { "CODE_NO_SPACE", 6 },
-  { "CODE_OK", 0 },
-  { "CODE_RANDOM", 9 },
-  { "CODE_UNSUPPORTED", 12 },
-};
 const ProtobufCEnumDescriptor devstamp__status_code__descriptor =
 {
   PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
-  "devstamp.StatusCode",
-  "StatusCode",
-  "Devstamp__StatusCode",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   15,
   devstamp__status_code__enum_values_by_number,
-  15,
-  devstamp__status_code__enum_values_by_name,
+  0, NULL, /* CODE_SIZE */
   1,
   devstamp__status_code__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue devstamp__key_type__enum_values_by_number[5] =
 {
-  { "KEY_NONE", "DEVSTAMP__KEY_TYPE__KEY_NONE", 0 },
-  { "KEY_RSA_2048", "DEVSTAMP__KEY_TYPE__KEY_RSA_2048", 1 },
-  { "KEY_RSA_3072", "DEVSTAMP__KEY_TYPE__KEY_RSA_3072", 2 },
-  { "KEY_ECDSA_P256", "DEVSTAMP__KEY_TYPE__KEY_ECDSA_P256", 3 },
-  { "KEY_ECDSA_P384", "DEVSTAMP__KEY_TYPE__KEY_ECDSA_P384", 4 },
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
+  { NULL, NULL, 2 }, /* CODE_SIZE */
+  { NULL, NULL, 3 }, /* CODE_SIZE */
+  { NULL, NULL, 4 }, /* CODE_SIZE */
 };
 static const ProtobufCIntRange devstamp__key_type__value_ranges[] = {
 {0, 0},{0, 5}
 };
-static const ProtobufCEnumValueIndex devstamp__key_type__enum_values_by_name[5] =
-{
-  { "KEY_ECDSA_P256", 3 },
-  { "KEY_ECDSA_P384", 4 },
-  { "KEY_NONE", 0 },
-  { "KEY_RSA_2048", 1 },
-  { "KEY_RSA_3072", 2 },
-};
 const ProtobufCEnumDescriptor devstamp__key_type__descriptor =
 {
   PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
-  "devstamp.KeyType",
-  "KeyType",
-  "Devstamp__KeyType",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   5,
   devstamp__key_type__enum_values_by_number,
-  5,
-  devstamp__key_type__enum_values_by_name,
+  0, NULL, /* CODE_SIZE */
   1,
   devstamp__key_type__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue devstamp__stage__enum_values_by_number[5] =
 {
-  { "STAGE_FRESH", "DEVSTAMP__STAGE__STAGE_FRESH", 0 },
-  { "STAGE_KEYED", "DEVSTAMP__STAGE__STAGE_KEYED", 1 },
-  { "STAGE_CERTIFIED", "DEVSTAMP__STAGE__STAGE_CERTIFIED", 2 },
-  { "STAGE_STAMPED", "DEVSTAMP__STAGE__STAGE_STAMPED", 3 },
-  { "STAGE_SEALED", "DEVSTAMP__STAGE__STAGE_SEALED", 4 },
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
+  { NULL, NULL, 2 }, /* CODE_SIZE */
+  { NULL, NULL, 3 }, /* CODE_SIZE */
+  { NULL, NULL, 4 }, /* CODE_SIZE */
 };
 static const ProtobufCIntRange devstamp__stage__value_ranges[] = {
 {0, 0},{0, 5}
 };
-static const ProtobufCEnumValueIndex devstamp__stage__enum_values_by_name[5] =
-{
-  { "STAGE_CERTIFIED", 2 },
-  { "STAGE_FRESH", 0 },
-  { "STAGE_KEYED", 1 },
-  { "STAGE_SEALED", 4 },
-  { "STAGE_STAMPED", 3 },
-};
 const ProtobufCEnumDescriptor devstamp__stage__descriptor =
 {
   PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
-  "devstamp.Stage",
-  "Stage",
-  "Devstamp__Stage",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   5,
   devstamp__stage__enum_values_by_number,
-  5,
-  devstamp__stage__enum_values_by_name,
+  0, NULL, /* CODE_SIZE */
   1,
   devstamp__stage__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue devstamp__firmware_kind__enum_values_by_number[2] =
 {
-  { "FIRMWARE_MFG", "DEVSTAMP__FIRMWARE_KIND__FIRMWARE_MFG", 0 },
-  { "FIRMWARE_APP", "DEVSTAMP__FIRMWARE_KIND__FIRMWARE_APP", 1 },
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
 };
 static const ProtobufCIntRange devstamp__firmware_kind__value_ranges[] = {
 {0, 0},{0, 2}
 };
-static const ProtobufCEnumValueIndex devstamp__firmware_kind__enum_values_by_name[2] =
-{
-  { "FIRMWARE_APP", 1 },
-  { "FIRMWARE_MFG", 0 },
-};
 const ProtobufCEnumDescriptor devstamp__firmware_kind__descriptor =
 {
   PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
-  "devstamp.FirmwareKind",
-  "FirmwareKind",
-  "Devstamp__FirmwareKind",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   2,
   devstamp__firmware_kind__enum_values_by_number,
-  2,
-  devstamp__firmware_kind__enum_values_by_name,
+  0, NULL, /* CODE_SIZE */
   1,
   devstamp__firmware_kind__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue devstamp__value_type__enum_values_by_number[7] =
 {
-  { "VALUE_STRING", "DEVSTAMP__VALUE_TYPE__VALUE_STRING", 0 },
-  { "VALUE_BLOB", "DEVSTAMP__VALUE_TYPE__VALUE_BLOB", 1 },
-  { "VALUE_U8", "DEVSTAMP__VALUE_TYPE__VALUE_U8", 2 },
-  { "VALUE_U16", "DEVSTAMP__VALUE_TYPE__VALUE_U16", 3 },
-  { "VALUE_U32", "DEVSTAMP__VALUE_TYPE__VALUE_U32", 4 },
-  { "VALUE_I32", "DEVSTAMP__VALUE_TYPE__VALUE_I32", 5 },
-  { "VALUE_U64", "DEVSTAMP__VALUE_TYPE__VALUE_U64", 6 },
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
+  { NULL, NULL, 2 }, /* CODE_SIZE */
+  { NULL, NULL, 3 }, /* CODE_SIZE */
+  { NULL, NULL, 4 }, /* CODE_SIZE */
+  { NULL, NULL, 5 }, /* CODE_SIZE */
+  { NULL, NULL, 6 }, /* CODE_SIZE */
 };
 static const ProtobufCIntRange devstamp__value_type__value_ranges[] = {
 {0, 0},{0, 7}
 };
-static const ProtobufCEnumValueIndex devstamp__value_type__enum_values_by_name[7] =
-{
-  { "VALUE_BLOB", 1 },
-  { "VALUE_I32", 5 },
-  { "VALUE_STRING", 0 },
-  { "VALUE_U16", 3 },
-  { "VALUE_U32", 4 },
-  { "VALUE_U64", 6 },
-  { "VALUE_U8", 2 },
-};
 const ProtobufCEnumDescriptor devstamp__value_type__descriptor =
 {
   PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
-  "devstamp.ValueType",
-  "ValueType",
-  "Devstamp__ValueType",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   7,
   devstamp__value_type__enum_values_by_number,
-  7,
-  devstamp__value_type__enum_values_by_name,
+  0, NULL, /* CODE_SIZE */
   1,
   devstamp__value_type__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue devstamp__image_target__enum_values_by_number[2] =
 {
-  { "TARGET_BOOTLOADER", "DEVSTAMP__IMAGE_TARGET__TARGET_BOOTLOADER", 0 },
-  { "TARGET_UPDATE_SLOT", "DEVSTAMP__IMAGE_TARGET__TARGET_UPDATE_SLOT", 1 },
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
 };
 static const ProtobufCIntRange devstamp__image_target__value_ranges[] = {
 {0, 0},{0, 2}
 };
-static const ProtobufCEnumValueIndex devstamp__image_target__enum_values_by_name[2] =
-{
-  { "TARGET_BOOTLOADER", 0 },
-  { "TARGET_UPDATE_SLOT", 1 },
-};
 const ProtobufCEnumDescriptor devstamp__image_target__descriptor =
 {
   PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
-  "devstamp.ImageTarget",
-  "ImageTarget",
-  "Devstamp__ImageTarget",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   2,
   devstamp__image_target__enum_values_by_number,
-  2,
-  devstamp__image_target__enum_values_by_name,
+  0, NULL, /* CODE_SIZE */
   1,
   devstamp__image_target__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
+static const ProtobufCEnumValue devstamp__key_protection__enum_values_by_number[2] =
+{
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
+};
+static const ProtobufCIntRange devstamp__key_protection__value_ranges[] = {
+{0, 0},{0, 2}
+};
+const ProtobufCEnumDescriptor devstamp__key_protection__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
+  2,
+  devstamp__key_protection__enum_values_by_number,
+  0, NULL, /* CODE_SIZE */
+  1,
+  devstamp__key_protection__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue devstamp__nvs_keys__enum_values_by_number[2] =
+{
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
+};
+static const ProtobufCIntRange devstamp__nvs_keys__value_ranges[] = {
+{0, 0},{0, 2}
+};
+const ProtobufCEnumDescriptor devstamp__nvs_keys__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
+  2,
+  devstamp__nvs_keys__enum_values_by_number,
+  0, NULL, /* CODE_SIZE */
+  1,
+  devstamp__nvs_keys__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
 static const ProtobufCEnumValue devstamp__download_mode__enum_values_by_number[3] =
 {
-  { "DOWNLOAD_OPEN", "DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_OPEN", 0 },
-  { "DOWNLOAD_SECURE", "DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_SECURE", 1 },
-  { "DOWNLOAD_CLOSED", "DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_CLOSED", 2 },
+  { NULL, NULL, 0 }, /* CODE_SIZE */
+  { NULL, NULL, 1 }, /* CODE_SIZE */
+  { NULL, NULL, 2 }, /* CODE_SIZE */
 };
 static const ProtobufCIntRange devstamp__download_mode__value_ranges[] = {
 {0, 0},{0, 3}
 };
-static const ProtobufCEnumValueIndex devstamp__download_mode__enum_values_by_name[3] =
-{
-  { "DOWNLOAD_CLOSED", 2 },
-  { "DOWNLOAD_OPEN", 0 },
-  { "DOWNLOAD_SECURE", 1 },
-};
 const ProtobufCEnumDescriptor devstamp__download_mode__descriptor =
 {
   PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
-  "devstamp.DownloadMode",
-  "DownloadMode",
-  "Devstamp__DownloadMode",
-  "devstamp",
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
   3,
   devstamp__download_mode__enum_values_by_number,
-  3,
-  devstamp__download_mode__enum_values_by_name,
+  0, NULL, /* CODE_SIZE */
   1,
   devstamp__download_mode__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */

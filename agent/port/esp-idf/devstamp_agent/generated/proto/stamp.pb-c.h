@@ -35,6 +35,8 @@ typedef struct Devstamp__ImageEnd Devstamp__ImageEnd;
 typedef struct Devstamp__ImageReply Devstamp__ImageReply;
 typedef struct Devstamp__SelectBoot Devstamp__SelectBoot;
 typedef struct Devstamp__Reboot Devstamp__Reboot;
+typedef struct Devstamp__Owner Devstamp__Owner;
+typedef struct Devstamp__OwnerReply Devstamp__OwnerReply;
 typedef struct Devstamp__Report Devstamp__Report;
 typedef struct Devstamp__ReportReply Devstamp__ReportReply;
 typedef struct Devstamp__Evidence Devstamp__Evidence;
@@ -80,7 +82,11 @@ typedef enum _Devstamp__StatusModule {
    * the platform below: flash, NVS, random
    */
   DEVSTAMP__STATUS_MODULE__MODULE_PORT = 9,
-  DEVSTAMP__STATUS_MODULE__MODULE_ENDPOINT = 10
+  DEVSTAMP__STATUS_MODULE__MODULE_ENDPOINT = 10,
+  /*
+   * the person who owns the device: handshake, factory reset
+   */
+  DEVSTAMP__STATUS_MODULE__MODULE_OWNER = 11
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(DEVSTAMP__STATUS_MODULE)
 } Devstamp__StatusModule;
 typedef enum _Devstamp__StatusCode {
@@ -182,6 +188,25 @@ typedef enum _Devstamp__ImageTarget {
   DEVSTAMP__IMAGE_TARGET__TARGET_UPDATE_SLOT = 1
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(DEVSTAMP__IMAGE_TARGET)
 } Devstamp__ImageTarget;
+typedef enum _Devstamp__KeyProtection {
+  DEVSTAMP__KEY_PROTECTION__KEY_IN_NVS = 0,
+  /*
+   * encrypted so that only the chip's digital-signature peripheral can use it
+   */
+  DEVSTAMP__KEY_PROTECTION__KEY_IN_DS = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(DEVSTAMP__KEY_PROTECTION)
+} Devstamp__KeyProtection;
+typedef enum _Devstamp__NvsKeys {
+  /*
+   * in the nvs_keys partition, behind flash encryption
+   */
+  DEVSTAMP__NVS_KEYS__NVS_KEYS_FLASH = 0,
+  /*
+   * made by the HMAC peripheral from a key block that software cannot read
+   */
+  DEVSTAMP__NVS_KEYS__NVS_KEYS_HMAC = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(DEVSTAMP__NVS_KEYS)
+} Devstamp__NvsKeys;
 typedef enum _Devstamp__DownloadMode {
   DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_OPEN = 0,
   DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_SECURE = 1,
@@ -205,7 +230,8 @@ typedef enum {
   DEVSTAMP__REQUEST__BODY_IMAGE_END = 11,
   DEVSTAMP__REQUEST__BODY_SELECT_BOOT = 12,
   DEVSTAMP__REQUEST__BODY_REBOOT = 13,
-  DEVSTAMP__REQUEST__BODY_REPORT = 14
+  DEVSTAMP__REQUEST__BODY_REPORT = 14,
+  DEVSTAMP__REQUEST__BODY_OWNER = 15
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(DEVSTAMP__REQUEST__BODY__CASE)
 } Devstamp__Request__BodyCase;
 
@@ -231,6 +257,7 @@ struct  Devstamp__Request
     Devstamp__SelectBoot *select_boot;
     Devstamp__Reboot *reboot;
     Devstamp__Report *report;
+    Devstamp__Owner *owner;
   };
 };
 #define DEVSTAMP__REQUEST__INIT \
@@ -246,7 +273,8 @@ typedef enum {
   DEVSTAMP__RESPONSE__BODY_CSR = 6,
   DEVSTAMP__RESPONSE__BODY_CHAIN = 7,
   DEVSTAMP__RESPONSE__BODY_IMAGE = 8,
-  DEVSTAMP__RESPONSE__BODY_REPORT = 9
+  DEVSTAMP__RESPONSE__BODY_REPORT = 9,
+  DEVSTAMP__RESPONSE__BODY_OWNER = 10
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(DEVSTAMP__RESPONSE__BODY__CASE)
 } Devstamp__Response__BodyCase;
 
@@ -264,6 +292,7 @@ struct  Devstamp__Response
     Devstamp__ChainReply *chain;
     Devstamp__ImageReply *image;
     Devstamp__ReportReply *report;
+    Devstamp__OwnerReply *owner;
   };
 };
 #define DEVSTAMP__RESPONSE__INIT \
@@ -301,7 +330,7 @@ struct  Devstamp__HelloReply
    */
   uint32_t protocol;
   /*
-   * as in the image header: 0 ESP32, 5 ESP32-C3
+   * as in the image header: 0 ESP32, 5 ESP32-C3; 0xFFFF: a platform of one's own, without a lock
    */
   uint32_t chip_id;
   /*
@@ -465,8 +494,10 @@ struct  Devstamp__ChainReply
  *   endpoint_ca  string or blob: the certificate(s) the endpoint is checked against
  *   pop          string or blob: proof of possession
  *   close_dl     u8: 1 = the app closes download mode for good once the stamp has moved
- * The agent's own values there (key, chain and the marks done and moved) are NOT_ALLOWED. The answer comes after the value
- * was read back. Once FinishStamp succeeded only the same value again is OK; another one is EXISTS.
+ *   key_ds       u8: 1 = an RSA key is given to the digital-signature peripheral, and is nowhere else after first boot
+ *   nvs_hmac     u8: 1 = the keys of encrypted NVS are made by the HMAC peripheral
+ * The agent's own values there (key, chain, dsig, dsig_secret, nvs_secret and the marks done and moved) are NOT_ALLOWED. The
+ * answer comes after the value was read back. Once FinishStamp succeeded only the same value again is OK; another one is EXISTS.
  */
 struct  Devstamp__WriteValue
 {
@@ -493,9 +524,11 @@ struct  Devstamp__WriteValue
 /*
  * All values are there. digest is SHA-256 over, for each value, namespace NUL key NUL type(1 byte, the ValueType's number)
  * length(4 bytes, little-endian) data; values sorted by namespace, then by key, both compared bytewise as C's strcmp does.
- * Counted and digested is every value of the plain area but the agent's own in "stamp" (key, chain, done, moved), as read
- * back from storage, so that neither the order of writing nor a power loss in between matters. MISMATCH where count or
- * digest differs; NOT_ALLOWED before the certificate chain is stored.
+ * Counted and digested is every value of the plain area but the agent's own in "stamp" (see WriteValue), as read back from
+ * storage, so that neither the order of writing nor a power loss in between matters. MISMATCH where count or digest differs;
+ * NOT_ALLOWED before the certificate chain is stored. Where key_ds or nvs_hmac ask for it, the chip's key blocks are burned
+ * now, before anything can lock them, and proved to work; UNSUPPORTED where the chip or the key cannot, NO_SPACE where no
+ * key block is left. Cut off, it is completed by the same request.
  */
 struct  Devstamp__FinishStamp
 {
@@ -594,6 +627,36 @@ struct  Devstamp__Reboot
 
 
 /*
+ * A message between the device and the person who owns it, proto/owner.proto: the console as one of its transports. App only;
+ * NOT_ALLOWED where the firmware does not offer it there.
+ */
+struct  Devstamp__Owner
+{
+  ProtobufCMessage base;
+  /*
+   * a serialized devstamp.owner.Request
+   */
+  ProtobufCBinaryData message;
+};
+#define DEVSTAMP__OWNER__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&devstamp__owner__descriptor) \
+    , {0,NULL} }
+
+
+struct  Devstamp__OwnerReply
+{
+  ProtobufCMessage base;
+  /*
+   * a serialized devstamp.owner.Reply
+   */
+  ProtobufCBinaryData message;
+};
+#define DEVSTAMP__OWNER_REPLY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&devstamp__owner_reply__descriptor) \
+    , {0,NULL} }
+
+
+/*
  * What the device says of itself, with the key that its certificate is for: a plain answer on a console could be anybody's.
  */
 struct  Devstamp__Report
@@ -657,10 +720,12 @@ struct  Devstamp__Evidence
    */
   protobuf_c_boolean endpoint_reached;
   uint32_t secure_version;
+  Devstamp__KeyProtection key_protection;
+  Devstamp__NvsKeys nvs_keys;
 };
 #define DEVSTAMP__EVIDENCE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&devstamp__evidence__descriptor) \
-    , DEVSTAMP__STAGE__STAGE_FRESH, 0, 0, 0, DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_OPEN, 0, 0,NULL, 0, 0, (char *)protobuf_c_empty_string, {0,NULL}, 0, 0, 0 }
+    , DEVSTAMP__STAGE__STAGE_FRESH, 0, 0, 0, DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_OPEN, 0, 0,NULL, 0, 0, (char *)protobuf_c_empty_string, {0,NULL}, 0, 0, 0, DEVSTAMP__KEY_PROTECTION__KEY_IN_NVS, DEVSTAMP__NVS_KEYS__NVS_KEYS_FLASH }
 
 
 /* Devstamp__Request methods */
@@ -1043,6 +1108,44 @@ Devstamp__Reboot *
 void   devstamp__reboot__free_unpacked
                      (Devstamp__Reboot *message,
                       ProtobufCAllocator *allocator);
+/* Devstamp__Owner methods */
+void   devstamp__owner__init
+                     (Devstamp__Owner         *message);
+size_t devstamp__owner__get_packed_size
+                     (const Devstamp__Owner   *message);
+size_t devstamp__owner__pack
+                     (const Devstamp__Owner   *message,
+                      uint8_t             *out);
+size_t devstamp__owner__pack_to_buffer
+                     (const Devstamp__Owner   *message,
+                      ProtobufCBuffer     *buffer);
+Devstamp__Owner *
+       devstamp__owner__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   devstamp__owner__free_unpacked
+                     (Devstamp__Owner *message,
+                      ProtobufCAllocator *allocator);
+/* Devstamp__OwnerReply methods */
+void   devstamp__owner_reply__init
+                     (Devstamp__OwnerReply         *message);
+size_t devstamp__owner_reply__get_packed_size
+                     (const Devstamp__OwnerReply   *message);
+size_t devstamp__owner_reply__pack
+                     (const Devstamp__OwnerReply   *message,
+                      uint8_t             *out);
+size_t devstamp__owner_reply__pack_to_buffer
+                     (const Devstamp__OwnerReply   *message,
+                      ProtobufCBuffer     *buffer);
+Devstamp__OwnerReply *
+       devstamp__owner_reply__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   devstamp__owner_reply__free_unpacked
+                     (Devstamp__OwnerReply *message,
+                      ProtobufCAllocator *allocator);
 /* Devstamp__Report methods */
 void   devstamp__report__init
                      (Devstamp__Report         *message);
@@ -1162,6 +1265,12 @@ typedef void (*Devstamp__SelectBoot_Closure)
 typedef void (*Devstamp__Reboot_Closure)
                  (const Devstamp__Reboot *message,
                   void *closure_data);
+typedef void (*Devstamp__Owner_Closure)
+                 (const Devstamp__Owner *message,
+                  void *closure_data);
+typedef void (*Devstamp__OwnerReply_Closure)
+                 (const Devstamp__OwnerReply *message,
+                  void *closure_data);
 typedef void (*Devstamp__Report_Closure)
                  (const Devstamp__Report *message,
                   void *closure_data);
@@ -1184,6 +1293,8 @@ extern const ProtobufCEnumDescriptor    devstamp__stage__descriptor;
 extern const ProtobufCEnumDescriptor    devstamp__firmware_kind__descriptor;
 extern const ProtobufCEnumDescriptor    devstamp__value_type__descriptor;
 extern const ProtobufCEnumDescriptor    devstamp__image_target__descriptor;
+extern const ProtobufCEnumDescriptor    devstamp__key_protection__descriptor;
+extern const ProtobufCEnumDescriptor    devstamp__nvs_keys__descriptor;
 extern const ProtobufCEnumDescriptor    devstamp__download_mode__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__request__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__response__descriptor;
@@ -1205,6 +1316,8 @@ extern const ProtobufCMessageDescriptor devstamp__image_end__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__image_reply__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__select_boot__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__reboot__descriptor;
+extern const ProtobufCMessageDescriptor devstamp__owner__descriptor;
+extern const ProtobufCMessageDescriptor devstamp__owner_reply__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__report__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__report_reply__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__evidence__descriptor;
