@@ -17,7 +17,7 @@ static void put_le32(uint8_t *to, uint32_t v)
         to[i] = (uint8_t)(v >> 8 * i);
 }
 
-uint32_t ds_nor_word(const ds_nor *nor, uint32_t offset)
+static uint32_t get_word(const ds_nor *nor, uint32_t offset)
 {
     const uint8_t *p = nor->bytes + offset;
     return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
@@ -26,16 +26,17 @@ uint32_t ds_nor_word(const ds_nor *nor, uint32_t offset)
 bool ds_nor_blank(const ds_nor *nor, uint32_t offset, uint32_t len)
 {
     for (uint32_t at = 0; at < len; at += WORD)
-        if (ds_nor_word(nor, offset + at) != DS_NOR_BLANK)
+        if (get_word(nor, offset + at) != DS_NOR_BLANK)
             return false;
     return true;
 }
 
-bool ds_nor_put(const ds_nor *nor, uint32_t offset, uint32_t word)
+// Program and read back.
+static bool put_word(const ds_nor *nor, uint32_t offset, uint32_t word)
 {
     if (word == DS_NOR_BLANK)
-        return ds_nor_word(nor, offset) == word;
-    return nor->program(nor->ctx, offset, word) && ds_nor_word(nor, offset) == word;
+        return get_word(nor, offset) == word;
+    return nor->program(nor->ctx, offset, word) && get_word(nor, offset) == word;
 }
 
 static uint32_t header_crc(uint32_t sequence)
@@ -48,10 +49,10 @@ static uint32_t header_crc(uint32_t sequence)
 
 enum ds_nor_bank ds_nor_bank_state(const ds_nor *nor, uint32_t bank, uint32_t bank_size, uint32_t *ret_sequence)
 {
-    uint32_t sequence = ds_nor_word(nor, bank + SEQUENCE_AT), mark = ds_nor_word(nor, bank + MARK_AT);
+    uint32_t sequence = get_word(nor, bank + SEQUENCE_AT), mark = get_word(nor, bank + MARK_AT);
     if (mark == 0)
         return DS_NOR_BANK_DEAD;
-    bool whole = ds_nor_word(nor, bank) == MAGIC && ds_nor_word(nor, bank + CRC_AT) == header_crc(sequence);
+    bool whole = get_word(nor, bank) == MAGIC && get_word(nor, bank + CRC_AT) == header_crc(sequence);
     if (whole && mark == DS_NOR_BLANK) {
         *ret_sequence = sequence;
         return DS_NOR_BANK_VALID;
@@ -63,14 +64,14 @@ enum ds_nor_bank ds_nor_bank_state(const ds_nor *nor, uint32_t bank, uint32_t ba
 
 bool ds_nor_bank_commit(const ds_nor *nor, uint32_t bank, uint32_t sequence)
 {
-    return ds_nor_put(nor, bank + SEQUENCE_AT, sequence) && ds_nor_put(nor, bank + CRC_AT, header_crc(sequence)) &&
-           ds_nor_put(nor, bank, MAGIC);
+    return put_word(nor, bank + SEQUENCE_AT, sequence) && put_word(nor, bank + CRC_AT, header_crc(sequence)) &&
+           put_word(nor, bank, MAGIC);
 }
 
 bool ds_nor_bank_drop(const ds_nor *nor, uint32_t bank, uint32_t bank_size)
 {
     uint32_t first = bank / nor->block_size, count = bank_size / nor->block_size;
-    if (!ds_nor_put(nor, bank + MARK_AT, 0))
+    if (!put_word(nor, bank + MARK_AT, 0))
         return false;
     for (uint32_t i = count; i-- > 0;)
         if (!nor->erase(nor->ctx, first + i))
@@ -93,7 +94,7 @@ bool ds_nor_record_frame(const ds_nor *nor, uint32_t offset, uint32_t max, ds_no
     if (max < DS_NOR_RECORD)
         return false;
     const uint8_t *p = nor->bytes + offset;
-    uint32_t len = ds_nor_word(nor, offset + WORD);
+    uint32_t len = get_word(nor, offset + WORD);
     bool names_ok = p[2] >= 1 && p[2] <= DS_NOR_NAME_MAX && p[3] >= 1 && p[3] <= DS_NOR_NAME_MAX;
     if (p[0] != RECORD_TAG || !type_known(p[1]) || !names_ok || len > max)
         return false;
@@ -132,7 +133,7 @@ static uint32_t record_crc(const ds_nor_record *r)
 
 bool ds_nor_record_whole(const ds_nor *nor, uint32_t offset, const ds_nor_record *r)
 {
-    return ds_nor_word(nor, offset + CRC_AT) == record_crc(r);
+    return get_word(nor, offset + CRC_AT) == record_crc(r);
 }
 
 // Words of a record's bytes as they come; the last one is filled with FF.
@@ -151,7 +152,7 @@ static void write_bytes(writer *w, const void *data, size_t len)
         w->word |= (uint32_t)p[i] << 8 * w->filled;
         if (++w->filled < WORD)
             continue;
-        w->ok = ds_nor_put(w->nor, w->at, w->word);
+        w->ok = put_word(w->nor, w->at, w->word);
         w->at += WORD;
         w->word = w->filled = 0;
     }
@@ -169,7 +170,7 @@ bool ds_nor_record_write(const ds_nor *nor, uint32_t offset, const ds_nor_record
     write_bytes(&w, r->key, r->key_len);
     write_bytes(&w, r->data, r->len);
     write_bytes(&w, filler, (WORD - w.filled) % WORD);
-    return w.ok && ds_nor_put(nor, offset + CRC_AT, record_crc(r));
+    return w.ok && put_word(nor, offset + CRC_AT, record_crc(r));
 }
 
 bool ds_nor_record_torn(const ds_nor *nor, uint32_t offset, uint32_t max)
@@ -177,7 +178,7 @@ bool ds_nor_record_torn(const ds_nor *nor, uint32_t offset, uint32_t max)
     ds_nor_record r;
     if (!ds_nor_record_frame(nor, offset, max, &r)) // cut off within its first two words: nothing can be behind them
         return max <= CRC_AT || ds_nor_blank(nor, offset + CRC_AT, max - CRC_AT);
-    uint32_t crc = ds_nor_word(nor, offset + CRC_AT), whole = record_crc(&r);
+    uint32_t crc = get_word(nor, offset + CRC_AT), whole = record_crc(&r);
     // Not begun, or cut off while its bits went to 0.
     bool crc_torn = crc == DS_NOR_BLANK || (crc & whole) == whole;
     return crc_torn && ds_nor_blank(nor, offset + r.size, max - r.size);

@@ -27,10 +27,7 @@ typedef struct ds_nor_record {
     uint32_t size; // in the log, filler included
 } ds_nor_record;
 
-uint32_t ds_nor_word(const ds_nor *nor, uint32_t offset);
 bool ds_nor_blank(const ds_nor *nor, uint32_t offset, uint32_t len);
-// Program and read back.
-bool ds_nor_put(const ds_nor *nor, uint32_t offset, uint32_t word);
 
 // What the bank at that offset is; its sequence where valid.
 enum ds_nor_bank ds_nor_bank_state(const ds_nor *nor, uint32_t bank, uint32_t bank_size, uint32_t *ret_sequence);
