@@ -157,6 +157,7 @@ static ds_signer_config signer_config(const options *o, const ds_station *s)
         .module = s->signer_module,
         .certificate = s->signer_certificate,
         .log = s->signer_log,
+        .log_key = s->signer_log_key,
         .pin_fd = o->pin_fd,
         .pin_file = o->pin_file ? o->pin_file : s->pin_file,
     };
@@ -165,11 +166,26 @@ static ds_signer_config signer_config(const options *o, const ds_station *s)
     return c;
 }
 
-// The issuance log is what the ledger saw of it last, or longer; before the line runs and after.
+static enum ds_class compare_log(const run *r, const uint8_t ca[32], ds_err *e)
+{
+    uint64_t entries = 0;
+    uint8_t root[32];
+    bool has_root = false;
+    ds_signer_proof p;
+    enum ds_class rc = ds_ledger_signer_known(r->ledger, ca, &entries, root, &has_root, e);
+    if (!rc)
+        rc = ds_signer_prove(r->signer, entries, &p, e);
+    if (rc)
+        return rc;
+    const ds_ledger_log log = {ca, p.log_entries, p.log_root, p.from, p.proof.hash, p.proof.count};
+    return ds_ledger_signer_head(r->ledger, &log, e);
+}
+
+// The issuance log the ledger saw last is the beginning of the one there is; before the line runs and after.
 static enum ds_class record_signer(const run *r, ds_err *e)
 {
     const ds_signer_status *s = ds_signer_get_status(r->signer);
-    enum ds_class rc = ds_ledger_signer_head(r->ledger, s->ca_fingerprint, s->log_entries, s->log_head, e);
+    enum ds_class rc = compare_log(r, s->ca_fingerprint, e);
     return rc ? ds_wrap(e, "signer of %s: %s", s->ca_subject, r->station->signer_log) : DS_OK;
 }
 

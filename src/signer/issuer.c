@@ -89,6 +89,28 @@ static enum ds_class match(const ds_issuer *i, ds_err *e)
     return DS_OK;
 }
 
+// One PIN is given: it must not reach two tokens, since the second would count it as wrong.
+static enum ds_class open_log_key(const ds_signer_config *cfg, ds_issuer *i, ds_err *e)
+{
+    const ds_key_source src = {cfg->log_key, cfg->module, &i->pin.secret, &i->pin.note};
+    uint8_t digest[32];
+    bool token = false, log_token = false;
+    enum ds_class rc = ds_key_uri_check(cfg->key, &token, e);
+    if (!rc)
+        rc = ds_key_uri_check(cfg->log_key, &log_token, e);
+    if (!rc && token && log_token && !ds_token_same(cfg->key, cfg->log_key))
+        rc = ds_hint((ds_fail(e, DS_USAGE, "it is in another token than the Sub CA's key, and one PIN is given"), e),
+                     "keep the log key in the same token, or in a file");
+    if (!rc)
+        rc = ds_key_open(&src, &i->log_key, e);
+    if (!rc)
+        rc = ds_public_key_digest(ds_key_public(i->log_key), digest, e);
+    if (!rc && memcmp(digest, i->info.public_key_digest, 32) == 0)
+        rc = ds_hint((ds_fail(e, DS_POLICY, "it is the Sub CA's key, which signs certificates and nothing else"), e),
+                     "make a key of its own for the log");
+    return rc ? ds_wrap(e, "log key") : DS_OK;
+}
+
 static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside, ds_issuer *i, ds_err *e)
 {
     enum ds_class rc = ds_cert_read(cfg->certificate, &i->ca, e);
@@ -104,7 +126,11 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
         return rc;
     const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note};
     rc = ds_key_open(&src, &i->key, e);
-    return rc ? rc : match(i, e);
+    if (!rc)
+        rc = match(i, e);
+    if (!rc && cfg->log_key)
+        rc = open_log_key(cfg, i, e);
+    return rc;
 }
 
 enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_issuer *ret, ds_err *e)
@@ -118,11 +144,19 @@ enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds
 
 void ds_issuer_close(ds_issuer *i)
 {
+    ds_key_free(i->log_key);
     ds_key_free(i->key);
     ds_pin_free(&i->pin);
     ds_log_close(i->log);
     X509_free(i->ca);
     *i = (ds_issuer){0};
+}
+
+enum ds_class ds_issuer_put_head(ds_issuer *i, ds_err *e)
+{
+    const ds_log_key key = {i->log_key ? ds_key_private(i->log_key) : NULL,
+                            i->log_key ? ds_key_public(i->log_key) : NULL};
+    return ds_log_put_head(i->log, i->log_key ? &key : NULL, e);
 }
 
 static enum ds_class check_subject(const Devstamp__Signer__Sign *req, X509_REQ *csr, const ds_csr_info *info,

@@ -23,6 +23,7 @@ typedef struct ds_issuer {
     X509 *ca;
     ds_cert_info info;
     ds_log_file *log;
+    ds_key *log_key; // NULL: heads are not signed
 } ds_issuer;
 
 // Read the PIN from where the config says (DS_PIN_NONE: none). beside: refused PIN files are noted in
@@ -38,6 +39,9 @@ void ds_issuer_close(ds_issuer *i);
 // Check the request against everything, then build, sign, log, hand out. The certificate's DER is appended to ret.
 enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds_buf *ret, bool *ret_from_log,
                              ds_err *e) DS_MUST;
+
+// Write the log's head beside it, signed where there is a log key.
+enum ds_class ds_issuer_put_head(ds_issuer *i, ds_err *e) DS_MUST;
 
 // Put a certificate made with this issuer into its log; DER to ret.
 enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t serial[16], ds_buf *ret, ds_err *e) DS_MUST;

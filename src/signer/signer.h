@@ -7,6 +7,7 @@
 #define DS_SIGNER_H
 
 #include "src/base/buf.h"
+#include "src/pki/merkle.h"
 
 // Where the child finds the PIN; the parent never reads it.
 enum ds_pin_source { DS_PIN_NONE, DS_PIN_PROMPT, DS_PIN_FD, DS_PIN_FILE };
@@ -16,6 +17,7 @@ typedef struct ds_signer_config {
     const char *module;      // PKCS#11 module path; NULL for file keys
     const char *certificate; // Sub CA certificate, PEM
     const char *log;         // issuance log, append-only
+    const char *log_key;     // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
     enum ds_pin_source pin;
     const char *pin_file;
     int pin_fd; // closed by ds_signer_start: the child alone keeps it, and reset commands do not inherit it
@@ -35,9 +37,18 @@ typedef struct ds_signer_status {
     uint8_t ca_fingerprint[32];
     ds_buf ca_certificate; // DER
     uint64_t log_entries;
-    uint8_t log_head[32]; // hash of the newest entry; of an empty log, of its header
+    uint8_t log_root[32]; // root hash of its Merkle tree
 } ds_signer_status;
 const ds_signer_status *ds_signer_get_status(const ds_signer *s);
+
+// That the issuance log of from entries is the beginning of the one there is: the signer's proof, for
+// ds_merkle_consistent. No hashes where the log has fewer entries than that.
+typedef struct ds_signer_proof {
+    uint64_t from, log_entries;
+    uint8_t log_root[32];
+    ds_merkle_proof proof;
+} ds_signer_proof;
+enum ds_class ds_signer_prove(ds_signer *s, uint64_t from, ds_signer_proof *ret, ds_err *e) DS_MUST;
 
 typedef struct ds_sign_request {
     ds_view csr;
