@@ -18,7 +18,7 @@ import time
 
 BUILD = pathlib.Path(os.environ.get("DEVSTAMP_BUILD", "build/release")).resolve()
 DEVSTAMP = BUILD / "src/cli/devstamp"
-HEADER, HEAD, HASH = 80, 72, 32
+HEADER, HASH = 80, 32
 
 
 def write_log(path, entries, ca):
@@ -33,7 +33,7 @@ def write_log(path, entries, ca):
             body = os.urandom(n + 44)
             der = b"\x30\x82" + (n - 4).to_bytes(2, "big") + body[:n - 4]
             entry = (b"ENTR" + n.to_bytes(4, "little") + (i + 1).to_bytes(8, "little") + bytes(8) + b"\x01" + body[-47:]
-                     + der)
+                     + b"lamp".ljust(64, b"\0") + der)
             node = sha(b"\0" + entry).digest()
             f.write(entry + node)
             starts.append(at)

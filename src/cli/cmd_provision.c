@@ -138,6 +138,7 @@ typedef struct run {
     ds_ledger *ledger;
     ds_signer *signer;
     ds_slot_result *results;
+    ds_signer_profile profiles[MAX_RECIPES];
 } run;
 
 static void run_close(run *r)
@@ -150,8 +151,23 @@ static void run_close(run *r)
         ds_recipe_free(r->recipes[i]);
 }
 
-static ds_signer_config signer_config(const options *o, const ds_station *s)
+// What the recipes say of certificates, for the signer to judge by.
+static void make_profiles(run *r)
 {
+    for (unsigned i = 0; i < r->recipe_count; i++)
+        r->profiles[i] = (ds_signer_profile){
+            .recipe = r->recipes[i]->product,
+            .subject = r->recipes[i]->subject,
+            .serial_format = r->recipes[i]->serial_format,
+            .key_type = r->recipes[i]->key_type,
+            .days = r->recipes[i]->certificate_days,
+            .subject_alt_uri = "",
+        };
+}
+
+static ds_signer_config signer_config(const options *o, const run *r)
+{
+    const ds_station *s = r->station;
     ds_signer_config c = {
         .key = s->signer_key,
         .module = s->signer_module,
@@ -159,6 +175,8 @@ static ds_signer_config signer_config(const options *o, const ds_station *s)
         .log = s->signer_log,
         .log_key = s->signer_log_key,
         .pin_fd = o->pin_fd,
+        .profiles = r->profiles,
+        .profile_count = r->recipe_count,
         .pin_file = o->pin_file ? o->pin_file : s->pin_file,
     };
     bool token = strncmp(s->signer_key, "pkcs11:", 7) == 0;
@@ -206,7 +224,8 @@ static enum ds_class run_open(run *r, const options *o, ds_err *e)
             return e->cls;
     if (ds_station_load(o->station, &r->station, e) || ds_ledger_open(r->station->ledger, false, &r->ledger, e))
         return e->cls;
-    const ds_signer_config c = signer_config(o, r->station);
+    make_profiles(r);
+    const ds_signer_config c = signer_config(o, r);
     if (ds_signer_start(&c, &r->signer, e))
         return ds_wrap(e, "signer");
     if (record_signer(r, e))

@@ -59,11 +59,14 @@ void ds_merkle_node(ds_hasher *h, const uint8_t left[32], const uint8_t right[32
 
 void ds_merkle_add(ds_merkle *t, ds_hasher *h, const uint8_t leaf[32])
 {
-    uint8_t node[32];
+    uint8_t node[32], up[32];
     unsigned k = 0;
     memcpy(node, leaf, 32);
-    for (; t->size >> k & 1; k++)
-        ds_merkle_node(h, t->peak[k], node, node);
+    for (; t->size >> k & 1; k++) {
+        ds_merkle_node(h, t->peak[k], node, up);
+        memcpy(t->peak[k], node, 32);
+        memcpy(node, up, 32);
+    }
     memcpy(t->peak[k], node, 32);
     t->size++;
 }

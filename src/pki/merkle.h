@@ -21,7 +21,8 @@ void ds_merkle_node(ds_hasher *h, const uint8_t left[32], const uint8_t right[32
 // The tree's right edge: all that appending and the root need. Zero-initialise: the empty tree.
 typedef struct ds_merkle {
     uint64_t size;
-    uint8_t peak[64][32]; // [k]: root of the whole subtree of 2^k leaves, where bit k of size is set
+    // [k]: root of the newest whole subtree of 2^k leaves; where bit k of size is set it is one of the tree's peaks
+    uint8_t peak[64][32];
 } ds_merkle;
 void ds_merkle_add(ds_merkle *t, ds_hasher *h, const uint8_t leaf[32]);
 void ds_merkle_root(const ds_merkle *t, ds_hasher *h, uint8_t ret[32]);

@@ -62,13 +62,42 @@ static void take_log(ds_signer *s, uint64_t entries, const ProtobufCBinaryData *
     memcpy(s->status.log_root, root->data, sizeof s->status.log_root);
 }
 
+// protobuf-c wants everything writable and only reads it.
+static char *text(const char *s)
+{
+    char *p = NULL;
+    memcpy(&p, &s, sizeof p);
+    return p;
+}
+
+static void put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *wire, Devstamp__Signer__Profile **list)
+{
+    for (size_t i = 0; i < c->profile_count; i++) {
+        const ds_signer_profile *p = &c->profiles[i];
+        wire[i] = (Devstamp__Signer__Profile)DEVSTAMP__SIGNER__PROFILE__INIT;
+        wire[i].recipe = text(p->recipe);
+        wire[i].subject = text(p->subject);
+        wire[i].serial_format = text(p->serial_format);
+        wire[i].subject_alt_uri = text(p->subject_alt_uri);
+        wire[i].key_type = (uint32_t)p->key_type;
+        wire[i].days = p->days;
+        list[i] = &wire[i];
+    }
+}
+
+// The first thing asked of a child; it learns the recipes' profiles by it.
 static enum ds_class ask_status(ds_signer *s, bool first, enum ds_child_state *ret_state, ds_err *e)
 {
+    DS_CLEANUP_FREE Devstamp__Signer__Profile *profiles = ds_alloc((s->config.profile_count + 1) * sizeof *profiles);
+    DS_CLEANUP_FREE Devstamp__Signer__Profile **list = ds_alloc((s->config.profile_count + 1) * sizeof *list);
     Devstamp__Signer__Status body = DEVSTAMP__SIGNER__STATUS__INIT;
     Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
     Devstamp__Signer__Reply *reply = NULL;
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_STATUS;
     request.status = &body;
+    put_profiles(&s->config, profiles, list);
+    body.n_profile = s->config.profile_count;
+    body.profile = list;
     int64_t timeout = s->config.pin == DS_PIN_PROMPT ? -1 : START_MS;
     enum ds_class rc = ds_child_ask(&s->child, &request, timeout, &reply, ret_state, e);
     if (rc)
@@ -184,13 +213,6 @@ static ProtobufCBinaryData binary(const uint8_t *bytes, size_t len)
     return data;
 }
 
-static char *text(const char *s)
-{
-    char *p = NULL;
-    memcpy(&p, &s, sizeof p); // likewise
-    return p;
-}
-
 // Ask the child, started again where need be; s->mutex is held.
 static enum ds_class ask_locked(ds_signer *s, const Devstamp__Signer__Request *request, Devstamp__Signer__Reply **ret,
                                 ds_err *e)
@@ -284,6 +306,9 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     body.subject = text(req->subject);
     body.key_type = (uint32_t)req->key_type;
     body.subject_alt_uri = text(req->subject_alt_uri ? req->subject_alt_uri : "");
+    body.recipe = text(req->recipe);
+    body.device_serial = text(req->device_serial);
+    body.mac = text(req->mac);
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
     request.sign = &body;
     unsigned silent = s->silent;

@@ -20,6 +20,12 @@
 // Roots of whole subtrees of 2^READY entries are kept, so that a proof reads few leaf hashes from the file.
 enum { READY = 8 };
 
+// Certificates of one recipe.
+typedef struct ds_log_recipe {
+    char name[DS_LOG_RECIPE];
+    uint64_t count;
+} ds_log_recipe;
+
 struct ds_log_file {
     int fd;
     char *path, *head_path;
@@ -29,6 +35,8 @@ struct ds_log_file {
     uint8_t root[32];
     ds_buf ready; // 32 bytes each
     ds_log_index index;
+    ds_log_recipe *recipes;
+    uint32_t recipe_count;
     ds_hasher *hasher;
     ds_buf added;  // records that are not on disk yet
     bool broken;   // a failed append could not be undone
@@ -63,16 +71,11 @@ static enum ds_class begin(ds_log_file *l, ds_err *e)
     return synced ? DS_OK : disk(l, e);
 }
 
-static void grow_tree(ds_log_file *l, const uint8_t leaf[32])
+// After each leaf: keep the subtree that it completed.
+static void keep_ready(ds_log_file *l, const ds_merkle *tree)
 {
-    if ((l->tree.size + 1) % (1U << READY) == 0) { // this leaf completes one
-        uint8_t node[32];
-        memcpy(node, leaf, 32);
-        for (unsigned k = 0; k < READY; k++)
-            ds_merkle_node(l->hasher, l->tree.peak[k], node, node);
-        ds_buf_add(&l->ready, node, 32);
-    }
-    ds_merkle_add(&l->tree, l->hasher, leaf);
+    if (tree->size % (1U << READY) == 0)
+        ds_buf_add(&l->ready, tree->peak[READY], 32);
 }
 
 static enum ds_class not_its_log(const ds_log_file *l, uint64_t entries, ds_err *e)
@@ -90,12 +93,12 @@ static enum ds_class not_its_log(const ds_log_file *l, uint64_t entries, ds_err 
 }
 
 // Is the tree so far the one of the head beside the log, if it is as big?
-static bool fits_head(const ds_log_file *l)
+static bool fits_head(const ds_log_file *l, const ds_merkle *tree)
 {
     uint8_t root[32];
-    if (!l->has_head || l->tree.size != l->head.size)
+    if (!l->has_head || tree->size != l->head.size)
         return true;
-    ds_merkle_root(&l->tree, l->hasher, root);
+    ds_merkle_root(tree, l->hasher, root);
     return memcmp(root, l->head.root, 32) == 0;
 }
 
@@ -106,17 +109,60 @@ static enum ds_class cut_tail(ds_log_file *l, int64_t end, ds_err *e)
     return ftruncate(l->fd, (off_t)l->size) != 0 || fsync(l->fd) != 0 ? disk(l, e) : DS_OK;
 }
 
-// One verified record into tree and index.
-static enum ds_class take(ds_log_file *l, const ds_log_record *r, ds_err *e)
+// A log holds few recipes.
+static ds_log_recipe *find_recipe(const ds_log_file *l, const char *name)
+{
+    for (uint32_t i = 0; i < l->recipe_count; i++)
+        if (strcmp(l->recipes[i].name, name) == 0)
+            return &l->recipes[i];
+    return NULL;
+}
+
+static uint32_t recipe_number(ds_log_file *l, const char *name)
+{
+    ds_log_recipe *r = find_recipe(l, name);
+    if (r)
+        return (uint32_t)(r - l->recipes);
+    if ((l->recipe_count & (l->recipe_count - 1)) == 0) { // 0 and powers of two: room for as many again
+        size_t cap = l->recipe_count ? 2 * (size_t)l->recipe_count : 1;
+        ds_log_recipe *more = realloc(l->recipes, cap * sizeof *more);
+        if (!more)
+            abort(); // out of memory, as everywhere
+        l->recipes = more;
+    }
+    r = &l->recipes[l->recipe_count];
+    *r = (ds_log_recipe){.count = 0};
+    memcpy(r->name, name, strnlen(name, DS_LOG_RECIPE - 1));
+    return l->recipe_count++;
+}
+
+// Into the index, and counted for its recipe.
+static bool index_entry(ds_log_file *l, ds_log_entry *entry, const char *recipe)
+{
+    entry->recipe = recipe_number(l, recipe);
+    if (!ds_log_index_add(&l->index, entry))
+        return false;
+    l->recipes[entry->recipe].count++;
+    return true;
+}
+
+uint64_t ds_log_count(const ds_log_file *l, const char *recipe)
+{
+    const ds_log_recipe *r = find_recipe(l, recipe);
+    return r ? r->count : 0;
+}
+
+// One verified record into the index; the tree is the scan's, with it.
+static enum ds_class take(ds_log_file *l, const ds_log_record *r, const ds_merkle *tree, ds_err *e)
 {
     ds_log_entry entry = {.offset = r->offset, .len = (uint32_t)r->cert.len};
     memcpy(entry.serial, r->serial, 16);
     memcpy(entry.public_key_digest, r->key, 32);
-    if (!ds_log_index_add(&l->index, &entry))
+    if (!index_entry(l, &entry, r->recipe))
         return ds_fail(e, DS_STORE, "issuance log %s: entry %llu: its key or serial number was there before", l->path,
                        (unsigned long long)r->number);
-    grow_tree(l, r->leaf);
-    return fits_head(l) ? DS_OK : not_its_log(l, l->tree.size, e);
+    keep_ready(l, tree);
+    return fits_head(l, tree) ? DS_OK : not_its_log(l, tree->size, e);
 }
 
 static enum ds_class scan(ds_log_file *l, ds_log_scan *s, int64_t end, ds_err *e)
@@ -126,12 +172,13 @@ static enum ds_class scan(ds_log_file *l, ds_log_scan *s, int64_t end, ds_err *e
         enum ds_log_found found = DS_LOG_END;
         enum ds_class rc = ds_log_scan_next(s, &r, &found, e);
         if (!rc && found == DS_LOG_ENTRY)
-            rc = take(l, &r, e);
+            rc = take(l, &r, ds_log_scan_tree(s), e);
         if (rc)
             return rc;
         if (found == DS_LOG_ENTRY)
             continue;
         l->size = ds_log_scan_position(s);
+        l->tree = *ds_log_scan_tree(s);
         ds_merkle_root(&l->tree, l->hasher, l->root);
         if (l->has_head && l->tree.size < l->head.size) // before anything is cut: what is there stays to be looked at
             return not_its_log(l, l->tree.size, e);
@@ -149,7 +196,7 @@ static enum ds_class load_head(ds_log_file *l, ds_err *e)
     if (l->has_head && memcmp(l->head.ca, l->ca, 32) != 0)
         return ds_hint((ds_fail(e, DS_STORE, "head %s belongs to the log of another CA certificate", l->head_path), e),
                        "each CA has its own log and head: name another log");
-    return fits_head(l) ? DS_OK : not_its_log(l, 0, e);
+    return fits_head(l, &l->tree) ? DS_OK : not_its_log(l, 0, e);
 }
 
 static enum ds_class load(ds_log_file *l, ds_err *e)
@@ -219,6 +266,7 @@ void ds_log_close(ds_log_file *l)
         return;
     close(l->fd);
     ds_log_index_free(&l->index);
+    free(l->recipes);
     ds_hasher_free(l->hasher);
     ds_buf_free(&l->ready);
     ds_buf_free(&l->added);
@@ -252,6 +300,11 @@ const ds_log_entry *ds_log_by_serial(const ds_log_file *l, const uint8_t serial[
     return ds_log_index_serial(&l->index, serial);
 }
 
+const ds_log_entry *ds_log_by_number(const ds_log_file *l, uint64_t number)
+{
+    return &l->index.entries[number - 1];
+}
+
 enum ds_class ds_log_read(const ds_log_file *l, const ds_log_entry *entry, ds_buf *ret, ds_err *e)
 {
     size_t before = ret->len;
@@ -263,18 +316,24 @@ enum ds_class ds_log_read(const ds_log_file *l, const ds_log_entry *entry, ds_bu
     return ds_fail(e, DS_STORE, "issuance log %s: entry %u cannot be read", l->path, entry->number);
 }
 
-enum ds_class ds_log_add(ds_log_file *l, const uint8_t serial[16], const uint8_t public_key_digest[32], ds_view cert,
-                         ds_err *e)
+enum ds_class ds_log_add(ds_log_file *l, const ds_log_certificate *c, ds_err *e)
 {
+    const ds_view cert = c->der;
     if (cert.len < 4 || cert.len > DS_LOG_CERT_MAX || ds_log_der_len(cert.ptr) != cert.len)
         return ds_fail(e, DS_INTERNAL, "%zu bytes that are no DER certificate cannot be logged", cert.len);
+    if (strlen(c->recipe) >= DS_LOG_RECIPE)
+        return ds_fail(e, DS_INTERNAL, "a recipe's name longer than %d bytes cannot be logged", DS_LOG_RECIPE - 1);
     ds_log_entry entry = {.offset = l->size + (int64_t)l->added.len, .len = (uint32_t)cert.len};
-    memcpy(entry.serial, serial, 16);
-    memcpy(entry.public_key_digest, public_key_digest, 32);
-    if (!ds_log_index_add(&l->index, &entry))
+    memcpy(entry.serial, c->serial, 16);
+    memcpy(entry.public_key_digest, c->public_key_digest, 32);
+    if (!index_entry(l, &entry, c->recipe))
         return ds_fail(e, DS_POLICY, "public key or serial number is in the issuance log already");
-    const ds_log_record record = {
-        .number = l->index.count, .signed_utc = ds_utc_now(), .serial = serial, .key = public_key_digest, .cert = cert};
+    ds_log_record record = {.number = l->index.count,
+                            .signed_utc = ds_utc_now(),
+                            .serial = c->serial,
+                            .key = c->public_key_digest,
+                            .cert = cert};
+    memcpy(record.recipe, c->recipe, strlen(c->recipe));
     ds_log_record_write(&record, l->hasher, &l->added);
     return DS_OK;
 }
@@ -297,8 +356,10 @@ static enum ds_class write_added(ds_log_file *l, ds_err *e)
 
 static void forget_added(ds_log_file *l)
 {
-    while (l->index.count > l->tree.size)
+    while (l->index.count > l->tree.size) {
+        l->recipes[l->index.entries[l->index.count - 1].recipe].count--;
         ds_log_index_drop(&l->index);
+    }
     ds_buf_clear(&l->added);
 }
 
@@ -318,7 +379,8 @@ enum ds_class ds_log_commit(ds_log_file *l, ds_err *e)
     }
     for (uint64_t i = l->tree.size; i < l->index.count; i++) {
         const ds_log_entry *entry = &l->index.entries[i];
-        grow_tree(l, l->added.ptr + (entry->offset - l->size) + DS_LOG_HEAD + entry->len);
+        ds_merkle_add(&l->tree, l->hasher, l->added.ptr + (entry->offset - l->size) + DS_LOG_HEAD + entry->len);
+        keep_ready(l, &l->tree);
     }
     l->size += (int64_t)l->added.len;
     ds_buf_clear(&l->added);
@@ -326,10 +388,9 @@ enum ds_class ds_log_commit(ds_log_file *l, ds_err *e)
     return DS_OK;
 }
 
-enum ds_class ds_log_append(ds_log_file *l, const uint8_t serial[16], const uint8_t public_key_digest[32], ds_view cert,
-                            ds_err *e)
+enum ds_class ds_log_append(ds_log_file *l, const ds_log_certificate *c, ds_err *e)
 {
-    enum ds_class rc = ds_log_add(l, serial, public_key_digest, cert, e);
+    enum ds_class rc = ds_log_add(l, c, e);
     return rc ? rc : ds_log_commit(l, e);
 }
 

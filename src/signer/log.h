@@ -35,16 +35,26 @@ const ds_log_entry *ds_log_by_serial(const ds_log_file *l, const uint8_t serial[
 // Append the certificate's DER to ret.
 enum ds_class ds_log_read(const ds_log_file *l, const ds_log_entry *entry, ds_buf *ret, ds_err *e) DS_MUST;
 
+// The entry of that number, from 1 to ds_log_entries.
+const ds_log_entry *ds_log_by_number(const ds_log_file *l, uint64_t number);
+// How many certificates were signed for that recipe; what was added and not committed counts.
+uint64_t ds_log_count(const ds_log_file *l, const char *recipe);
+
+typedef struct ds_log_certificate {
+    const uint8_t *serial;            // 16
+    const uint8_t *public_key_digest; // 32
+    const char *recipe;               // "": of no recipe; at most 63 bytes
+    ds_view der;
+} ds_log_certificate;
+
 // Take a certificate in, in memory: ds_log_commit brings all of them to disk at once. DS_POLICY: serial or key is in
 // the log already.
-enum ds_class ds_log_add(ds_log_file *l, const uint8_t serial[16], const uint8_t public_key_digest[32], ds_view cert,
-                         ds_err *e) DS_MUST;
+enum ds_class ds_log_add(ds_log_file *l, const ds_log_certificate *c, ds_err *e) DS_MUST;
 // Write and sync what was added. DS_OK: it is on disk. DS_STORE: none of it is in the log (what was written is cut off
 // again; where even that fails, the log takes nothing more until it is opened anew).
 enum ds_class ds_log_commit(ds_log_file *l, ds_err *e) DS_MUST;
 // Both.
-enum ds_class ds_log_append(ds_log_file *l, const uint8_t serial[16], const uint8_t public_key_digest[32], ds_view cert,
-                            ds_err *e) DS_MUST;
+enum ds_class ds_log_append(ds_log_file *l, const ds_log_certificate *c, ds_err *e) DS_MUST;
 
 // That the log of from entries is the beginning of this one. Takes some milliseconds, whatever the log's size.
 enum ds_class ds_log_prove(ds_log_file *l, uint64_t from, ds_merkle_proof *ret, ds_err *e) DS_MUST;

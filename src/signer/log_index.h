@@ -15,6 +15,7 @@ typedef struct ds_log_entry {
     int64_t offset;  // of the record in the file
     uint32_t len;    // of the certificate
     uint32_t number; // from 1
+    uint32_t recipe; // the log's own number of its recipe
 } ds_log_entry;
 
 typedef struct ds_log_index {

@@ -109,6 +109,8 @@ void ds_log_record_write(const ds_log_record *r, ds_hasher *h, ds_buf *ret)
     put_le64(head + 16, (uint64_t)r->signed_utc);
     memcpy(head + 24, r->serial, 16);
     memcpy(head + 40, r->key, 32);
+    memset(head + 72, 0, DS_LOG_RECIPE);
+    memcpy(head + 72, r->recipe, strnlen(r->recipe, DS_LOG_RECIPE - 1));
     ds_buf_add(ret, head, sizeof head);
     ds_buf_add(ret, r->cert.ptr, r->cert.len);
     ds_merkle_leaf(h, (ds_view){ret->ptr + begin, ret->len - begin}, leaf);
@@ -216,6 +218,7 @@ static enum ds_class take(ds_log_scan *s, const uint8_t *p, uint32_t cert_len, d
         .entry = {p, len},
         .offset = ds_log_scan_position(s),
     };
+    memcpy(ret->recipe, p + 72, DS_LOG_RECIPE - 1);
     ds_merkle_add(&s->tree, s->hasher, leaf);
     s->at += len + DS_LOG_HASH;
     return DS_OK;

@@ -16,9 +16,10 @@
 //   16   8  when it was signed, seconds since 1970 UTC
 //   24  16  serial number as in the certificate, 16 bytes big-endian
 //   40  32  SHA-256 of the certificate's SubjectPublicKeyInfo
-//   72   n  the certificate, DER (a SEQUENCE whose own length says n)
-//  72+n 32  leaf hash: SHA-256 of a byte 0x00 and the record's bytes 0..72+n-1
-// Bytes 0..72+n-1 are the Merkle tree's entry number-1 (RFC 9162, 2.1.1).
+//   72  64  name of the recipe it was signed for, zeros behind it (empty: a CA's or a server's)
+//  136   n  the certificate, DER (a SEQUENCE whose own length says n)
+// 136+n 32  leaf hash: SHA-256 of a byte 0x00 and the record's bytes 0..136+n-1
+// Bytes 0..136+n-1 are the Merkle tree's entry number-1 (RFC 9162, 2.1.1).
 //
 // What a crash leaves is told from damage: records are written at the end of the file in order and synced before
 // anything else happens, so that a torn write can only be the last record, cut short or followed by zeros to the end of
@@ -28,7 +29,7 @@
 
 #include "src/pki/merkle.h"
 
-enum { DS_LOG_CERT_MAX = 16384, DS_LOG_HEADER = 80, DS_LOG_HEAD = 72, DS_LOG_HASH = 32 };
+enum { DS_LOG_CERT_MAX = 16384, DS_LOG_HEADER = 80, DS_LOG_HEAD = 136, DS_LOG_RECIPE = 64, DS_LOG_HASH = 32 };
 
 typedef struct ds_log_header {
     uint8_t ca[32];
@@ -44,6 +45,7 @@ typedef struct ds_log_record {
     int64_t signed_utc;
     const uint8_t *serial; // 16
     const uint8_t *key;    // 32
+    char recipe[DS_LOG_RECIPE];
     ds_view cert;
     const uint8_t *leaf; // 32; not read by ds_log_record_write
     ds_view entry;       // what the leaf is the hash of; likewise

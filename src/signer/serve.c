@@ -29,10 +29,12 @@ static enum ds_class send_failure(int fd, ds_err *failure, ds_err *e)
     return ds_wire_send(fd, &reply.base, e);
 }
 
-static enum ds_class answer_status(ds_issuer *i, int fd, ds_err *e)
+static enum ds_class answer_status(ds_issuer *i, const Devstamp__Signer__Status *asked, int fd, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf der = {0};
-    enum ds_class rc = ds_cert_der(i->ca, &der, e);
+    enum ds_class rc = asked->n_profile ? ds_profiles_take(&i->profiles, asked->profile, asked->n_profile, e) : DS_OK;
+    if (!rc)
+        rc = ds_cert_der(i->ca, &der, e);
     if (rc)
         return rc;
     uint8_t root[32];
@@ -105,7 +107,7 @@ static void put_head_now_and_then(ds_issuer *i)
 static enum ds_class answer(ds_issuer *i, const request_t *request, int fd, ds_err *e)
 {
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_STATUS)
-        return answer_status(i, fd, e);
+        return answer_status(i, request->status, fd, e);
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN)
         return answer_sign(i, request->sign, fd, e);
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY)

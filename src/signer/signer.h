@@ -12,6 +12,16 @@
 // Where the child finds the PIN; the parent never reads it.
 enum ds_pin_source { DS_PIN_NONE, DS_PIN_PROMPT, DS_PIN_FD, DS_PIN_FILE };
 
+// What a recipe says of certificates: the signer refuses what no profile names.
+typedef struct ds_signer_profile {
+    const char *recipe;          // the product's name, 1..63 bytes
+    const char *subject;         // with {serial}, {mac}, {product}
+    const char *serial_format;   // of devices: {mac}, {counter}, {counter:N}
+    int key_type;                // Devstamp__KeyType
+    unsigned days;               // a certificate is valid for that many days and the hour before; 0: without end
+    const char *subject_alt_uri; // with placeholders as the subject; "": none
+} ds_signer_profile;
+
 typedef struct ds_signer_config {
     const char *key;         // RFC 7512 "pkcs11:…" or "file:path"
     const char *module;      // PKCS#11 module path; NULL for file keys
@@ -20,6 +30,8 @@ typedef struct ds_signer_config {
     const char *log_key;     // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
     enum ds_pin_source pin;
     const char *pin_file;
+    const ds_signer_profile *profiles; // borrowed until ds_signer_stop
+    size_t profile_count;
     int pin_fd; // closed by ds_signer_start: the child alone keeps it, and reset commands do not inherit it
 } ds_signer_config;
 
@@ -57,6 +69,9 @@ typedef struct ds_sign_request {
     const char *subject;
     int key_type;                // Devstamp__KeyType demanded
     const char *subject_alt_uri; // NULL = none
+    const char *recipe;          // whose profile it is judged by
+    const char *device_serial;
+    const char *mac; // of the device, 12 hex digits
 } ds_sign_request;
 
 // DS_POLICY / DS_INPUT: refused, says why. DS_TOKEN: token or child is gone; the next call starts the child again where

@@ -13,7 +13,7 @@ import pytest
 
 from factory import DEVSTAMP, run
 
-ENTRY_HEAD, HASH, HEADER = 72, 32, 80
+ENTRY_HEAD, HASH, HEADER = 136, 32, 80
 DOC = pathlib.Path(__file__).parents[2] / "docs/issuance-log.md"
 
 

@@ -18,7 +18,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-enum { HEADER = 80, HEAD = 72, HASH = 32 };
+enum { HEADER = 80, HEAD = 136, HASH = 32 };
 static char path[64];
 
 static void remove_file(void)
@@ -83,7 +83,8 @@ static int64_t entries(const uint8_t ca[32], uint8_t root[HASH], bool append)
     if (found && ds_log_read(l, found, &der, &e))
         __builtin_trap();
     if (append && !found && !ds_log_by_key(l, key) &&
-        (ds_log_append(l, serial, key, (ds_view){cert, sizeof cert}, &e) || (int64_t)ds_log_entries(l) != count + 1))
+        (ds_log_append(l, &(ds_log_certificate){serial, key, "", {cert, sizeof cert}}, &e) ||
+         (int64_t)ds_log_entries(l) != count + 1))
         __builtin_trap();
     ds_log_close(l);
     return count;

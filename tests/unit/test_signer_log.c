@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-enum { HEADER = 80, HEAD = 72, HASH = 32, CERT = 300, ENTRY = HEAD + CERT + HASH };
+enum { HEADER = 80, HEAD = 136, HASH = 32, CERT = 300, ENTRY = HEAD + CERT + HASH };
 
 static char path[64];
 static const uint8_t ca[32] = {0xca, 1, 2, 3};
@@ -54,7 +54,7 @@ static ds_view fake_cert(uint8_t n)
 static enum ds_class append(ds_log_file *l, uint8_t n, ds_err *e)
 {
     const uint8_t serial[16] = {1, n}, key[32] = {2, n};
-    return ds_log_append(l, serial, key, fake_cert(n), e);
+    return ds_log_append(l, &(ds_log_certificate){serial, key, "lamp", fake_cert(n)}, e);
 }
 
 static void make_log(unsigned entries)
@@ -95,6 +95,7 @@ static void test_log_append_writes_the_documented_bytes(void **state)
         assert_int_equal(p[24], 1);
         assert_int_equal(p[25], i);
         assert_int_equal(p[40], 2);
+        assert_string_equal((const char *)p + 72, "lamp");
         assert_memory_equal(p + HEAD, fake_cert((uint8_t)i).ptr, CERT);
         uint8_t leaf[1 + HEAD + CERT] = {0};
         memcpy(leaf + 1, p, HEAD + CERT);
@@ -221,6 +222,7 @@ static void test_log_full_disk_leaves_whole_entries_only(void **state)
     DS_CLEANUP_BUF ds_buf b = {0};
     read_log(&b);
     assert_int_equal(b.len, HEADER + 2 * ENTRY);
+    assert_int_equal(ds_log_count(l, "lamp"), 2);
     assert_int_equal(append(l, 3, &e), DS_OK);
     ds_log_close(l);
     assert_int_equal(ds_log_open(path, ca, &l, &e), DS_OK);
@@ -242,7 +244,9 @@ static void test_log_proves_what_it_was(void **state)
     memcpy(roots[0], ds_log_root(l), 32);
     for (unsigned i = 1; i <= N; i++) { // committed in groups, as a busy line does
         const uint8_t serial[16] = {1, (uint8_t)i, (uint8_t)(i >> 8)}, key[32] = {2, (uint8_t)i, (uint8_t)(i >> 8)};
-        assert_int_equal(ds_log_add(l, serial, key, (ds_view){der, CERT}, NULL), DS_OK);
+        assert_int_equal(ds_log_add(l, &(ds_log_certificate){serial, key, i % 2 ? "lamp" : "", {der, CERT}}, NULL),
+                         DS_OK);
+        assert_int_equal(ds_log_count(l, "lamp"), (i + 1) / 2);
         assert_non_null(ds_log_by_key(l, key));
         if (i % 3 == 0)
             assert_int_equal(ds_log_commit(l, NULL), DS_OK);
@@ -264,6 +268,8 @@ static void test_log_proves_what_it_was(void **state)
         ds_log_close(l); // and again from what opening builds
         assert_int_equal(ds_log_open(path, ca, &l, NULL), DS_OK);
         assert_memory_equal(ds_log_root(l), roots[N], 32);
+        assert_int_equal(ds_log_count(l, "lamp"), N / 2);
+        assert_int_equal(ds_log_count(l, "plug"), 0);
     }
     ds_hasher_free(h);
     ds_log_close(l);
