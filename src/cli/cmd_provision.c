@@ -4,6 +4,7 @@
 // devstamp provision: every device on the station's slots through the way of a device.
 #include "src/cli/cli.h"
 
+#include "src/base/clock.h"
 #include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/cli/progress.h"
@@ -174,6 +175,7 @@ static ds_signer_config signer_config(const options *o, const run *r)
         .certificate = s->signer_certificate,
         .log = s->signer_log,
         .log_key = s->signer_log_key,
+        .quota = s->signer_quota,
         .pin_fd = o->pin_fd,
         .profiles = r->profiles,
         .profile_count = r->recipe_count,
@@ -234,6 +236,24 @@ static enum ds_class run_open(run *r, const options *o, ds_err *e)
     return o->report ? report_can_be_written(o->report, e) : DS_OK;
 }
 
+// How much of the quota is left, before a device is touched.
+static void print_quota(const ds_signer_status *s)
+{
+    for (size_t i = 0; i < s->quota_count; i++) {
+        const ds_signer_quota *q = &s->quota[i];
+        char until[21];
+        printf("quota for %s: %llu of %llu certificates left", q->recipe, (unsigned long long)q->left,
+               (unsigned long long)q->certificates);
+        if (q->first[0])
+            printf(", serial numbers %s to %s", q->first, q->last);
+        if (q->until_utc != INT64_MAX) {
+            ds_utc_format(q->until_utc, until);
+            printf(", until %s", until);
+        }
+        putchar('\n');
+    }
+}
+
 static void print_labels(const run *r)
 {
     for (unsigned i = 0; i < r->station->slot_count; i++) {
@@ -279,6 +299,8 @@ int ds_cmd_provision(int argc, char **argv)
             ds_progress_no_run(&e);
         return ds_cli_fail(&e);
     }
+    if (!o.json)
+        print_quota(ds_signer_get_status(r.signer));
     ds_progress progress;
     ds_progress_init(&progress, r.results, r.station->slot_count, o.json);
     const ds_line_options line = {

@@ -54,6 +54,15 @@ static void take_status(ds_signer *s, const Devstamp__Signer__StatusReply *statu
     memcpy(s->status.ca_fingerprint, status->ca_fingerprint.data, 32);
     ds_buf_clear(&s->status.ca_certificate);
     ds_buf_add(&s->status.ca_certificate, status->ca_certificate.data, status->ca_certificate.len);
+    s->status.quota_count = status->n_quota < DS_QUOTA_MAX ? status->n_quota : DS_QUOTA_MAX;
+    for (size_t i = 0; i < s->status.quota_count; i++) {
+        const Devstamp__Signer__Quota *q = status->quota[i];
+        ds_signer_quota *mine = &s->status.quota[i];
+        *mine = (ds_signer_quota){.certificates = q->certificates, .left = q->left, .until_utc = q->until_utc};
+        snprintf(mine->recipe, sizeof mine->recipe, "%s", q->recipe);
+        snprintf(mine->first, sizeof mine->first, "%s", q->first);
+        snprintf(mine->last, sizeof mine->last, "%s", q->last);
+    }
 }
 
 static void take_log(ds_signer *s, uint64_t entries, const ProtobufCBinaryData *root)
@@ -155,6 +164,7 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
     s->config.certificate = copy(cfg->certificate);
     s->config.log = copy(cfg->log);
     s->config.log_key = copy(cfg->log_key);
+    s->config.quota = copy(cfg->quota);
     s->config.pin_file = copy(cfg->pin_file);
     enum ds_class rc = start(s, true, &own);
     if (rc) {
@@ -177,6 +187,7 @@ void ds_signer_stop(ds_signer *s)
     free_copy(&s->config.certificate);
     free_copy(&s->config.log);
     free_copy(&s->config.log_key);
+    free_copy(&s->config.quota);
     free_copy(&s->config.pin_file);
     ds_buf_free(&s->status.ca_certificate);
     pthread_mutex_destroy(&s->mutex);

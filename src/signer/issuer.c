@@ -115,6 +115,8 @@ static enum ds_class open_log_key(const ds_signer_config *cfg, ds_issuer *i, ds_
 // The moduli of the last certificates, from the log, whose hashes hold: what is no certificate there has no modulus.
 static enum ds_class remember_moduli(ds_issuer *i, ds_err *e)
 {
+    static const uint8_t rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7,
+                                  0x0d, 0x01, 0x01, 0x01}; // rsaEncryption: the others are not parsed
     i->moduli = ds_moduli_new(MODULI);
     uint64_t entries = ds_log_entries(i->log);
     for (uint64_t n = entries > MODULI ? entries - MODULI : 0; n < entries; n++) {
@@ -123,7 +125,8 @@ static enum ds_class remember_moduli(ds_issuer *i, ds_err *e)
         enum ds_class rc = ds_log_read(i->log, ds_log_by_number(i->log, n + 1), &der, e);
         if (rc)
             return rc;
-        if (ds_cert_parse(ds_buf_view(&der), &cert, NULL) == DS_OK && X509_get0_pubkey(cert))
+        if (memmem(der.ptr, der.len, rsa, sizeof rsa) && ds_cert_parse(ds_buf_view(&der), &cert, NULL) == DS_OK &&
+            X509_get0_pubkey(cert))
             ds_moduli_add(i->moduli, X509_get0_pubkey(cert));
     }
     return DS_OK;
@@ -140,6 +143,8 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
         rc = ds_log_open(cfg->log, i->info.fingerprint, &i->log, e);
     if (!rc)
         rc = remember_moduli(i, e);
+    if (!rc && cfg->quota)
+        rc = ds_quota_read(cfg->quota, i->info.fingerprint, &i->quota, e);
     if (!rc)
         rc = ds_issuer_read_pin(cfg, beside, &i->pin, e);
     if (rc)
@@ -164,6 +169,7 @@ enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds
 
 void ds_issuer_close(ds_issuer *i)
 {
+    ds_quota_free(i->quota);
     ds_profiles_free(&i->profiles);
     ds_moduli_free(i->moduli);
     ds_key_free(i->log_key);
@@ -338,5 +344,7 @@ enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds
     rc = check_validity(i, req, e);
     if (!rc)
         rc = ds_profile_check_validity(profile, req->not_before_utc, req->not_after_utc, e);
+    if (!rc)
+        rc = ds_quota_check(i->quota, i->log, req->recipe, req->device_serial, ds_utc_now(), e);
     return rc ? rc : issue(i, req, csr, subject, ret, e);
 }

@@ -11,6 +11,7 @@
 #include "src/pki/weak.h"
 #include "src/signer/log.h"
 #include "src/signer/profile.h"
+#include "src/signer/quota.h"
 #include "src/signer/signer.h"
 
 // The PIN and, where it came from a file, what is remembered of that.
@@ -26,6 +27,7 @@ typedef struct ds_issuer {
     ds_cert_info info;
     ds_log_file *log;
     ds_profiles profiles;
+    ds_quota *quota;   // NULL: none
     ds_moduli *moduli; // RSA, of the last certificates
     ds_key *log_key;   // NULL: heads are not signed
 } ds_issuer;

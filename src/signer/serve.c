@@ -29,6 +29,21 @@ static enum ds_class send_failure(int fd, ds_err *failure, ds_err *e)
     return ds_wire_send(fd, &reply.base, e);
 }
 
+static void put_quota(ds_signer_quota *left, size_t count, Devstamp__Signer__Quota *wire,
+                      Devstamp__Signer__Quota **list)
+{
+    for (size_t i = 0; i < count; i++) {
+        wire[i] = (Devstamp__Signer__Quota)DEVSTAMP__SIGNER__QUOTA__INIT;
+        wire[i].recipe = left[i].recipe;
+        wire[i].certificates = left[i].certificates;
+        wire[i].left = left[i].left;
+        wire[i].until_utc = left[i].until_utc;
+        wire[i].first = left[i].first;
+        wire[i].last = left[i].last;
+        list[i] = &wire[i];
+    }
+}
+
 static enum ds_class answer_status(ds_issuer *i, const Devstamp__Signer__Status *asked, int fd, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf der = {0};
@@ -39,7 +54,13 @@ static enum ds_class answer_status(ds_issuer *i, const Devstamp__Signer__Status 
         return rc;
     uint8_t root[32];
     memcpy(root, ds_log_root(i->log), sizeof root);
+    ds_signer_quota left[DS_QUOTA_MAX];
+    Devstamp__Signer__Quota quota[DS_QUOTA_MAX], *list[DS_QUOTA_MAX];
+    size_t count = ds_quota_list(i->quota, i->log, left);
+    put_quota(left, count, quota, list);
     Devstamp__Signer__StatusReply status = DEVSTAMP__SIGNER__STATUS_REPLY__INIT;
+    status.n_quota = count;
+    status.quota = list;
     reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
     status.ca_subject = i->info.subject;
     status.ca_fingerprint = (ProtobufCBinaryData){32, i->info.fingerprint};
@@ -151,8 +172,6 @@ int ds_signer_main(int fd, const ds_signer_config *cfg)
     if (ds_sandbox_harden(&e) || ds_issuer_open(cfg, cfg->log, &issuer, &e))
         return refuse(fd, &e);
     enum ds_class rc = ds_sandbox_enter(&e);
-    if (!rc)
-        rc = ds_issuer_put_head(&issuer, &e);
     if (rc) {
         ds_issuer_close(&issuer);
         return refuse(fd, &e);

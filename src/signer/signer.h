@@ -22,12 +22,21 @@ typedef struct ds_signer_profile {
     const char *subject_alt_uri; // with placeholders as the subject; "": none
 } ds_signer_profile;
 
+// What the quota leaves for a recipe.
+typedef struct ds_signer_quota {
+    char recipe[64], first[64], last[64]; // serial numbers of devices; "": any
+    uint64_t certificates, left;
+    int64_t until_utc; // INT64_MAX: no end
+} ds_signer_quota;
+enum { DS_QUOTA_MAX = 64 };
+
 typedef struct ds_signer_config {
     const char *key;         // RFC 7512 "pkcs11:…" or "file:path"
     const char *module;      // PKCS#11 module path; NULL for file keys
     const char *certificate; // Sub CA certificate, PEM
     const char *log;         // issuance log, append-only
     const char *log_key;     // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
+    const char *quota;       // quota file; NULL: none
     enum ds_pin_source pin;
     const char *pin_file;
     const ds_signer_profile *profiles; // borrowed until ds_signer_stop
@@ -49,7 +58,9 @@ typedef struct ds_signer_status {
     uint8_t ca_fingerprint[32];
     ds_buf ca_certificate; // DER
     uint64_t log_entries;
-    uint8_t log_root[32]; // root hash of its Merkle tree
+    uint8_t log_root[32];                // root hash of its Merkle tree
+    ds_signer_quota quota[DS_QUOTA_MAX]; // as of the start
+    size_t quota_count;
 } ds_signer_status;
 const ds_signer_status *ds_signer_get_status(const ds_signer *s);
 

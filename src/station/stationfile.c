@@ -12,7 +12,7 @@
 #include <string.h>
 
 typedef struct yaml_signer {
-    char *certificate, *key, *module, *log, *log_key, *pin_file;
+    char *certificate, *key, *module, *log, *log_key, *quota, *pin_file;
 } yaml_signer;
 
 typedef struct yaml_discover {
@@ -40,6 +40,7 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, module, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, log, 0),
     TEXT(yaml_signer, log_key, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, quota, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pin_file, CYAML_FLAG_OPTIONAL),
     CYAML_FIELD_END,
 };
@@ -158,6 +159,7 @@ static void take_fields(ds_station *s)
     s->signer_certificate = ds_path_beside(s->path, y->signer.certificate);
     s->signer_log = ds_path_beside(s->path, y->signer.log);
     s->signer_module = y->signer.module;
+    s->signer_quota = y->signer.quota ? ds_path_beside(s->path, y->signer.quota) : NULL;
     s->pin_file = y->signer.pin_file ? ds_path_beside(s->path, y->signer.pin_file) : NULL;
     s->signer_key = key_uri(s, y->signer.key);
     s->signer_log_key = y->signer.log_key ? key_uri(s, y->signer.log_key) : NULL;
@@ -222,6 +224,7 @@ void ds_station_free(ds_station *s)
     free(s->signer_log);
     free(s->signer_key);
     free(s->signer_log_key);
+    free(s->signer_quota);
     free(s->pin_file);
     ds_yaml_free(&station_schema, s->yaml);
     free(s->path);

@@ -82,7 +82,7 @@ static const ds_signer_profile profiles[] = {
     {"other", "CN={serial},O=Other Devices", "SN{counter:4}", DS_KEY_ECDSA_P256, 1, ""},
     {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_2048, 1, "urn:dev:{serial}"}, // for two chips
     {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_3072, 1, ""},
-    {"long", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 11, ""},
+    {"long", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 9, ""},
     {"ever", "CN={mac},O={product}", "{mac}", DS_KEY_ECDSA_P384, 0, ""},
 };
 
