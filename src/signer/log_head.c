@@ -99,15 +99,20 @@ static bool read_size(const char *text, uint64_t *ret)
     return errno == 0 && *end == '\0' && text[0] >= '0' && text[0] <= '9';
 }
 
+// One value, one spelling: bits behind the last byte must be zero.
 static int read_base64(const char *text, uint8_t *ret, size_t cap)
 {
+    char again[4 * (KEY_MAX + 2) / 3 + 4];
     size_t len = strlen(text);
-    if (len == 0 || len % 4 || len / 4 * 3 > cap)
+    if (len == 0 || len % 4 || len / 4 * 3 > cap || len >= sizeof again)
         return -1;
     int n = EVP_DecodeBlock(ret, (const unsigned char *)text, (int)len);
     for (size_t i = len; i > 0 && n > 0 && text[i - 1] == '='; i--)
         n--;
-    return n;
+    if (n <= 0)
+        return -1;
+    (void)EVP_EncodeBlock((unsigned char *)again, ret, n);
+    return strcmp(again, text) == 0 ? n : -1;
 }
 
 static bool verify(const char *key_text, ds_view lines, ds_log_head *h)
