@@ -4,6 +4,7 @@
 // devstamp provision: every device on the station's slots through the way of a device.
 #include "src/cli/cli.h"
 
+#include "src/base/clock.h"
 #include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/cli/progress.h"
@@ -138,6 +139,7 @@ typedef struct run {
     ds_ledger *ledger;
     ds_signer *signer;
     ds_slot_result *results;
+    ds_signer_profile profiles[MAX_RECIPES];
 } run;
 
 static void run_close(run *r)
@@ -150,14 +152,33 @@ static void run_close(run *r)
         ds_recipe_free(r->recipes[i]);
 }
 
-static ds_signer_config signer_config(const options *o, const ds_station *s)
+// What the recipes say of certificates, for the signer to judge by.
+static void make_profiles(run *r)
 {
+    for (unsigned i = 0; i < r->recipe_count; i++)
+        r->profiles[i] = (ds_signer_profile){
+            .recipe = r->recipes[i]->product,
+            .subject = r->recipes[i]->subject,
+            .serial_format = r->recipes[i]->serial_format,
+            .key_type = r->recipes[i]->key_type,
+            .days = r->recipes[i]->certificate_days,
+            .subject_alt_uri = "",
+        };
+}
+
+static ds_signer_config signer_config(const options *o, const run *r)
+{
+    const ds_station *s = r->station;
     ds_signer_config c = {
         .key = s->signer_key,
         .module = s->signer_module,
         .certificate = s->signer_certificate,
         .log = s->signer_log,
+        .log_key = s->signer_log_key,
+        .quota = s->signer_quota,
         .pin_fd = o->pin_fd,
+        .profiles = r->profiles,
+        .profile_count = r->recipe_count,
         .pin_file = o->pin_file ? o->pin_file : s->pin_file,
     };
     bool token = strncmp(s->signer_key, "pkcs11:", 7) == 0;
@@ -165,11 +186,26 @@ static ds_signer_config signer_config(const options *o, const ds_station *s)
     return c;
 }
 
-// The issuance log is what the ledger saw of it last, or longer; before the line runs and after.
+static enum ds_class compare_log(const run *r, const uint8_t ca[32], ds_err *e)
+{
+    uint64_t entries = 0;
+    uint8_t root[32];
+    bool has_root = false;
+    ds_signer_proof p;
+    enum ds_class rc = ds_ledger_signer_known(r->ledger, ca, &entries, root, &has_root, e);
+    if (!rc)
+        rc = ds_signer_prove(r->signer, entries, &p, e);
+    if (rc)
+        return rc;
+    const ds_ledger_log log = {ca, p.log_entries, p.log_root, p.from, p.proof.hash, p.proof.count};
+    return ds_ledger_signer_head(r->ledger, &log, e);
+}
+
+// The issuance log the ledger saw last is the beginning of the one there is; before the line runs and after.
 static enum ds_class record_signer(const run *r, ds_err *e)
 {
     const ds_signer_status *s = ds_signer_get_status(r->signer);
-    enum ds_class rc = ds_ledger_signer_head(r->ledger, s->ca_fingerprint, s->log_entries, s->log_head, e);
+    enum ds_class rc = compare_log(r, s->ca_fingerprint, e);
     return rc ? ds_wrap(e, "signer of %s: %s", s->ca_subject, r->station->signer_log) : DS_OK;
 }
 
@@ -190,13 +226,32 @@ static enum ds_class run_open(run *r, const options *o, ds_err *e)
             return e->cls;
     if (ds_station_load(o->station, &r->station, e) || ds_ledger_open(r->station->ledger, false, &r->ledger, e))
         return e->cls;
-    const ds_signer_config c = signer_config(o, r->station);
+    make_profiles(r);
+    const ds_signer_config c = signer_config(o, r);
     if (ds_signer_start(&c, &r->signer, e))
         return ds_wrap(e, "signer");
     if (record_signer(r, e))
         return e->cls;
     r->results = ds_alloc(r->station->slot_count * sizeof *r->results);
     return o->report ? report_can_be_written(o->report, e) : DS_OK;
+}
+
+// How much of the quota is left, before a device is touched.
+static void print_quota(const ds_signer_status *s)
+{
+    for (size_t i = 0; i < s->quota_count; i++) {
+        const ds_signer_quota *q = &s->quota[i];
+        char until[21];
+        printf("quota for %s: %llu of %llu certificates left", q->recipe, (unsigned long long)q->left,
+               (unsigned long long)q->certificates);
+        if (q->first[0])
+            printf(", serial numbers %s to %s", q->first, q->last);
+        if (q->until_utc != INT64_MAX) {
+            ds_utc_format(q->until_utc, until);
+            printf(", until %s", until);
+        }
+        putchar('\n');
+    }
 }
 
 static void print_labels(const run *r)
@@ -244,6 +299,8 @@ int ds_cmd_provision(int argc, char **argv)
             ds_progress_no_run(&e);
         return ds_cli_fail(&e);
     }
+    if (!o.json)
+        print_quota(ds_signer_get_status(r.signer));
     ds_progress progress;
     ds_progress_init(&progress, r.results, r.station->slot_count, o.json);
     const ds_line_options line = {

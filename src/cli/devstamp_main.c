@@ -21,6 +21,7 @@ static const ds_verb verbs[] = {
     {"ca", "make and show the certificate authorities", ds_cmd_ca},
     {"label", "print a device's proof-of-possession QR code", ds_cmd_label},
     {"ledger", "list, show and check the record", ds_cmd_ledger},
+    {"log", "verify the signer's issuance log, and prove what is in it", ds_cmd_log},
     {"registry", "the self-hosted endpoint's record of devices", ds_cmd_registry},
     {"verify", "is a device genuine? hand it Wi-Fi credentials", ds_cmd_verify},
     {"version", "print the version", version},

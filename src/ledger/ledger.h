@@ -124,13 +124,25 @@ enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[
 // station. Kinds that begin with "ledger." are the ledger's own (DS_INTERNAL).
 enum ds_class ds_ledger_event(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;
 
-// Compare a signer's issuance log (of the CA with this SHA-256) with what was recorded of it last, and record it where
-// it grew. DS_POLICY: it has fewer entries than it had, as many with another newest hash, or fewer than this ledger has
-// certificates that were signed; nothing is changed then. A log ahead of the record is fine: a crash between signing
-// and recording leaves that. What the record cannot show: an end that was cut off and written anew to a greater length,
-// and entries that came and went between two calls.
-enum ds_class ds_ledger_signer_head(ds_ledger *l, const uint8_t ca[32], uint64_t entries, const uint8_t head[32],
-                                    ds_err *e) DS_MUST;
+// What was recorded last of the issuance log of the CA with this SHA-256: how many entries (0: nothing) and the root
+// hash; *ret_has_root false where there is none, or the record is one of a log of the first format.
+enum ds_class ds_ledger_signer_known(ds_ledger *l, const uint8_t ca[32], uint64_t *ret_entries, uint8_t ret_root[32],
+                                     bool *ret_has_root, ds_err *e) DS_MUST;
+
+// A signer's issuance log as it is now, with its proof (RFC 9162, 2.1.4) that the log recorded last is its beginning.
+typedef struct ds_ledger_log {
+    const uint8_t *ca; // 32
+    uint64_t entries;
+    const uint8_t *root; // 32
+    uint64_t from;       // what the proof is from: ds_ledger_signer_known's entries
+    const uint8_t (*proof)[32];
+    size_t proof_count;
+} ds_ledger_log;
+// Compare it with what was recorded last, and record it where it grew. DS_POLICY: it has fewer entries than it had, or
+// others in their place, or fewer than this ledger has certificates that were signed; nothing is changed then. A log
+// ahead of the record is fine: a crash between signing and recording leaves that. What the record cannot show: entries
+// that came and went between two calls.
+enum ds_class ds_ledger_signer_head(ds_ledger *l, const ds_ledger_log *log, ds_err *e) DS_MUST;
 
 // One row a device with its live or else newest certificate (state 0: none), for list, show and check. fn false stops;
 // it may use the ledger.

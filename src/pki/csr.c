@@ -75,6 +75,73 @@ static enum ds_class check_extensions(X509_REQ *req, ds_err *e)
     return ca ? ds_fail(e, DS_INPUT, "the request asks to be a certificate authority") : DS_OK;
 }
 
+static bool usage_is_granted(X509_EXTENSION *ext)
+{
+    ASN1_BIT_STRING *bits = X509V3_EXT_d2i(ext);
+    bool good = bits && bits->length == 1 && bits->data[0] == KU_DIGITAL_SIGNATURE;
+    ASN1_BIT_STRING_free(bits);
+    return good;
+}
+
+static bool extended_usage_is_granted(X509_EXTENSION *ext)
+{
+    EXTENDED_KEY_USAGE *uses = X509V3_EXT_d2i(ext);
+    bool good = uses && sk_ASN1_OBJECT_num(uses) == 1 && OBJ_obj2nid(sk_ASN1_OBJECT_value(uses, 0)) == NID_client_auth;
+    sk_ASN1_OBJECT_pop_free(uses, ASN1_OBJECT_free);
+    return good;
+}
+
+static bool constraints_are_granted(X509_EXTENSION *ext)
+{
+    BASIC_CONSTRAINTS *bc = X509V3_EXT_d2i(ext);
+    bool good = bc && !bc->ca && !bc->pathlen;
+    BASIC_CONSTRAINTS_free(bc);
+    return good;
+}
+
+static bool name_is_granted(X509_EXTENSION *ext, const char *uri)
+{
+    GENERAL_NAMES *names = X509V3_EXT_d2i(ext);
+    const GENERAL_NAME *n = names && sk_GENERAL_NAME_num(names) == 1 ? sk_GENERAL_NAME_value(names, 0) : NULL;
+    bool good = n && n->type == GEN_URI && (size_t)ASN1_STRING_length(n->d.uniformResourceIdentifier) == strlen(uri) &&
+                memcmp(ASN1_STRING_get0_data(n->d.uniformResourceIdentifier), uri, strlen(uri)) == 0;
+    GENERAL_NAMES_free(names);
+    return good;
+}
+
+static bool is_granted(X509_EXTENSION *ext, const char *uri)
+{
+    switch (OBJ_obj2nid(X509_EXTENSION_get_object(ext))) {
+    case NID_key_usage:
+        return usage_is_granted(ext);
+    case NID_ext_key_usage:
+        return extended_usage_is_granted(ext);
+    case NID_basic_constraints:
+        return constraints_are_granted(ext);
+    case NID_subject_alt_name:
+        return name_is_granted(ext, uri);
+    default:
+        return false;
+    }
+}
+
+enum ds_class ds_request_check_wishes(X509_REQ *req, const char *uri, ds_err *e)
+{
+    STACK_OF(X509_EXTENSION) *wanted = X509_REQ_get_extensions(req);
+    enum ds_class rc = DS_OK;
+    for (int i = 0; !rc && i < sk_X509_EXTENSION_num(wanted); i++) { // -1 where there are none
+        X509_EXTENSION *ext = sk_X509_EXTENSION_value(wanted, i);
+        char name[80] = "";
+        (void)OBJ_obj2txt(name, sizeof name, X509_EXTENSION_get_object(ext), 0);
+        if (!is_granted(ext, uri))
+            rc = ds_hint((ds_fail(e, DS_POLICY, "the request asks for %s, which its recipe does not name", name), e),
+                         "let the device ask for no extensions: the recipe decides them");
+    }
+    sk_X509_EXTENSION_pop_free(wanted, X509_EXTENSION_free);
+    ERR_clear_error();
+    return rc;
+}
+
 enum ds_class ds_request_open(ds_view der, ds_csr_info *ret, X509_REQ **ret_req, ds_err *e)
 {
     DS_CLEANUP_REQ X509_REQ *req = NULL;

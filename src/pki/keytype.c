@@ -3,6 +3,7 @@
 //
 // Kinds of key; see keytype.h.
 #include "src/pki/keytype.h"
+#include "src/pki/weak.h"
 
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
@@ -119,6 +120,9 @@ enum ds_class ds_public_key_check(X509_PUBKEY *spki, enum ds_key_type *ret_type,
     EVP_PKEY_CTX_free(ctx);
     if (sound != 1)
         return ds_ossl_fail(e, DS_INPUT, "the public key is not a sound %s key", ds_key_kind_of(type)->label);
+    if (rsa && ds_rsa_is_roca(key))
+        return ds_hint((ds_fail(e, DS_INPUT, "the RSA key was made by a library whose keys can be broken (ROCA)"), e),
+                       "let the device make its key with other software (CVE-2017-15361)");
     *ret_type = type;
     return DS_OK;
 }

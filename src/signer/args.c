@@ -30,6 +30,8 @@ void ds_signer_args_write(const ds_signer_args *args, ds_signer_argv *ret)
     put(ret, &n, "--module", c->module);
     put(ret, &n, "--certificate", c->certificate);
     put(ret, &n, "--log", c->log);
+    put(ret, &n, "--log-key", c->log_key);
+    put(ret, &n, "--quota", c->quota);
     put(ret, &n, "--pin-file", c->pin == DS_PIN_FILE ? c->pin_file : NULL);
     put(ret, &n, "--pin-fd", c->pin == DS_PIN_FD ? ret->numbers[1] : NULL);
     if (c->pin == DS_PIN_PROMPT)
@@ -69,6 +71,10 @@ static bool take(ds_signer_args *a, const char *name, const char *value)
         c->certificate = value;
     } else if (strcmp(name, "--log") == 0) {
         c->log = value;
+    } else if (strcmp(name, "--log-key") == 0) {
+        c->log_key = value;
+    } else if (strcmp(name, "--quota") == 0) {
+        c->quota = value;
     } else {
         return false;
     }

@@ -116,7 +116,7 @@ static enum ds_class record_sub(const ceremony *c, const uint8_t serial[16], ds_
     if (!rc)
         rc = ds_log_open(path, info.fingerprint, &log, e);
     if (!rc)
-        rc = ds_issuer_record(log, c->sub, serial, ret, e);
+        rc = ds_issuer_record(log, c->sub, serial, "", ret, e);
     ds_log_close(log);
     return rc;
 }
@@ -241,7 +241,7 @@ static enum ds_class certify_server(ds_issuer *i, const Devstamp__Signer__MakeSe
         .san_count = req->n_host,
     };
     rc = ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e);
-    return rc ? rc : ds_issuer_record(i->log, cert, serial, ret, e);
+    return rc ? rc : ds_issuer_record(i->log, cert, serial, "", ret, e);
 }
 
 static enum ds_class make_server(const ds_signer_config *access, const Devstamp__Signer__MakeServer *req,

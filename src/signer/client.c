@@ -54,31 +54,69 @@ static void take_status(ds_signer *s, const Devstamp__Signer__StatusReply *statu
     memcpy(s->status.ca_fingerprint, status->ca_fingerprint.data, 32);
     ds_buf_clear(&s->status.ca_certificate);
     ds_buf_add(&s->status.ca_certificate, status->ca_certificate.data, status->ca_certificate.len);
+    s->status.quota_count = status->n_quota < DS_QUOTA_MAX ? status->n_quota : DS_QUOTA_MAX;
+    for (size_t i = 0; i < s->status.quota_count; i++) {
+        const Devstamp__Signer__Quota *q = status->quota[i];
+        ds_signer_quota *mine = &s->status.quota[i];
+        *mine = (ds_signer_quota){.certificates = q->certificates, .left = q->left, .until_utc = q->until_utc};
+        snprintf(mine->recipe, sizeof mine->recipe, "%s", q->recipe);
+        snprintf(mine->first, sizeof mine->first, "%s", q->first);
+        snprintf(mine->last, sizeof mine->last, "%s", q->last);
+    }
 }
 
-static void take_log(ds_signer *s, uint64_t entries, const ProtobufCBinaryData *head)
+static void take_log(ds_signer *s, uint64_t entries, const ProtobufCBinaryData *root)
 {
     s->status.log_entries = entries;
-    memcpy(s->status.log_head, head->data, sizeof s->status.log_head);
+    memcpy(s->status.log_root, root->data, sizeof s->status.log_root);
 }
 
+// protobuf-c wants everything writable and only reads it.
+static char *text(const char *s)
+{
+    char *p = NULL;
+    memcpy(&p, &s, sizeof p);
+    return p;
+}
+
+static void put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *wire, Devstamp__Signer__Profile **list)
+{
+    for (size_t i = 0; i < c->profile_count; i++) {
+        const ds_signer_profile *p = &c->profiles[i];
+        wire[i] = (Devstamp__Signer__Profile)DEVSTAMP__SIGNER__PROFILE__INIT;
+        wire[i].recipe = text(p->recipe);
+        wire[i].subject = text(p->subject);
+        wire[i].serial_format = text(p->serial_format);
+        wire[i].subject_alt_uri = text(p->subject_alt_uri);
+        wire[i].key_type = (uint32_t)p->key_type;
+        wire[i].days = p->days;
+        list[i] = &wire[i];
+    }
+}
+
+// The first thing asked of a child; it learns the recipes' profiles by it.
 static enum ds_class ask_status(ds_signer *s, bool first, enum ds_child_state *ret_state, ds_err *e)
 {
+    DS_CLEANUP_FREE Devstamp__Signer__Profile *profiles = ds_alloc((s->config.profile_count + 1) * sizeof *profiles);
+    DS_CLEANUP_FREE Devstamp__Signer__Profile **list = ds_alloc((s->config.profile_count + 1) * sizeof *list);
     Devstamp__Signer__Status body = DEVSTAMP__SIGNER__STATUS__INIT;
     Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
     Devstamp__Signer__Reply *reply = NULL;
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_STATUS;
     request.status = &body;
+    put_profiles(&s->config, profiles, list);
+    body.n_profile = s->config.profile_count;
+    body.profile = list;
     int64_t timeout = s->config.pin == DS_PIN_PROMPT ? -1 : START_MS;
     enum ds_class rc = ds_child_ask(&s->child, &request, timeout, &reply, ret_state, e);
     if (rc)
         return rc;
     bool good = reply->body_case == DEVSTAMP__SIGNER__REPLY__BODY_STATUS && reply->status->ca_fingerprint.len == 32 &&
-                reply->status->log_head.len == 32;
+                reply->status->log_root.len == 32;
     if (good && first)
         take_status(s, reply->status);
     if (good)
-        take_log(s, reply->status->log_entries, &reply->status->log_head);
+        take_log(s, reply->status->log_entries, &reply->status->log_root);
     devstamp__signer__reply__free_unpacked(reply, NULL);
     return good ? DS_OK : ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
 }
@@ -125,6 +163,8 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
     s->config.module = copy(cfg->module);
     s->config.certificate = copy(cfg->certificate);
     s->config.log = copy(cfg->log);
+    s->config.log_key = copy(cfg->log_key);
+    s->config.quota = copy(cfg->quota);
     s->config.pin_file = copy(cfg->pin_file);
     enum ds_class rc = start(s, true, &own);
     if (rc) {
@@ -146,6 +186,8 @@ void ds_signer_stop(ds_signer *s)
     free_copy(&s->config.module);
     free_copy(&s->config.certificate);
     free_copy(&s->config.log);
+    free_copy(&s->config.log_key);
+    free_copy(&s->config.quota);
     free_copy(&s->config.pin_file);
     ds_buf_free(&s->status.ca_certificate);
     pthread_mutex_destroy(&s->mutex);
@@ -182,21 +224,15 @@ static ProtobufCBinaryData binary(const uint8_t *bytes, size_t len)
     return data;
 }
 
-static char *text(const char *s)
-{
-    char *p = NULL;
-    memcpy(&p, &s, sizeof p); // likewise
-    return p;
-}
-
-static enum ds_class sign_locked(ds_signer *s, const Devstamp__Signer__Request *request, ds_buf *ret_der, ds_err *e)
+// Ask the child, started again where need be; s->mutex is held.
+static enum ds_class ask_locked(ds_signer *s, const Devstamp__Signer__Request *request, Devstamp__Signer__Reply **ret,
+                                ds_err *e)
 {
     enum ds_class rc = s->child.pid ? DS_OK : restart(s, e);
     if (rc)
         return rc;
-    Devstamp__Signer__Reply *reply = NULL;
     enum ds_child_state state = DS_CHILD_FINE;
-    rc = ds_child_ask(&s->child, request, SIGN_MS, &reply, &state, e);
+    rc = ds_child_ask(&s->child, request, SIGN_MS, ret, &state, e);
     if (state == DS_CHILD_SILENT)
         return silenced(s, SIGN_MS, e);
     s->silent_in_a_row = 0;
@@ -205,16 +241,67 @@ static enum ds_class sign_locked(ds_signer *s, const Devstamp__Signer__Request *
         ds_child_end(&s->child);
         (void)ds_hint(e, "nothing is lost: the same request gives the same certificate when asked again");
     }
+    return rc;
+}
+
+static enum ds_class take_certificate(ds_signer *s, const Devstamp__Signer__Reply *reply, ds_buf *ret_der, ds_err *e)
+{
+    if (reply->body_case != DEVSTAMP__SIGNER__REPLY__BODY_SIGN || reply->sign->certificate.len == 0 ||
+        reply->sign->log_root.len != 32)
+        return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+    ds_buf_add(ret_der, reply->sign->certificate.data, reply->sign->certificate.len);
+    take_log(s, reply->sign->log_entries, &reply->sign->log_root);
+    return DS_OK;
+}
+
+static enum ds_class sign_locked(ds_signer *s, const Devstamp__Signer__Request *request, ds_buf *ret_der, ds_err *e)
+{
+    Devstamp__Signer__Reply *reply = NULL;
+    enum ds_class rc = ask_locked(s, request, &reply, e);
     if (rc)
         return rc;
-    if (reply->body_case == DEVSTAMP__SIGNER__REPLY__BODY_SIGN && reply->sign->certificate.len > 0 &&
-        reply->sign->log_head.len == 32) {
-        ds_buf_add(ret_der, reply->sign->certificate.data, reply->sign->certificate.len);
-        take_log(s, reply->sign->log_entries, &reply->sign->log_head);
-    } else {
-        rc = ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
-    }
+    rc = take_certificate(s, reply, ret_der, e);
     devstamp__signer__reply__free_unpacked(reply, NULL);
+    return rc;
+}
+
+static enum ds_class take_proof(ds_signer *s, const Devstamp__Signer__Reply *reply, ds_signer_proof *ret, ds_err *e)
+{
+    const Devstamp__Signer__ConsistencyReply *body = reply->consistency;
+    if (reply->body_case != DEVSTAMP__SIGNER__REPLY__BODY_CONSISTENCY || body->log_root.len != 32 ||
+        body->n_hash > DS_MERKLE_PROOF_MAX)
+        return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+    for (size_t i = 0; i < body->n_hash; i++) {
+        if (body->hash[i].len != 32)
+            return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+        memcpy(ret->proof.hash[i], body->hash[i].data, 32);
+    }
+    ret->proof.count = body->n_hash;
+    ret->log_entries = body->log_entries;
+    memcpy(ret->log_root, body->log_root.data, 32);
+    take_log(s, body->log_entries, &body->log_root);
+    return DS_OK;
+}
+
+enum ds_class ds_signer_prove(ds_signer *s, uint64_t from, ds_signer_proof *ret, ds_err *e)
+{
+    ds_err own = DS_ERR_INIT;
+    Devstamp__Signer__Consistency body = DEVSTAMP__SIGNER__CONSISTENCY__INIT;
+    Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
+    Devstamp__Signer__Reply *reply = NULL;
+    body.from = from;
+    request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY;
+    request.consistency = &body;
+    *ret = (ds_signer_proof){.from = from};
+    pthread_mutex_lock(&s->mutex);
+    enum ds_class rc = ask_locked(s, &request, &reply, &own);
+    if (!rc)
+        rc = take_proof(s, reply, ret, &own);
+    pthread_mutex_unlock(&s->mutex);
+    if (reply)
+        devstamp__signer__reply__free_unpacked(reply, NULL);
+    if (rc && e)
+        *e = own;
     return rc;
 }
 
@@ -230,6 +317,9 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     body.subject = text(req->subject);
     body.key_type = (uint32_t)req->key_type;
     body.subject_alt_uri = text(req->subject_alt_uri ? req->subject_alt_uri : "");
+    body.recipe = text(req->recipe);
+    body.device_serial = text(req->device_serial);
+    body.mac = text(req->mac);
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
     request.sign = &body;
     unsigned silent = s->silent;

@@ -17,7 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PIN_MAX = 255 };
+// Among how many of the last certificates an RSA modulus that shares a factor is looked for: half a millisecond.
+enum { PIN_MAX = 255, MODULI = 512 };
 
 // The file must be the same before and after: what is remembered of it has to be of the PIN that was read.
 static enum ds_class read_pin_file(const char *file, const char *note, ds_pin *ret, ds_err *e)
@@ -89,6 +90,48 @@ static enum ds_class match(const ds_issuer *i, ds_err *e)
     return DS_OK;
 }
 
+// One PIN is given: it must not reach two tokens, since the second would count it as wrong.
+static enum ds_class open_log_key(const ds_signer_config *cfg, ds_issuer *i, ds_err *e)
+{
+    const ds_key_source src = {cfg->log_key, cfg->module, &i->pin.secret, &i->pin.note};
+    uint8_t digest[32];
+    bool token = false, log_token = false;
+    enum ds_class rc = ds_key_uri_check(cfg->key, &token, e);
+    if (!rc)
+        rc = ds_key_uri_check(cfg->log_key, &log_token, e);
+    if (!rc && token && log_token && !ds_token_same(cfg->key, cfg->log_key))
+        rc = ds_hint((ds_fail(e, DS_USAGE, "it is in another token than the Sub CA's key, and one PIN is given"), e),
+                     "keep the log key in the same token, or in a file");
+    if (!rc)
+        rc = ds_key_open(&src, &i->log_key, e);
+    if (!rc)
+        rc = ds_public_key_digest(ds_key_public(i->log_key), digest, e);
+    if (!rc && memcmp(digest, i->info.public_key_digest, 32) == 0)
+        rc = ds_hint((ds_fail(e, DS_POLICY, "it is the Sub CA's key, which signs certificates and nothing else"), e),
+                     "make a key of its own for the log");
+    return rc ? ds_wrap(e, "log key") : DS_OK;
+}
+
+// The moduli of the last certificates, from the log, whose hashes hold: what is no certificate there has no modulus.
+static enum ds_class remember_moduli(ds_issuer *i, ds_err *e)
+{
+    static const uint8_t rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7,
+                                  0x0d, 0x01, 0x01, 0x01}; // rsaEncryption: the others are not parsed
+    i->moduli = ds_moduli_new(MODULI);
+    uint64_t entries = ds_log_entries(i->log);
+    for (uint64_t n = entries > MODULI ? entries - MODULI : 0; n < entries; n++) {
+        DS_CLEANUP_BUF ds_buf der = {0};
+        DS_CLEANUP_X509 X509 *cert = NULL;
+        enum ds_class rc = ds_log_read(i->log, ds_log_by_number(i->log, n + 1), &der, e);
+        if (rc)
+            return rc;
+        if (memmem(der.ptr, der.len, rsa, sizeof rsa) && ds_cert_parse(ds_buf_view(&der), &cert, NULL) == DS_OK &&
+            X509_get0_pubkey(cert))
+            ds_moduli_add(i->moduli, X509_get0_pubkey(cert));
+    }
+    return DS_OK;
+}
+
 static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside, ds_issuer *i, ds_err *e)
 {
     enum ds_class rc = ds_cert_read(cfg->certificate, &i->ca, e);
@@ -99,12 +142,20 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
     if (!rc)
         rc = ds_log_open(cfg->log, i->info.fingerprint, &i->log, e);
     if (!rc)
+        rc = remember_moduli(i, e);
+    if (!rc && cfg->quota)
+        rc = ds_quota_read(cfg->quota, i->info.fingerprint, &i->quota, e);
+    if (!rc)
         rc = ds_issuer_read_pin(cfg, beside, &i->pin, e);
     if (rc)
         return rc;
     const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note};
     rc = ds_key_open(&src, &i->key, e);
-    return rc ? rc : match(i, e);
+    if (!rc)
+        rc = match(i, e);
+    if (!rc && cfg->log_key)
+        rc = open_log_key(cfg, i, e);
+    return rc;
 }
 
 enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_issuer *ret, ds_err *e)
@@ -118,11 +169,22 @@ enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds
 
 void ds_issuer_close(ds_issuer *i)
 {
+    ds_quota_free(i->quota);
+    ds_profiles_free(&i->profiles);
+    ds_moduli_free(i->moduli);
+    ds_key_free(i->log_key);
     ds_key_free(i->key);
     ds_pin_free(&i->pin);
     ds_log_close(i->log);
     X509_free(i->ca);
     *i = (ds_issuer){0};
+}
+
+enum ds_class ds_issuer_put_head(ds_issuer *i, ds_err *e)
+{
+    const ds_log_key key = {i->log_key ? ds_key_private(i->log_key) : NULL,
+                            i->log_key ? ds_key_public(i->log_key) : NULL};
+    return ds_log_put_head(i->log, i->log_key ? &key : NULL, e);
 }
 
 static enum ds_class check_subject(const Devstamp__Signer__Sign *req, X509_REQ *csr, const ds_csr_info *info,
@@ -148,6 +210,15 @@ static enum ds_class check_key(const ds_issuer *i, const Devstamp__Signer__Sign 
     if (memcmp(info->public_key_digest, i->info.public_key_digest, 32) == 0)
         return ds_fail(e, DS_POLICY, "the request shows the CA's own key");
     return DS_OK;
+}
+
+static enum ds_class check_moduli(const ds_issuer *i, X509_REQ *csr, ds_err *e)
+{
+    if (!ds_moduli_share(i->moduli, X509_REQ_get0_pubkey(csr)))
+        return DS_OK;
+    return ds_hint(
+        (ds_fail(e, DS_POLICY, "the request's RSA key shares a prime with another device's: both can be broken"), e),
+        "devices make keys before they have randomness: stop the line, see to the firmware");
 }
 
 static enum ds_class check_validity(const ds_issuer *i, const Devstamp__Signer__Sign *req, ds_err *e)
@@ -204,7 +275,8 @@ static enum ds_class look_up(const ds_issuer *i, const ds_csr_info *info, const 
     return DS_OK;
 }
 
-enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t serial[16], ds_buf *ret, ds_err *e)
+enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t serial[16], const char *recipe, ds_buf *ret,
+                               ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf der = {0};
     uint8_t positive[16], digest[32];
@@ -213,7 +285,7 @@ enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t seria
     if (!rc)
         rc = ds_public_key_digest(X509_get0_pubkey(cert), digest, e);
     if (!rc)
-        rc = ds_log_append(log, positive, digest, ds_buf_view(&der), e);
+        rc = ds_log_append(log, &(ds_log_certificate){positive, digest, recipe, ds_buf_view(&der)}, e);
     if (!rc)
         ds_buf_add(ret, der.ptr, der.len);
     return rc;
@@ -234,10 +306,17 @@ static enum ds_class issue(ds_issuer *i, const Devstamp__Signer__Sign *req, X509
         .san_count = req->subject_alt_uri[0] ? 1 : 0,
     };
     DS_CLEANUP_X509 X509 *cert = NULL;
-    enum ds_class rc = ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e);
+    enum ds_class rc = check_moduli(i, csr, e);
+    if (rc)
+        return rc;
+    rc = ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e);
     if (rc == DS_TOKEN && e && ds_token_code_is_pin(e->code))
         ds_key_pin_refused(i->key);
-    return rc ? rc : ds_issuer_record(i->log, cert, req->serial.data, ret, e);
+    if (!rc)
+        rc = ds_issuer_record(i->log, cert, req->serial.data, req->recipe, ret, e);
+    if (!rc)
+        ds_moduli_add(i->moduli, X509_get0_pubkey(cert));
+    return rc;
 }
 
 enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds_buf *ret, bool *ret_from_log,
@@ -245,6 +324,7 @@ enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds
 {
     DS_CLEANUP_REQ X509_REQ *csr = NULL;
     DS_CLEANUP_NAME X509_NAME *subject = NULL;
+    const ds_signer_profile *profile = NULL;
     ds_csr_info info;
     uint8_t serial[16];
     if (req->serial.len != sizeof serial)
@@ -256,9 +336,15 @@ enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds
     if (!rc)
         rc = check_key(i, req, &info, e);
     if (!rc)
+        rc = ds_profile_check(&i->profiles, req, &info, csr, &profile, e);
+    if (!rc)
         rc = look_up(i, &info, subject, serial, ret, ret_from_log, e);
     if (rc || *ret_from_log)
         return rc;
     rc = check_validity(i, req, e);
+    if (!rc)
+        rc = ds_profile_check_validity(profile, req->not_before_utc, req->not_after_utc, e);
+    if (!rc)
+        rc = ds_quota_check(i->quota, i->log, req->recipe, req->device_serial, ds_utc_now(), e);
     return rc ? rc : issue(i, req, csr, subject, ret, e);
 }

@@ -8,7 +8,10 @@
 #include "proto/signer.pb-c.h"
 #include "src/pki/cert.h"
 #include "src/pki/key.h"
+#include "src/pki/weak.h"
 #include "src/signer/log.h"
+#include "src/signer/profile.h"
+#include "src/signer/quota.h"
 #include "src/signer/signer.h"
 
 // The PIN and, where it came from a file, what is remembered of that.
@@ -23,6 +26,10 @@ typedef struct ds_issuer {
     X509 *ca;
     ds_cert_info info;
     ds_log_file *log;
+    ds_profiles profiles;
+    ds_quota *quota;   // NULL: none
+    ds_moduli *moduli; // RSA, of the last certificates
+    ds_key *log_key;   // NULL: heads are not signed
 } ds_issuer;
 
 // Read the PIN from where the config says (DS_PIN_NONE: none). beside: refused PIN files are noted in
@@ -39,7 +46,11 @@ void ds_issuer_close(ds_issuer *i);
 enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds_buf *ret, bool *ret_from_log,
                              ds_err *e) DS_MUST;
 
-// Put a certificate made with this issuer into its log; DER to ret.
-enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t serial[16], ds_buf *ret, ds_err *e) DS_MUST;
+// Write the log's head beside it, signed where there is a log key.
+enum ds_class ds_issuer_put_head(ds_issuer *i, ds_err *e) DS_MUST;
+
+// Put a certificate made with this issuer, for that recipe, into its log; DER to ret.
+enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t serial[16], const char *recipe, ds_buf *ret,
+                               ds_err *e) DS_MUST;
 
 #endif

@@ -1,86 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The issuance log; see log.h, which fixes the bytes.
+// The issuance log; see log.h.
 #include "src/signer/log.h"
-#include "src/signer/log_index.h"
 
 #include "src/base/clock.h"
 #include "src/base/file.h"
 #include "src/base/log.h"
+#include "src/pki/keytype.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HEADER = 48, ENTRY_HEAD = 104, HASH = 32 };
-static const uint8_t header_magic[8] = {'D', 'S', 'L', 'O', 'G', '1', '\r', '\n'};
-static const uint8_t entry_magic[4] = {'E', 'N', 'T', 'R'};
+// Roots of whole subtrees of 2^READY entries are kept, so that a proof reads few leaf hashes from the file.
+enum { READY = 8 };
+
+// Certificates of one recipe.
+typedef struct ds_log_recipe {
+    char name[DS_LOG_RECIPE];
+    uint64_t count;
+} ds_log_recipe;
 
 struct ds_log_file {
     int fd;
-    char *path;
-    int64_t size; // of header and whole entries
-    uint64_t entries;
-    uint8_t head[HASH];
+    char *path, *head_path;
+    uint8_t ca[32];
+    int64_t size; // of header and whole records
+    ds_merkle tree;
+    uint8_t root[32];
+    ds_buf ready; // 32 bytes each
     ds_log_index index;
-    bool broken; // a failed append could not be undone
+    ds_log_recipe *recipes;
+    uint32_t recipe_count;
+    ds_hasher *hasher;
+    ds_buf added;  // records that are not on disk yet
+    bool broken;   // a failed append could not be undone
+    bool has_head; // the head beside the log
+    ds_log_head head;
 };
 
-static void put_le64(uint8_t *p, uint64_t v)
+static enum ds_class disk(const ds_log_file *l, ds_err *e)
 {
-    ds_put_le32(p, (uint32_t)v);
-    ds_put_le32(p + 4, (uint32_t)(v >> 32));
+    return ds_fail_errno(e, DS_STORE, errno, "issuance log %s", l->path);
 }
 
-static uint64_t le64(const uint8_t *p)
+static enum ds_class begin(ds_log_file *l, ds_err *e)
 {
-    return ds_le32(p) | (uint64_t)ds_le32(p + 4) << 32;
-}
-
-static bool sha256(const void *data, size_t len, uint8_t ret[HASH])
-{
-    return EVP_Digest(data, len, ret, NULL, EVP_sha256(), NULL) == 1;
-}
-
-static enum ds_class damaged(const ds_log_file *l, ds_err *e, const char *what)
-{
-    (void)ds_fail(e, DS_STORE, "issuance log %s: entry %llu: %s", l->path, (unsigned long long)l->entries + 1, what);
-    return ds_hint(e, "the log was changed or the disk is failing: keep the file, and restore it from a copy that the "
-                      "ledger agrees with");
-}
-
-// Read len bytes at off; how many there were, -1 on an error.
-static ssize_t read_at(int fd, void *data, size_t len, int64_t off)
-{
-    size_t got = 0;
-    while (got < len) {
-        ssize_t n = pread(fd, (uint8_t *)data + got, len - got, (off_t)(off + (int64_t)got));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        got += (size_t)n;
-    }
-    return (ssize_t)got;
-}
-
-static enum ds_class begin(ds_log_file *l, const uint8_t ca[32], ds_err *e)
-{
-    uint8_t header[HEADER];
-    memcpy(header, header_magic, sizeof header_magic);
-    memcpy(header + 8, ca, 32);
-    put_le64(header + 40, (uint64_t)ds_utc_now());
+    uint8_t bytes[DS_LOG_HEADER];
+    ds_log_header header = {.begun_utc = ds_utc_now()};
+    memcpy(header.ca, l->ca, 32);
+    ds_log_header_write(&header, bytes);
     if (ftruncate(l->fd, 0) != 0 || lseek(l->fd, 0, SEEK_SET) != 0)
-        return ds_fail_errno(e, DS_STORE, errno, "issuance log %s", l->path);
-    if (ds_fd_write_all(l->fd, header, sizeof header, e))
+        return disk(l, e);
+    if (ds_fd_write_all(l->fd, bytes, sizeof bytes, e))
         return ds_wrap(e, "issuance log %s", l->path);
     DS_CLEANUP_FREE char *folder = ds_path_beside(l->path, ".");
     int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -88,150 +65,172 @@ static enum ds_class begin(ds_log_file *l, const uint8_t ca[32], ds_err *e)
     int err = errno;
     if (dir >= 0)
         close(dir);
-    if (!synced)
-        return ds_fail_errno(e, DS_STORE, err, "issuance log %s", l->path);
-    l->size = HEADER;
-    return sha256(header, sizeof header, l->head) ? DS_OK : ds_fail(e, DS_INTERNAL, "SHA-256");
+    errno = err;
+    l->size = DS_LOG_HEADER;
+    ds_merkle_root(&l->tree, l->hasher, l->root);
+    return synced ? DS_OK : disk(l, e);
 }
 
-// Are the bytes from off to end all zero? What a crash can leave where the size was extended and the data not written.
-static bool zeros_to_end(const ds_log_file *l, int64_t off, int64_t end)
+// After each leaf: keep the subtree that it completed.
+static void keep_ready(ds_log_file *l, const ds_merkle *tree)
 {
-    uint8_t block[4096];
-    while (off < end) {
-        size_t want = end - off < (int64_t)sizeof block ? (size_t)(end - off) : sizeof block;
-        if (read_at(l->fd, block, want, off) != (ssize_t)want)
-            return false;
-        for (size_t i = 0; i < want; i++)
-            if (block[i])
-                return false;
-        off += (int64_t)want;
-    }
-    return true;
+    if (tree->size % (1U << READY) == 0)
+        ds_buf_add(&l->ready, tree->peak[READY], 32);
+}
+
+static enum ds_class not_its_log(const ds_log_file *l, uint64_t entries, ds_err *e)
+{
+    unsigned long long has = entries, had = l->head.size;
+    if (entries < l->head.size)
+        (void)ds_fail(e, DS_POLICY,
+                      "issuance log %s: the issuance log has %llu entries, and had %llu: its end was cut off", l->path,
+                      has, had);
+    else
+        (void)ds_fail(e, DS_POLICY, "issuance log %s: its first %llu entries are not those its head was made of",
+                      l->path, had);
+    return ds_hint(e, "keep the log and its head as they are and find out who changed them; put back the copy that was "
+                      "made last. Where none is left, make a new Sub CA: its log begins anew");
+}
+
+// Is the tree so far the one of the head beside the log, if it is as big?
+static bool fits_head(const ds_log_file *l, const ds_merkle *tree)
+{
+    uint8_t root[32];
+    if (!l->has_head || tree->size != l->head.size)
+        return true;
+    ds_merkle_root(tree, l->hasher, root);
+    return memcmp(root, l->head.root, 32) == 0;
 }
 
 static enum ds_class cut_tail(ds_log_file *l, int64_t end, ds_err *e)
 {
     ds_log(DS_LOG_WARN, "issuance log %s: the last write was cut off by a crash: %lld bytes after entry %llu removed",
-           l->path, (long long)(end - l->size), (unsigned long long)l->entries);
-    if (ftruncate(l->fd, (off_t)l->size) != 0 || fsync(l->fd) != 0)
-        return ds_fail_errno(e, DS_STORE, errno, "issuance log %s", l->path);
-    return DS_OK;
+           l->path, (long long)(end - l->size), (unsigned long long)l->tree.size);
+    return ftruncate(l->fd, (off_t)l->size) != 0 || fsync(l->fd) != 0 ? disk(l, e) : DS_OK;
 }
 
-// Check one whole entry (bytes, len of it in all) and take it into the index.
-static enum ds_class take_entry(ds_log_file *l, const uint8_t *bytes, uint32_t cert_len, ds_err *e)
+// A log holds few recipes.
+static ds_log_recipe *find_recipe(const ds_log_file *l, const char *name)
 {
-    uint8_t hash[HASH];
-    if (!sha256(bytes, ENTRY_HEAD + (size_t)cert_len, hash))
-        return ds_fail(e, DS_INTERNAL, "SHA-256");
-    if (memcmp(hash, bytes + ENTRY_HEAD + cert_len, HASH) != 0)
-        return damaged(l, e, "its hash does not fit");
-    if (memcmp(l->head, bytes + 24, HASH) != 0)
-        return damaged(l, e, "it does not follow the entry before");
-    if (le64(bytes + 8) != l->entries + 1)
-        return damaged(l, e, "its number is wrong");
-    ds_log_entry entry = {.number = l->entries + 1, .offset = l->size + ENTRY_HEAD, .len = cert_len};
-    memcpy(entry.serial, bytes + 56, 16);
-    memcpy(entry.public_key_digest, bytes + 72, 32);
-    if (!ds_log_index_add(&l->index, &entry))
-        return damaged(l, e, "its key or serial number was there before");
-    memcpy(l->head, hash, HASH);
-    l->entries++;
-    l->size += ENTRY_HEAD + (int64_t)cert_len + HASH;
-    return DS_OK;
+    for (uint32_t i = 0; i < l->recipe_count; i++)
+        if (strcmp(l->recipes[i].name, name) == 0)
+            return &l->recipes[i];
+    return NULL;
 }
 
-// How long the DER at p says it is, from its first four bytes; 0 where it is no SEQUENCE of a certificate's size.
-static size_t der_len(const uint8_t p[4])
+static uint32_t recipe_number(ds_log_file *l, const char *name)
 {
-    if (p[0] != 0x30)
-        return 0;
-    if (p[1] < 0x80)
-        return (size_t)p[1] + 2;
-    if (p[1] == 0x81)
-        return (size_t)p[2] + 3;
-    return p[1] == 0x82 ? ((size_t)p[2] << 8 | p[3]) + 4 : 0;
+    ds_log_recipe *r = find_recipe(l, name);
+    if (r)
+        return (uint32_t)(r - l->recipes);
+    if ((l->recipe_count & (l->recipe_count - 1)) == 0) { // 0 and powers of two: room for as many again
+        size_t cap = l->recipe_count ? 2 * (size_t)l->recipe_count : 1;
+        ds_log_recipe *more = realloc(l->recipes, cap * sizeof *more);
+        if (!more)
+            abort(); // out of memory, as everywhere
+        l->recipes = more;
+    }
+    r = &l->recipes[l->recipe_count];
+    *r = (ds_log_recipe){.count = 0};
+    memcpy(r->name, name, strnlen(name, DS_LOG_RECIPE - 1));
+    return l->recipe_count++;
 }
 
-// Is this beginning of an entry (len bytes of it) one that we began to write here? A whole entry whose length was
-// damaged is not, so that it and those after it are not taken for a torn write.
-static bool is_begun_entry(const ds_log_file *l, const uint8_t *bytes, size_t len)
+// Into the index, and counted for its recipe.
+static bool index_entry(ds_log_file *l, ds_log_entry *entry, const char *recipe)
 {
-    if (len >= 16 && le64(bytes + 8) != l->entries + 1)
+    entry->recipe = recipe_number(l, recipe);
+    if (!ds_log_index_add(&l->index, entry))
         return false;
-    if (len >= 56 && memcmp(bytes + 24, l->head, HASH) != 0)
-        return false;
-    return len < ENTRY_HEAD + 4 || der_len(bytes + ENTRY_HEAD) == ds_le32(bytes + 4);
+    l->recipes[entry->recipe].count++;
+    return true;
 }
 
-// Verify the entry at l->size; *ret_torn: it is what a crash leaves.
-static enum ds_class next_entry(ds_log_file *l, int64_t end, uint8_t *buf, bool *ret_torn, ds_err *e)
+uint64_t ds_log_count(const ds_log_file *l, const char *recipe)
 {
-    int64_t left = end - l->size;
-    size_t want = left < ENTRY_HEAD + 4 ? (size_t)left : ENTRY_HEAD + 4;
-    if (read_at(l->fd, buf, want, l->size) != (ssize_t)want)
-        return ds_fail_errno(e, DS_STORE, errno, "issuance log %s", l->path);
-    size_t magic = want < sizeof entry_magic ? want : sizeof entry_magic;
-    bool is_entry = memcmp(buf, entry_magic, magic) == 0;
-    uint32_t len = want >= 8 ? ds_le32(buf + 4) : 0;
-    bool sane = want < 8 || (len >= 4 && len <= DS_LOG_CERT_MAX);
-    int64_t whole = ENTRY_HEAD + (int64_t)len + HASH;
-    if (is_entry && sane && left < whole) {
-        *ret_torn = is_begun_entry(l, buf, want);
-        return *ret_torn ? DS_OK : damaged(l, e, "it is cut off, but not by a crash");
-    }
-    if (!is_entry || !sane) {
-        *ret_torn = zeros_to_end(l, l->size, end);
-        return *ret_torn ? DS_OK : damaged(l, e, "it is not an entry");
-    }
-    size_t rest = (size_t)whole - ENTRY_HEAD;
-    if (read_at(l->fd, buf + ENTRY_HEAD, rest, l->size + ENTRY_HEAD) != (ssize_t)rest)
-        return ds_fail_errno(e, DS_STORE, errno, "issuance log %s", l->path);
-    if (left == whole && zeros_to_end(l, l->size + whole - HASH, end)) {
-        *ret_torn = true;
-        return DS_OK;
-    }
-    return take_entry(l, buf, len, e);
+    const ds_log_recipe *r = find_recipe(l, recipe);
+    return r ? r->count : 0;
 }
 
-static enum ds_class verify(ds_log_file *l, int64_t end, ds_err *e)
+// One verified record into the index; the tree is the scan's, with it.
+static enum ds_class take(ds_log_file *l, const ds_log_record *r, const ds_merkle *tree, ds_err *e)
 {
-    DS_CLEANUP_FREE uint8_t *buf = ds_alloc(ENTRY_HEAD + DS_LOG_CERT_MAX + HASH);
-    while (l->size < end) {
-        bool torn = false;
-        enum ds_class rc = next_entry(l, end, buf, &torn, e);
+    ds_log_entry entry = {.offset = r->offset, .len = (uint32_t)r->cert.len};
+    memcpy(entry.serial, r->serial, 16);
+    memcpy(entry.public_key_digest, r->key, 32);
+    if (!index_entry(l, &entry, r->recipe))
+        return ds_fail(e, DS_STORE, "issuance log %s: entry %llu: its key or serial number was there before", l->path,
+                       (unsigned long long)r->number);
+    keep_ready(l, tree);
+    return fits_head(l, tree) ? DS_OK : not_its_log(l, tree->size, e);
+}
+
+static enum ds_class scan(ds_log_file *l, ds_log_scan *s, int64_t end, ds_err *e)
+{
+    for (;;) {
+        ds_log_record r;
+        enum ds_log_found found = DS_LOG_END;
+        enum ds_class rc = ds_log_scan_next(s, &r, &found, e);
+        if (!rc && found == DS_LOG_ENTRY)
+            rc = take(l, &r, ds_log_scan_tree(s), e);
         if (rc)
             return rc;
-        if (torn)
-            return cut_tail(l, end, e);
+        if (found == DS_LOG_ENTRY)
+            continue;
+        l->size = ds_log_scan_position(s);
+        l->tree = *ds_log_scan_tree(s);
+        ds_merkle_root(&l->tree, l->hasher, l->root);
+        if (l->has_head && l->tree.size < l->head.size) // before anything is cut: what is there stays to be looked at
+            return not_its_log(l, l->tree.size, e);
+        return found == DS_LOG_TORN ? cut_tail(l, end, e) : DS_OK;
     }
-    return DS_OK;
 }
 
-static enum ds_class load(ds_log_file *l, const uint8_t ca[32], ds_err *e)
+static enum ds_class load_head(ds_log_file *l, ds_err *e)
+{
+    enum ds_class rc = ds_log_head_read(l->head_path, &l->head, &l->has_head, e);
+    if (rc)
+        return ds_hint(e,
+                       "restore it from a copy; where none is left, look at the log (devstamp log verify) before you "
+                       "remove it");
+    if (l->has_head && memcmp(l->head.ca, l->ca, 32) != 0)
+        return ds_hint((ds_fail(e, DS_STORE, "head %s belongs to the log of another CA certificate", l->head_path), e),
+                       "each CA has its own log and head: name another log");
+    return fits_head(l, &l->tree) ? DS_OK : not_its_log(l, 0, e);
+}
+
+static enum ds_class load(ds_log_file *l, ds_err *e)
 {
     struct stat st;
+    uint8_t bytes[DS_LOG_HEADER] = {0};
+    ds_log_header header;
     if (fstat(l->fd, &st) != 0)
-        return ds_fail_errno(e, DS_STORE, errno, "issuance log %s", l->path);
+        return disk(l, e);
     if (!S_ISREG(st.st_mode))
         return ds_fail(e, DS_STORE, "issuance log %s: not a regular file", l->path);
-    uint8_t header[HEADER] = {0};
-    ssize_t got = read_at(l->fd, header, sizeof header, 0);
+    int64_t got = ds_log_read_at(l->fd, bytes, sizeof bytes, 0);
     if (got < 0)
-        return ds_fail_errno(e, DS_STORE, errno, "issuance log %s", l->path);
+        return disk(l, e);
     // A header cut short was never followed by an entry: the log is begun again.
-    if (got < HEADER && (memcmp(header, header_magic, got < 8 ? (size_t)got : 8) == 0 || zeros_to_end(l, 0, got)))
-        return begin(l, ca, e);
-    if (got < HEADER || memcmp(header, header_magic, sizeof header_magic) != 0)
-        return ds_hint((ds_fail(e, DS_STORE, "%s is not an issuance log", l->path), e), "name another file");
-    if (memcmp(header + 8, ca, 32) != 0)
+    if (got < DS_LOG_HEADER &&
+        (memcmp(bytes, "DSLOG2\r\n", got < 8 ? (size_t)got : 8) == 0 || ds_log_zeros(l->fd, 0, got))) {
+        if (load_head(l, e))
+            return e ? e->cls : DS_STORE;
+        return l->has_head && l->head.size ? not_its_log(l, 0, e) : begin(l, e);
+    }
+    enum ds_class rc = ds_log_header_read((ds_view){bytes, (size_t)got}, l->path, &header, e);
+    if (rc)
+        return rc;
+    if (memcmp(header.ca, l->ca, 32) != 0)
         return ds_hint((ds_fail(e, DS_STORE, "issuance log %s belongs to another CA certificate", l->path), e),
                        "each CA has its own log: name another file");
-    if (!sha256(header, sizeof header, l->head))
-        return ds_fail(e, DS_INTERNAL, "SHA-256");
-    l->size = HEADER;
-    return verify(l, (int64_t)st.st_size, e);
+    rc = load_head(l, e);
+    if (rc)
+        return rc;
+    ds_log_scan *s = ds_log_scan_new(l->fd, l->path, (int64_t)st.st_size);
+    rc = scan(l, s, (int64_t)st.st_size, e);
+    ds_log_scan_free(s);
+    return rc;
 }
 
 enum ds_class ds_log_open(const char *path, const uint8_t ca[32], ds_log_file **ret, ds_err *e)
@@ -242,15 +241,17 @@ enum ds_class ds_log_open(const char *path, const uint8_t ca[32], ds_log_file **
     ds_log_file *l = ds_alloc(sizeof *l);
     l->fd = fd;
     l->path = ds_strdup(path);
+    l->head_path = ds_asprintf("%s.head", path);
+    l->hasher = ds_hasher_new();
+    memcpy(l->ca, ca, 32);
     enum ds_class rc;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        rc = ds_fail_errno(e, DS_STORE, errno, "issuance log %s", path);
-        if (errno == EWOULDBLOCK)
-            rc = ds_hint((ds_fail(e, DS_STORE, "issuance log %s is held by another signer", path), e),
-                         "end the other utility first");
-    } else {
-        rc = load(l, ca, e);
-    }
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        rc = load(l, e);
+    else if (errno == EWOULDBLOCK)
+        rc = ds_hint((ds_fail(e, DS_STORE, "issuance log %s is held by another signer", path), e),
+                     "end the other utility first");
+    else
+        rc = disk(l, e);
     if (rc) {
         ds_log_close(l);
         return rc;
@@ -265,18 +266,28 @@ void ds_log_close(ds_log_file *l)
         return;
     close(l->fd);
     ds_log_index_free(&l->index);
+    free(l->recipes);
+    ds_hasher_free(l->hasher);
+    ds_buf_free(&l->ready);
+    ds_buf_free(&l->added);
+    free(l->head_path);
     free(l->path);
     free(l);
 }
 
 uint64_t ds_log_entries(const ds_log_file *l)
 {
-    return l->entries;
+    return l->tree.size;
 }
 
-const uint8_t *ds_log_head(const ds_log_file *l)
+const uint8_t *ds_log_root(const ds_log_file *l)
 {
-    return l->head;
+    return l->root;
+}
+
+uint64_t ds_log_head_entries(const ds_log_file *l)
+{
+    return l->has_head ? l->head.size : 0;
 }
 
 const ds_log_entry *ds_log_by_key(const ds_log_file *l, const uint8_t public_key_digest[32])
@@ -289,39 +300,51 @@ const ds_log_entry *ds_log_by_serial(const ds_log_file *l, const uint8_t serial[
     return ds_log_index_serial(&l->index, serial);
 }
 
+const ds_log_entry *ds_log_by_number(const ds_log_file *l, uint64_t number)
+{
+    return &l->index.entries[number - 1];
+}
+
 enum ds_class ds_log_read(const ds_log_file *l, const ds_log_entry *entry, ds_buf *ret, ds_err *e)
 {
     size_t before = ret->len;
     ds_buf_resize(ret, before + entry->len, 0);
-    if (read_at(l->fd, ret->ptr + before, entry->len, entry->offset) == (ssize_t)entry->len)
+    if (entry->number <= l->tree.size &&
+        ds_log_read_at(l->fd, ret->ptr + before, entry->len, entry->offset + DS_LOG_HEAD) == (int64_t)entry->len)
         return DS_OK;
     ret->len = before;
-    return ds_fail(e, DS_STORE, "issuance log %s: entry %llu cannot be read", l->path,
-                   (unsigned long long)entry->number);
+    return ds_fail(e, DS_STORE, "issuance log %s: entry %u cannot be read", l->path, entry->number);
 }
 
-static void build_entry(const ds_log_file *l, const uint8_t serial[16], const uint8_t key[32], ds_view cert,
-                        ds_buf *out)
+enum ds_class ds_log_add(ds_log_file *l, const ds_log_certificate *c, ds_err *e)
 {
-    uint8_t head[ENTRY_HEAD];
-    memcpy(head, entry_magic, sizeof entry_magic);
-    ds_put_le32(head + 4, (uint32_t)cert.len);
-    put_le64(head + 8, l->entries + 1);
-    put_le64(head + 16, (uint64_t)ds_utc_now());
-    memcpy(head + 24, l->head, HASH);
-    memcpy(head + 56, serial, 16);
-    memcpy(head + 72, key, 32);
-    ds_buf_add(out, head, sizeof head);
-    ds_buf_add(out, cert.ptr, cert.len);
+    const ds_view cert = c->der;
+    if (cert.len < 4 || cert.len > DS_LOG_CERT_MAX || ds_log_der_len(cert.ptr) != cert.len)
+        return ds_fail(e, DS_INTERNAL, "%zu bytes that are no DER certificate cannot be logged", cert.len);
+    if (strlen(c->recipe) >= DS_LOG_RECIPE)
+        return ds_fail(e, DS_INTERNAL, "a recipe's name longer than %d bytes cannot be logged", DS_LOG_RECIPE - 1);
+    ds_log_entry entry = {.offset = l->size + (int64_t)l->added.len, .len = (uint32_t)cert.len};
+    memcpy(entry.serial, c->serial, 16);
+    memcpy(entry.public_key_digest, c->public_key_digest, 32);
+    if (!index_entry(l, &entry, c->recipe))
+        return ds_fail(e, DS_POLICY, "public key or serial number is in the issuance log already");
+    ds_log_record record = {.number = l->index.count,
+                            .signed_utc = ds_utc_now(),
+                            .serial = c->serial,
+                            .key = c->public_key_digest,
+                            .cert = cert};
+    memcpy(record.recipe, c->recipe, strlen(c->recipe));
+    ds_log_record_write(&record, l->hasher, &l->added);
+    return DS_OK;
 }
 
-static enum ds_class write_entry(ds_log_file *l, const ds_buf *bytes, ds_err *e)
+static enum ds_class write_added(ds_log_file *l, ds_err *e)
 {
     enum ds_class rc = DS_OK;
     if (lseek(l->fd, (off_t)l->size, SEEK_SET) < 0)
         rc = ds_fail_errno(e, DS_STORE, errno, "seek");
     if (!rc)
-        rc = ds_fd_write_all(l->fd, bytes->ptr, bytes->len, e);
+        rc = ds_fd_write_all(l->fd, l->added.ptr, l->added.len, e);
     if (!rc && fsync(l->fd) != 0) {
         l->broken = true; // what the disk holds after a failed sync is unknown
         rc = ds_fail_errno(e, DS_STORE, errno, "sync");
@@ -331,22 +354,82 @@ static enum ds_class write_entry(ds_log_file *l, const ds_buf *bytes, ds_err *e)
     return rc ? ds_wrap(e, "issuance log %s", l->path) : DS_OK;
 }
 
-enum ds_class ds_log_append(ds_log_file *l, const uint8_t serial[16], const uint8_t public_key_digest[32], ds_view cert,
-                            ds_err *e)
+static void forget_added(ds_log_file *l)
 {
+    while (l->index.count > l->tree.size) {
+        l->recipes[l->index.entries[l->index.count - 1].recipe].count--;
+        ds_log_index_drop(&l->index);
+    }
+    ds_buf_clear(&l->added);
+}
+
+enum ds_class ds_log_commit(ds_log_file *l, ds_err *e)
+{
+    if (l->added.len == 0)
+        return DS_OK;
+    enum ds_class rc;
     if (l->broken)
-        return ds_hint((ds_fail(e, DS_STORE, "issuance log %s takes nothing after a failed write", l->path), e),
-                       "see to the disk, then start the signer again");
-    if (cert.len < 4 || cert.len > DS_LOG_CERT_MAX || der_len(cert.ptr) != cert.len)
-        return ds_fail(e, DS_INTERNAL, "%zu bytes that are no DER certificate cannot be logged", cert.len);
-    if (ds_log_by_key(l, public_key_digest) || ds_log_by_serial(l, serial))
-        return ds_fail(e, DS_POLICY, "public key or serial number is in the issuance log already");
-    DS_CLEANUP_BUF ds_buf bytes = {0};
-    uint8_t hash[HASH];
-    build_entry(l, serial, public_key_digest, cert, &bytes);
-    if (!sha256(bytes.ptr, bytes.len, hash))
-        return ds_fail(e, DS_INTERNAL, "SHA-256");
-    ds_buf_add(&bytes, hash, HASH);
-    enum ds_class rc = write_entry(l, &bytes, e);
-    return rc ? rc : take_entry(l, bytes.ptr, (uint32_t)cert.len, e);
+        rc = ds_hint((ds_fail(e, DS_STORE, "issuance log %s takes nothing after a failed write", l->path), e),
+                     "see to the disk, then start the signer again");
+    else
+        rc = write_added(l, e);
+    if (rc) {
+        forget_added(l);
+        return rc;
+    }
+    for (uint64_t i = l->tree.size; i < l->index.count; i++) {
+        const ds_log_entry *entry = &l->index.entries[i];
+        ds_merkle_add(&l->tree, l->hasher, l->added.ptr + (entry->offset - l->size) + DS_LOG_HEAD + entry->len);
+        keep_ready(l, &l->tree);
+    }
+    l->size += (int64_t)l->added.len;
+    ds_buf_clear(&l->added);
+    ds_merkle_root(&l->tree, l->hasher, l->root);
+    return DS_OK;
+}
+
+enum ds_class ds_log_append(ds_log_file *l, const ds_log_certificate *c, ds_err *e)
+{
+    enum ds_class rc = ds_log_add(l, c, e);
+    return rc ? rc : ds_log_commit(l, e);
+}
+
+static enum ds_class node_of(void *arg, unsigned level, uint64_t index, uint8_t ret[32], ds_err *e)
+{
+    const ds_log_file *l = arg;
+    if (level == READY) {
+        memcpy(ret, l->ready.ptr + 32 * index, 32);
+        return DS_OK;
+    }
+    const ds_log_entry *entry = &l->index.entries[index];
+    return ds_log_read_at(l->fd, ret, 32, entry->offset + DS_LOG_HEAD + entry->len) == 32 ? DS_OK : disk(l, e);
+}
+
+enum ds_class ds_log_prove(ds_log_file *l, uint64_t from, ds_merkle_proof *ret, ds_err *e)
+{
+    const ds_merkle_source source = {.node = node_of, .arg = l, .level = READY};
+    return ds_merkle_prove_consistency(&source, l->hasher, from, l->tree.size, ret, e);
+}
+
+enum ds_class ds_log_put_head(ds_log_file *l, const ds_log_key *key, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf text = {0};
+    uint8_t digest[32] = {0};
+    ds_log_head head = {.size = l->tree.size};
+    memcpy(head.ca, l->ca, 32);
+    memcpy(head.root, l->root, 32);
+    if (key && ds_public_key_digest(key->public_key, digest, e))
+        return DS_INTERNAL;
+    if (l->has_head && l->head.size == head.size && l->head.is_signed == (key != NULL) &&
+        memcmp(digest, l->head.key_digest, 32) == 0)
+        return DS_OK;
+    enum ds_class rc = ds_log_head_text(&head, key, &text, e);
+    if (!rc)
+        rc = ds_file_write(l->head_path, ds_buf_view(&text), 0644, e);
+    if (!rc)
+        rc = ds_log_head_parse(ds_buf_view(&text), &l->head, e);
+    if (rc)
+        return ds_wrap(e, "issuance log %s: head", l->path);
+    l->has_head = true;
+    return DS_OK;
 }

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { HEAD_EVERY = 256 }; // entries, at most, that the head beside the log is behind
+
 typedef Devstamp__Signer__Request request_t;
 typedef Devstamp__Signer__Reply reply_t;
 
@@ -27,21 +29,44 @@ static enum ds_class send_failure(int fd, ds_err *failure, ds_err *e)
     return ds_wire_send(fd, &reply.base, e);
 }
 
-static enum ds_class answer_status(ds_issuer *i, int fd, ds_err *e)
+static void put_quota(ds_signer_quota *left, size_t count, Devstamp__Signer__Quota *wire,
+                      Devstamp__Signer__Quota **list)
+{
+    for (size_t i = 0; i < count; i++) {
+        wire[i] = (Devstamp__Signer__Quota)DEVSTAMP__SIGNER__QUOTA__INIT;
+        wire[i].recipe = left[i].recipe;
+        wire[i].certificates = left[i].certificates;
+        wire[i].left = left[i].left;
+        wire[i].until_utc = left[i].until_utc;
+        wire[i].first = left[i].first;
+        wire[i].last = left[i].last;
+        list[i] = &wire[i];
+    }
+}
+
+static enum ds_class answer_status(ds_issuer *i, const Devstamp__Signer__Status *asked, int fd, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf der = {0};
-    enum ds_class rc = ds_cert_der(i->ca, &der, e);
+    enum ds_class rc = asked->n_profile ? ds_profiles_take(&i->profiles, asked->profile, asked->n_profile, e) : DS_OK;
+    if (!rc)
+        rc = ds_cert_der(i->ca, &der, e);
     if (rc)
         return rc;
-    uint8_t head[32];
-    memcpy(head, ds_log_head(i->log), sizeof head);
+    uint8_t root[32];
+    memcpy(root, ds_log_root(i->log), sizeof root);
+    ds_signer_quota left[DS_QUOTA_MAX];
+    Devstamp__Signer__Quota quota[DS_QUOTA_MAX], *list[DS_QUOTA_MAX];
+    size_t count = ds_quota_list(i->quota, i->log, left);
+    put_quota(left, count, quota, list);
     Devstamp__Signer__StatusReply status = DEVSTAMP__SIGNER__STATUS_REPLY__INIT;
+    status.n_quota = count;
+    status.quota = list;
     reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
     status.ca_subject = i->info.subject;
     status.ca_fingerprint = (ProtobufCBinaryData){32, i->info.fingerprint};
     status.ca_certificate = (ProtobufCBinaryData){der.len, der.ptr};
     status.log_entries = ds_log_entries(i->log);
-    status.log_head = (ProtobufCBinaryData){32, head};
+    status.log_root = (ProtobufCBinaryData){32, root};
     reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_STATUS;
     reply.status = &status;
     return ds_wire_send(fd, &reply.base, e);
@@ -54,25 +79,60 @@ static enum ds_class answer_sign(ds_issuer *i, const Devstamp__Signer__Sign *sig
     enum ds_class rc = ds_issuer_sign(i, sign, &der, &from_log, e);
     if (rc)
         return rc;
-    uint8_t head[32];
-    memcpy(head, ds_log_head(i->log), sizeof head);
+    uint8_t root[32];
+    memcpy(root, ds_log_root(i->log), sizeof root);
     Devstamp__Signer__SignReply body = DEVSTAMP__SIGNER__SIGN_REPLY__INIT;
     reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
     body.certificate = (ProtobufCBinaryData){der.len, der.ptr};
     body.from_log = from_log;
     body.log_entries = ds_log_entries(i->log);
-    body.log_head = (ProtobufCBinaryData){32, head};
+    body.log_root = (ProtobufCBinaryData){32, root};
     reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_SIGN;
     reply.sign = &body;
     return ds_wire_send(fd, &reply.base, e);
 }
 
+// The head beside the log is brought up to date too: this is asked for when a head is about to be remembered elsewhere.
+static enum ds_class answer_consistency(ds_issuer *i, uint64_t from, int fd, ds_err *e)
+{
+    ds_merkle_proof proof = {0};
+    ProtobufCBinaryData hashes[DS_MERKLE_PROOF_MAX];
+    uint8_t root[32];
+    enum ds_class rc = ds_issuer_put_head(i, e);
+    if (!rc && from <= ds_log_entries(i->log))
+        rc = ds_log_prove(i->log, from, &proof, e);
+    if (rc)
+        return rc;
+    memcpy(root, ds_log_root(i->log), sizeof root);
+    for (size_t n = 0; n < proof.count; n++)
+        hashes[n] = (ProtobufCBinaryData){32, proof.hash[n]};
+    Devstamp__Signer__ConsistencyReply body = DEVSTAMP__SIGNER__CONSISTENCY_REPLY__INIT;
+    reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
+    body.log_entries = ds_log_entries(i->log);
+    body.log_root = (ProtobufCBinaryData){32, root};
+    body.n_hash = proof.count;
+    body.hash = hashes;
+    reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_CONSISTENCY;
+    reply.consistency = &body;
+    return ds_wire_send(fd, &reply.base, e);
+}
+
+// A head that is old is no failure of the certificate just logged: it is told, and made up for with the next.
+static void put_head_now_and_then(ds_issuer *i)
+{
+    ds_err e = DS_ERR_INIT;
+    if (ds_log_entries(i->log) - ds_log_head_entries(i->log) >= HEAD_EVERY && ds_issuer_put_head(i, &e))
+        ds_log(DS_LOG_WARN, "%s", e.text);
+}
+
 static enum ds_class answer(ds_issuer *i, const request_t *request, int fd, ds_err *e)
 {
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_STATUS)
-        return answer_status(i, fd, e);
+        return answer_status(i, request->status, fd, e);
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN)
         return answer_sign(i, request->sign, fd, e);
+    if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY)
+        return answer_consistency(i, request->consistency->from, fd, e);
     return ds_fail(e, DS_INPUT, "the signer was asked for something it does not do");
 }
 
@@ -117,8 +177,12 @@ int ds_signer_main(int fd, const ds_signer_config *cfg)
         return refuse(fd, &e);
     }
     bool end = false;
-    while (!rc && !end)
+    while (!rc && !end) {
         rc = serve_one(&issuer, fd, &end, &e);
+        put_head_now_and_then(&issuer);
+    }
+    if (!rc && ds_issuer_put_head(&issuer, &e))
+        ds_log(DS_LOG_WARN, "%s", e.text);
     ds_issuer_close(&issuer);
     return rc ? 1 : 0;
 }

@@ -7,17 +7,40 @@
 #define DS_SIGNER_H
 
 #include "src/base/buf.h"
+#include "src/pki/merkle.h"
 
 // Where the child finds the PIN; the parent never reads it.
 enum ds_pin_source { DS_PIN_NONE, DS_PIN_PROMPT, DS_PIN_FD, DS_PIN_FILE };
+
+// What a recipe says of certificates: the signer refuses what no profile names.
+typedef struct ds_signer_profile {
+    const char *recipe;          // the product's name, 1..63 bytes
+    const char *subject;         // with {serial}, {mac}, {product}
+    const char *serial_format;   // of devices: {mac}, {counter}, {counter:N}
+    int key_type;                // Devstamp__KeyType
+    unsigned days;               // a certificate is valid for that many days and the hour before; 0: without end
+    const char *subject_alt_uri; // with placeholders as the subject; "": none
+} ds_signer_profile;
+
+// What the quota leaves for a recipe.
+typedef struct ds_signer_quota {
+    char recipe[64], first[64], last[64]; // serial numbers of devices; "": any
+    uint64_t certificates, left;
+    int64_t until_utc; // INT64_MAX: no end
+} ds_signer_quota;
+enum { DS_QUOTA_MAX = 64 };
 
 typedef struct ds_signer_config {
     const char *key;         // RFC 7512 "pkcs11:…" or "file:path"
     const char *module;      // PKCS#11 module path; NULL for file keys
     const char *certificate; // Sub CA certificate, PEM
     const char *log;         // issuance log, append-only
+    const char *log_key;     // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
+    const char *quota;       // quota file; NULL: none
     enum ds_pin_source pin;
     const char *pin_file;
+    const ds_signer_profile *profiles; // borrowed until ds_signer_stop
+    size_t profile_count;
     int pin_fd; // closed by ds_signer_start: the child alone keeps it, and reset commands do not inherit it
 } ds_signer_config;
 
@@ -35,9 +58,20 @@ typedef struct ds_signer_status {
     uint8_t ca_fingerprint[32];
     ds_buf ca_certificate; // DER
     uint64_t log_entries;
-    uint8_t log_head[32]; // hash of the newest entry; of an empty log, of its header
+    uint8_t log_root[32];                // root hash of its Merkle tree
+    ds_signer_quota quota[DS_QUOTA_MAX]; // as of the start
+    size_t quota_count;
 } ds_signer_status;
 const ds_signer_status *ds_signer_get_status(const ds_signer *s);
+
+// That the issuance log of from entries is the beginning of the one there is: the signer's proof, for
+// ds_merkle_consistent. No hashes where the log has fewer entries than that.
+typedef struct ds_signer_proof {
+    uint64_t from, log_entries;
+    uint8_t log_root[32];
+    ds_merkle_proof proof;
+} ds_signer_proof;
+enum ds_class ds_signer_prove(ds_signer *s, uint64_t from, ds_signer_proof *ret, ds_err *e) DS_MUST;
 
 typedef struct ds_sign_request {
     ds_view csr;
@@ -46,6 +80,9 @@ typedef struct ds_sign_request {
     const char *subject;
     int key_type;                // Devstamp__KeyType demanded
     const char *subject_alt_uri; // NULL = none
+    const char *recipe;          // whose profile it is judged by
+    const char *device_serial;
+    const char *mac; // of the device, 12 hex digits
 } ds_sign_request;
 
 // DS_POLICY / DS_INPUT: refused, says why. DS_TOKEN: token or child is gone; the next call starts the child again where

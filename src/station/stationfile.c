@@ -12,7 +12,7 @@
 #include <string.h>
 
 typedef struct yaml_signer {
-    char *certificate, *key, *module, *log, *pin_file;
+    char *certificate, *key, *module, *log, *log_key, *quota, *pin_file;
 } yaml_signer;
 
 typedef struct yaml_discover {
@@ -39,6 +39,8 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, key, 0),
     TEXT(yaml_signer, module, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, log, 0),
+    TEXT(yaml_signer, log_key, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, quota, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pin_file, CYAML_FLAG_OPTIONAL),
     CYAML_FIELD_END,
 };
@@ -141,6 +143,14 @@ static enum ds_class discover(ds_station *s, ds_err *e)
     return DS_OK;
 }
 
+static char *key_uri(const ds_station *s, const char *uri)
+{
+    if (strncmp(uri, "file:", 5) != 0)
+        return ds_strdup(uri);
+    DS_CLEANUP_FREE char *path = ds_path_beside(s->path, uri + 5);
+    return ds_asprintf("file:%s", path);
+}
+
 static void take_fields(ds_station *s)
 {
     const ds_station_yaml *y = s->yaml;
@@ -149,13 +159,10 @@ static void take_fields(ds_station *s)
     s->signer_certificate = ds_path_beside(s->path, y->signer.certificate);
     s->signer_log = ds_path_beside(s->path, y->signer.log);
     s->signer_module = y->signer.module;
+    s->signer_quota = y->signer.quota ? ds_path_beside(s->path, y->signer.quota) : NULL;
     s->pin_file = y->signer.pin_file ? ds_path_beside(s->path, y->signer.pin_file) : NULL;
-    if (strncmp(y->signer.key, "file:", 5) == 0) {
-        DS_CLEANUP_FREE char *key = ds_path_beside(s->path, y->signer.key + 5);
-        s->signer_key = ds_asprintf("file:%s", key);
-    } else {
-        s->signer_key = ds_strdup(y->signer.key);
-    }
+    s->signer_key = key_uri(s, y->signer.key);
+    s->signer_log_key = y->signer.log_key ? key_uri(s, y->signer.log_key) : NULL;
     s->baud = y->baud ? y->baud : 115200;
     s->flash_baud = y->flash_baud ? y->flash_baud : 921600;
     s->slots = ds_alloc(DS_STATION_MAX_SLOTS * sizeof *s->slots);
@@ -216,6 +223,8 @@ void ds_station_free(ds_station *s)
     free(s->signer_certificate);
     free(s->signer_log);
     free(s->signer_key);
+    free(s->signer_log_key);
+    free(s->signer_quota);
     free(s->pin_file);
     ds_yaml_free(&station_schema, s->yaml);
     free(s->path);

@@ -26,8 +26,9 @@ typedef struct ds_station {
     const char *name;
     char *ledger;                          // path
     char *signer_certificate, *signer_log; // paths
-    char *signer_key;                      // file: path made absolute, or pkcs11: URI
+    char *signer_key, *signer_log_key;     // file: path made absolute, or pkcs11: URI; the log key may be NULL
     const char *signer_module;             // or NULL
+    char *signer_quota;                    // path, or NULL
     char *pin_file;                        // or NULL
     uint32_t baud, flash_baud;
     ds_slot_config *slots;

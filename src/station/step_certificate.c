@@ -151,6 +151,8 @@ enum ds_class ds_step_certificate_precondition(ds_job *j, enum ds_ready *ret, ds
 
 static enum ds_class sign(ds_job *j, ds_err *e)
 {
+    char mac[13];
+    ds_hex(j->hello.mac, 6, mac);
     const ds_sign_request req = {
         .csr = ds_buf_view(&j->cert.csr),
         .serial = j->cert.serial,
@@ -158,6 +160,9 @@ static enum ds_class sign(ds_job *j, ds_err *e)
         .not_after_utc = j->cert.not_after_utc,
         .subject = j->cert.subject,
         .key_type = j->recipe->key_type,
+        .recipe = j->recipe->product,
+        .device_serial = j->device.serial,
+        .mac = mac,
     };
     DS_CLEANUP_BUF ds_buf der = {0};
     if (ds_signer_sign(j->o->signer, &req, &der, e))

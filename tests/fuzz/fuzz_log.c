@@ -18,7 +18,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-enum { HEADER = 48, HEAD = 104, HASH = 32 };
+enum { HEADER = 80, HEAD = 136, HASH = 32 };
 static char path[64];
 
 static void remove_file(void)
@@ -41,22 +41,21 @@ static void digest(const uint8_t *p, size_t len, uint8_t ret[HASH])
         abort();
 }
 
-// Chain the entries as far as their lengths make sense.
+// The header's hash, and each record's as far as their lengths make sense.
 static void fit_hashes(uint8_t *p, size_t size)
 {
-    uint8_t before[HASH];
     if (size < HEADER)
         return;
-    digest(p, HEADER, before);
+    digest(p, 48, p + 48);
+    ds_hasher *h = ds_hasher_new();
     for (size_t at = HEADER; size - at >= HEAD;) {
         size_t len = ds_le32(p + at + 4);
         if (len > DS_LOG_CERT_MAX || size - at < HEAD + len + HASH)
-            return;
-        memcpy(p + at + 24, before, HASH);
-        digest(p + at, HEAD + len, before);
-        memcpy(p + at + HEAD + len, before, HASH);
+            break;
+        ds_merkle_leaf(h, (ds_view){p + at, HEAD + len}, p + at + HEAD + len);
         at += HEAD + len + HASH;
     }
+    ds_hasher_free(h);
 }
 
 static void write_file(const uint8_t *p, size_t size)
@@ -67,14 +66,14 @@ static void write_file(const uint8_t *p, size_t size)
 }
 
 // Open it; how many entries, -1 where it is refused.
-static int64_t entries(const uint8_t ca[32], uint8_t head[HASH], bool append)
+static int64_t entries(const uint8_t ca[32], uint8_t root[HASH], bool append)
 {
     ds_log_file *l = NULL;
     ds_err e = DS_ERR_INIT;
     if (ds_log_open(path, ca, &l, &e))
         return -1;
     int64_t count = (int64_t)ds_log_entries(l);
-    memcpy(head, ds_log_head(l), HASH);
+    memcpy(root, ds_log_root(l), HASH);
     static const uint8_t cert[] = {0x30, 2, 5, 0};
     uint8_t serial[16], key[32];
     memset(serial, 0xA5, sizeof serial);
@@ -84,7 +83,8 @@ static int64_t entries(const uint8_t ca[32], uint8_t head[HASH], bool append)
     if (found && ds_log_read(l, found, &der, &e))
         __builtin_trap();
     if (append && !found && !ds_log_by_key(l, key) &&
-        (ds_log_append(l, serial, key, (ds_view){cert, sizeof cert}, &e) || (int64_t)ds_log_entries(l) != count + 1))
+        (ds_log_append(l, &(ds_log_certificate){serial, key, "", {cert, sizeof cert}}, &e) ||
+         (int64_t)ds_log_entries(l) != count + 1))
         __builtin_trap();
     ds_log_close(l);
     return count;

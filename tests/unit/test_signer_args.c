@@ -20,6 +20,8 @@ static void test_signer_args_survive_the_way_and_hold_no_secret(void **state)
                    .module = "/m.so",
                    .certificate = "/c.pem",
                    .log = "/l",
+                   .log_key = "file:/k",
+                   .quota = "/q",
                    .pin = DS_PIN_FILE,
                    .pin_file = "/p",
                    .pin_fd = -1},
@@ -40,6 +42,8 @@ static void test_signer_args_survive_the_way_and_hold_no_secret(void **state)
     assert_string_equal(out.config.pin_file, "/p");
     assert_string_equal(out.config.key, in.config.key);
     assert_string_equal(out.config.log, "/l");
+    assert_string_equal(out.config.log_key, "file:/k");
+    assert_string_equal(out.config.quota, "/q");
     char verb[] = "signer", pin[] = "--pin", value[] = "1234";
     char *with_pin[] = {verb, pin, value, NULL};
     assert_int_equal(ds_signer_args_read(3, with_pin, &out, &e), DS_USAGE);

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Worthless RSA keys; see weak.h.
+#include "src/pki/weak.h"
+
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <stdlib.h>
+
+static BIGNUM *modulus_of(EVP_PKEY *key)
+{
+    BIGNUM *n = NULL;
+    if (EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA || EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) != 1) {
+        ERR_clear_error();
+        return NULL;
+    }
+    return n;
+}
+
+// Is value a power of 65537 modulo p?
+static bool in_subgroup(unsigned value, unsigned p)
+{
+    unsigned power = 1;
+    do {
+        if (power == value)
+            return true;
+        power = power * (65537 % p) % p;
+    } while (power != 1);
+    return false;
+}
+
+bool ds_rsa_is_roca(EVP_PKEY *key)
+{
+    static const unsigned primes[] = {3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,
+                                      47,  53,  59,  61,  67,  71,  73,  79,  83,  89,  97,  101, 103,
+                                      107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167};
+    BIGNUM *n = modulus_of(key);
+    bool roca = n != NULL;
+    for (size_t i = 0; roca && i < sizeof primes / sizeof *primes; i++)
+        roca = in_subgroup((unsigned)BN_mod_word(n, primes[i]), primes[i]);
+    BN_free(n);
+    return roca;
+}
+
+struct ds_moduli {
+    BIGNUM **n; // a ring
+    size_t keep, next;
+};
+
+ds_moduli *ds_moduli_new(size_t keep)
+{
+    ds_moduli *m = ds_alloc(sizeof *m);
+    m->n = ds_alloc(keep * sizeof(BIGNUM *));
+    m->keep = keep;
+    return m;
+}
+
+void ds_moduli_free(ds_moduli *m)
+{
+    if (!m)
+        return;
+    for (size_t i = 0; i < m->keep; i++)
+        BN_free(m->n[i]);
+    free(m->n);
+    free(m);
+}
+
+void ds_moduli_add(ds_moduli *m, EVP_PKEY *key)
+{
+    BIGNUM *n = modulus_of(key);
+    if (!n)
+        return;
+    BN_free(m->n[m->next]);
+    m->n[m->next] = n;
+    m->next = (m->next + 1) % m->keep;
+}
+
+// The product of all of them modulo n, times a power of two that is prime to n.
+static bool product(const ds_moduli *m, const BIGNUM *n, BN_CTX *ctx, BIGNUM *ret)
+{
+    BN_MONT_CTX *mont = BN_MONT_CTX_new();
+    BIGNUM *r = BN_new();
+    bool good = mont && r && BN_MONT_CTX_set(mont, n, ctx) == 1 && BN_one(ret) == 1;
+    for (size_t i = 0; good && i < m->keep && m->n[i]; i++)
+        good = BN_nnmod(r, m->n[i], n, ctx) == 1 && BN_mod_mul_montgomery(ret, ret, r, mont, ctx) == 1;
+    BN_free(r);
+    BN_MONT_CTX_free(mont);
+    return good;
+}
+
+bool ds_moduli_share(const ds_moduli *m, EVP_PKEY *key)
+{
+    BIGNUM *n = modulus_of(key);
+    if (!n)
+        return false;
+    BN_CTX *ctx = BN_CTX_new();
+    BIGNUM *all = BN_new();
+    if (!ctx || !all || BN_is_zero(n) || !product(m, n, ctx, all) || BN_gcd(all, all, n, ctx) != 1)
+        abort(); // out of memory, as everywhere: n is odd
+    bool share = !BN_is_one(all);
+    BN_free(all);
+    BN_CTX_free(ctx);
+    BN_free(n);
+    return share;
+}
