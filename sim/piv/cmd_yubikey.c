@@ -196,7 +196,7 @@ static enum ds_class serve(program *p, ds_err *e)
         if (fds[CONTROL].revents)
             ds_piv_control_serve(p->control, y);
         end = (fds[SIGNALS].revents && told_to_end(p, &rc, e)) || parent_gone(&fds[PARENT]);
-        if (!said && (p->out || y->powered)) {
+        if (!said && (p->out || y->seen)) {
             said = true;
             rc = say_ready(p, e);
         }

@@ -12,7 +12,7 @@
 static const char usage[] =
     "usage: devstamp-sim yubikey-ctl --state DIR VERB\n"
     "\n"
-    "  status        print JSON: in, powered (the reader has seen it), pin_left, puk_left, verified, touch (it waits "
+    "  status        print JSON: in, seen (the reader knows), pin_left, puk_left, verified, touch (it waits "
     "for\n"
     "                one), and since it runs: verifies (PINs it was given), wrong, signatures\n"
     "  out, in       pull it out, push it in\n"

@@ -35,7 +35,7 @@ void ds_piv_yubikey_eject(ds_piv_yubikey *y)
 {
     ds_piv_reader_eject(&y->reader);
     power_lost(y);
-    y->powered = false;
+    y->seen = false;
 }
 
 enum ds_class ds_piv_yubikey_insert(ds_piv_yubikey *y, ds_err *e)
@@ -87,7 +87,6 @@ static void take_signal(ds_piv_yubikey *y, uint8_t what)
         return;
     }
     power_lost(y);
-    y->powered = what == POWER_ON || what == RESET;
 }
 
 void ds_piv_yubikey_serve(ds_piv_yubikey *y)
@@ -96,6 +95,7 @@ void ds_piv_yubikey_serve(ds_piv_yubikey *y)
         ds_piv_yubikey_eject(y);
         return;
     }
+    y->seen = true;
     if (y->command.len == 1)
         take_signal(y, y->command.ptr[0]);
     else if (y->command.len > 1)
@@ -140,9 +140,9 @@ void ds_piv_yubikey_status(const ds_piv_yubikey *y, ds_buf *out)
 {
     const ds_piv_card *c = &y->card;
     DS_CLEANUP_FREE char *text =
-        ds_asprintf("{\"serial\":%" PRIu32 ",\"in\":%s,\"powered\":%s,\"pin_left\":%u,\"puk_left\":%u,\"verified\":%s,"
+        ds_asprintf("{\"serial\":%" PRIu32 ",\"in\":%s,\"seen\":%s,\"pin_left\":%u,\"puk_left\":%u,\"verified\":%s,"
                     "\"touch\":%s,\"verifies\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"signatures\":%" PRIu64 "}\n",
-                    c->state.serial, y->reader.link >= 0 ? "true" : "false", y->powered ? "true" : "false",
+                    c->state.serial, y->reader.link >= 0 ? "true" : "false", y->seen ? "true" : "false",
                     c->state.pin.left, c->state.puk.left, c->session.verified ? "true" : "false",
                     y->waiting == DS_PIV_FOR_TOUCH ? "true" : "false", c->verifies, c->wrong, c->signatures);
     ds_buf_add(out, text, strlen(text));

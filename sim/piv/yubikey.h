@@ -16,7 +16,7 @@ typedef struct ds_piv_yubikey {
     ds_piv_card card;
     ds_piv_reader reader;
     ds_piv_fault fault;
-    bool powered; // since it was put in, the reader has switched it on
+    bool seen; // the reader has spoken to it since it was put in
     enum ds_piv_waiting waiting;
     int64_t due_ms; // end of the wait for a touch or for time
     ds_buf command, answer;

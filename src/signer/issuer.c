@@ -102,7 +102,7 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
         rc = ds_issuer_read_pin(cfg, beside, &i->pin, e);
     if (rc)
         return rc;
-    const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note};
+    const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note, cfg->token_serial};
     rc = ds_key_open(&src, &i->key, e);
     return rc ? rc : match(i, e);
 }
@@ -235,9 +235,7 @@ static enum ds_class issue(ds_issuer *i, const Devstamp__Signer__Sign *req, X509
     };
     DS_CLEANUP_X509 X509 *cert = NULL;
     enum ds_class rc = ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e);
-    if (rc == DS_TOKEN && e && ds_token_code_is_pin(e->code))
-        ds_key_pin_refused(i->key);
-    return rc ? rc : ds_issuer_record(i->log, cert, req->serial.data, ret, e);
+    return rc ? ds_key_failed(i->key, e) : ds_issuer_record(i->log, cert, req->serial.data, ret, e);
 }
 
 enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds_buf *ret, bool *ret_from_log,

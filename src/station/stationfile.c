@@ -12,7 +12,8 @@
 #include <string.h>
 
 typedef struct yaml_signer {
-    char *certificate, *key, *module, *log, *pin_file;
+    char *certificate, *key, *module, *log, *pin_file, *token_serial;
+    uint32_t token_wait;
 } yaml_signer;
 
 typedef struct yaml_discover {
@@ -40,6 +41,8 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, module, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, log, 0),
     TEXT(yaml_signer, pin_file, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, token_serial, CYAML_FLAG_OPTIONAL),
+    CYAML_FIELD_UINT("token_wait", CYAML_FLAG_OPTIONAL, yaml_signer, token_wait),
     CYAML_FIELD_END,
 };
 static const cyaml_strval_t resets[] = {
@@ -149,6 +152,8 @@ static void take_fields(ds_station *s)
     s->signer_certificate = ds_path_beside(s->path, y->signer.certificate);
     s->signer_log = ds_path_beside(s->path, y->signer.log);
     s->signer_module = y->signer.module;
+    s->token_serial = y->signer.token_serial;
+    s->token_wait_s = y->signer.token_wait ? y->signer.token_wait : 120;
     s->pin_file = y->signer.pin_file ? ds_path_beside(s->path, y->signer.pin_file) : NULL;
     if (strncmp(y->signer.key, "file:", 5) == 0) {
         DS_CLEANUP_FREE char *key = ds_path_beside(s->path, y->signer.key + 5);
@@ -169,6 +174,8 @@ static enum ds_class check(ds_station *s, ds_err *e)
         return ds_fail(e, DS_INPUT, "%s: station: version %d is not known", s->path, s->yaml->station);
     if (!baud_ok(s->baud) || !baud_ok(s->flash_baud))
         return ds_fail(e, DS_INPUT, "%s: baud and flash_baud must be 1200 to 5000000", s->path);
+    if (s->token_wait_s > 3600)
+        return ds_fail(e, DS_INPUT, "%s: token_wait must be 1 to 3600 seconds", s->path);
     if (discover(s, e))
         return e->cls;
     for (unsigned i = 0; i < s->slot_count; i++)
