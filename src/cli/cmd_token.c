@@ -19,10 +19,11 @@ static const char list_usage[] =
     "Lists the tokens of a PKCS#11 module: label, serial number, maker, and how many tries the PIN has left as far as\n"
     "the token tells. No PIN is asked for or sent.\n";
 
-static const char status_usage[] = "usage: devstamp token status --module PATH\n\n"
-                                   "As list, with the keys of each token: its URI for --sub-key and the station file, "
-                                   "type, label, and whether the PIN\n"
-                                   "is asked for at each use. Keys that a token hides before a login are not shown.\n";
+static const char status_usage[] =
+    "usage: devstamp token status --module PATH\n\n"
+    "As list, with the keys of each token: its URI for --sub-key and the station file, "
+    "type, label, and, where\n"
+    "the token tells before a login, whether the PIN is asked for at each use. Keys it hides are not shown.\n";
 
 static const char check_usage[] =
     "usage: devstamp token check-pin --module PATH --key URI [options]\n\n"
