@@ -20,7 +20,7 @@ static void put_entry(fake *f, unsigned sector, uint32_t seq, enum ds_ota_state 
 
 static int state_of(fake *f, unsigned sector)
 {
-    uint8_t word[4];
+    uint8_t word[4] = {0};
     assert_true(fake_read(f, OTADATA_AT + sector * 0x1000 + DS_OTADATA_STATE, word, 4, true));
     return (int)ds_le32(word);
 }
