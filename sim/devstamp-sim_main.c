@@ -4,18 +4,21 @@
 // devstamp-sim: virtual devices to build, test and show devstamp with. Exit codes are those of the devstamp command
 // (docs/exit-codes.md): the failure's class + 1.
 #include "sim/cmd.h"
+#include "sim/piv/cmd.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static const ds_sim_verb *const verbs[] = {
-    &ds_sim_cmd_run, &ds_sim_cmd_ctl, &ds_sim_cmd_image, &ds_sim_cmd_partitions, &ds_sim_cmd_flash, &ds_sim_cmd_decrypt,
+    &ds_sim_cmd_run,   &ds_sim_cmd_ctl,     &ds_sim_cmd_image,   &ds_sim_cmd_partitions,
+    &ds_sim_cmd_flash, &ds_sim_cmd_decrypt, &ds_piv_cmd_yubikey, &ds_piv_cmd_yubikey_ctl,
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 static void usage(FILE *out)
 {
-    fputs("usage: devstamp-sim <verb> [options]\n\nvirtual devices of the ESP32 family\n\n", out);
+    fputs("usage: devstamp-sim <verb> [options]\n\nvirtual devices of the ESP32 family, and a virtual YubiKey\n\n",
+          out);
     for (int i = 0; i < VERBS; i++)
         fprintf(out, "  %-12s %s\n", verbs[i]->name, verbs[i]->summary);
     fputs("\ndevstamp-sim <verb> --help tells more\n", out);

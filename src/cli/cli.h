@@ -38,6 +38,7 @@ int ds_cmd_log(int argc, char **argv);
 int ds_cmd_provision(int argc, char **argv);
 int ds_cmd_registry(int argc, char **argv);
 int ds_cmd_signer(int argc, char **argv);
+int ds_cmd_token(int argc, char **argv);
 int ds_cmd_verify(int argc, char **argv);
 
 // Find argv[1] in a table that ends with a NULL name and run it with argv shifted; usage where it is missing or

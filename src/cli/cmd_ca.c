@@ -36,6 +36,7 @@ static const char init_usage[] =
     "  --pin-file FILE       PIN of the token, in a file that only its owner can read\n"
     "  --pin-fd N            PIN from file descriptor N (neither: asked on the terminal)\n"
     "  --existing            the keys exist already; make only the certificates\n"
+    "  --sub-existing        the Sub CA's key exists already (made with the token's own tool); the root's is made\n"
     "  --name NAME           organization (default \"devstamp\"): names become \"NAME Root CA\" and \"NAME Sub CA\"\n"
     "  --key-type TYPE       of the Sub CA: ecdsa-p256 (default), ecdsa-p384, rsa-2048, rsa-3072, rsa-4096\n"
     "  --root-key-type TYPE  of the root (default ecdsa-p384)\n"
@@ -58,7 +59,7 @@ typedef struct options {
     const char *hosts[HOSTS_MAX];
     size_t host_count;
     enum ds_key_type root_type, sub_type;
-    bool existing;
+    bool existing, sub_existing;
     long years, days;
 } options;
 
@@ -87,6 +88,7 @@ enum option_id {
     PIN_FILE,
     PIN_FD,
     EXISTING,
+    SUB_EXISTING,
     NAME,
     TYPE,
     ROOT_TYPE,
@@ -147,6 +149,9 @@ static bool take(options *o, int id, const char *value)
     case EXISTING:
         o->existing = true;
         return true;
+    case SUB_EXISTING:
+        o->sub_existing = true;
+        return true;
     case TYPE:
         return read_key_type(value, &o->sub_type);
     case ROOT_TYPE:
@@ -171,6 +176,7 @@ static const struct option init_options[] = {
     {"pin-file", required_argument, NULL, PIN_FILE},
     {"pin-fd", required_argument, NULL, PIN_FD},
     {"existing", no_argument, NULL, EXISTING},
+    {"sub-existing", no_argument, NULL, SUB_EXISTING},
     {"name", required_argument, NULL, NAME},
     {"key-type", required_argument, NULL, TYPE},
     {"root-key-type", required_argument, NULL, ROOT_TYPE},
@@ -264,6 +270,7 @@ static enum ds_class run_init(options *o, ds_err *e)
         .root_key = o->root_key,
         .sub_key = o->sub_key,
         .existing = o->existing,
+        .sub_existing = o->sub_existing,
         .root_key_type = (int)o->root_type,
         .sub_key_type = (int)o->sub_type,
         .root_subject = root_subject,

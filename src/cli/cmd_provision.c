@@ -172,6 +172,8 @@ static ds_signer_config signer_config(const options *o, const run *r)
     ds_signer_config c = {
         .key = s->signer_key,
         .module = s->signer_module,
+        .token_serial = s->token_serial,
+        .wait_ms = (int)s->token_wait_s * 1000,
         .certificate = s->signer_certificate,
         .log = s->signer_log,
         .log_key = s->signer_log_key,

@@ -19,6 +19,7 @@ static const ds_verb verbs[] = {
     {"provision", "provision every device on the station's slots", ds_cmd_provision},
     {"image", "merge, sign, verify and show firmware images", ds_cmd_image},
     {"ca", "make and show the certificate authorities", ds_cmd_ca},
+    {"token", "list tokens and look at them", ds_cmd_token},
     {"label", "print a device's proof-of-possession QR code", ds_cmd_label},
     {"ledger", "list, show and check the record", ds_cmd_ledger},
     {"log", "verify the signer's issuance log, and prove what is in it", ds_cmd_log},

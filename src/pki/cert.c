@@ -210,6 +210,7 @@ enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *iss
     ERR_clear_error();
     if (X509_sign(cert, issuer_private, ds_key_digest_md(issuer_public)) <= 0)
         return ds_token_hint((ds_ossl_fail(e, DS_TOKEN, "sign certificate"), e));
+    ERR_clear_error(); // libp11 leaves what it tried in vain
     if (X509_verify(cert, issuer_public) != 1)
         return ds_ossl_fail(e, DS_TOKEN, "the signature that was made does not verify");
     *ret = cert;

@@ -119,7 +119,14 @@ static enum ds_class attach_private(ds_key *k, ds_err *e)
 
 static enum ds_class open_token(ds_key *k, const ds_key_source *src, enum ds_key_type create, ds_err *e)
 {
-    const ds_token_access access = {src->uri, src->module, src->pin, src->note, create != DS_KEY_NONE};
+    const ds_token_access access = {
+        .uri = src->uri,
+        .module = src->module,
+        .pin = src->pin,
+        .note = src->note,
+        .rw = create != DS_KEY_NONE,
+        .serial = src->serial,
+    };
     k->pin = src->pin;
     enum ds_class rc = ds_token_open(&access, &k->token, e);
     if (rc)
@@ -189,10 +196,13 @@ enum ds_class ds_key_create(const ds_key_source *src, enum ds_key_type type, ds_
     return open_any(src, type, ret, e);
 }
 
-void ds_key_pin_refused(const ds_key *k)
+enum ds_class ds_key_failed(const ds_key *k, ds_err *e)
 {
-    if (k->token)
+    if (!k->token || !e)
+        return e ? e->cls : DS_TOKEN;
+    if (e->cls == DS_TOKEN && ds_token_code_is_pin(e->code))
         ds_token_pin_refused(k->token);
+    return ds_token_explain(k->token, e);
 }
 
 EVP_PKEY *ds_key_private(const ds_key *k)

@@ -17,6 +17,7 @@ typedef struct ds_key_source {
     const char *module;      // PKCS#11 module path; NULL for files
     const ds_secret *pin;    // NULL for files; must outlive the ds_key where the key asks for it at each use
     const ds_pin_note *note; // NULL: none; must outlive the ds_key
+    const char *serial;      // of the token that may be given the PIN; NULL: any that the URI names
 } ds_key_source;
 
 // Is uri one of the two kinds? ret_token: it is a token's. DS_USAGE otherwise.
@@ -35,8 +36,9 @@ void ds_key_free(ds_key *k);
 EVP_PKEY *ds_key_private(const ds_key *k);
 EVP_PKEY *ds_key_public(const ds_key *k);
 
-// A use of the key failed because the token refused the PIN: note it.
-void ds_key_pin_refused(const ds_key *k);
+// A use of the key failed: say why as far as that can be known (ds_token_explain), and note it where the token refused
+// the PIN. Returns e's class.
+enum ds_class ds_key_failed(const ds_key *k, ds_err *e);
 
 // Write a private key as PEM (PKCS#8), mode 0600, never over an existing file.
 enum ds_class ds_key_file_write(const char *path, EVP_PKEY *key, ds_err *e) DS_MUST;

@@ -9,10 +9,23 @@
 #include <stdio.h>
 #include <string.h>
 
+// Where it began: the oldest entry, but what a PKCS#11 module said before all, since libp11 and OpenSSL may try another
+// way first. Empties the queue.
+static unsigned long innermost(void)
+{
+    unsigned long first = ERR_get_error();
+    for (unsigned long code = first; code; code = ERR_get_error()) {
+        if (ERR_GET_LIB(code) != ERR_get_CKR_code())
+            continue;
+        ERR_clear_error();
+        return code;
+    }
+    return first;
+}
+
 enum ds_class ds_ossl_fail(ds_err *e, enum ds_class cls, const char *fmt, ...)
 {
-    unsigned long code = ERR_get_error(); // the oldest: where it began
-    ERR_clear_error();
+    unsigned long code = innermost();
     if (!e)
         return cls;
     char text[sizeof e->text];

@@ -4,12 +4,15 @@
 // Module, slot and login; see token.h.
 #include "src/pki/token_int.h"
 
+#include "src/base/clock.h"
 #include "src/base/log.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { SLOTS_MAX = 64, LOOK_MS = 1500 };
 
 static const struct {
     CK_RV rv;
@@ -48,6 +51,8 @@ static const struct {
     {CKR_DEVICE_MEMORY, "remove keys that nobody needs with the token's own tool, then run again"},
     {CKR_PIN_EXPIRED, "set a new PIN with the token's own tool, then run again"},
     {CKR_PIN_LOCKED, "unlock the PIN with the token's own tool, then run again"},
+    {CKR_USER_NOT_LOGGED_IN,
+     "touch the token when it blinks; in a YubiKey, use PIN policy \"always\" in slot 9c alone"},
     {CKR_USER_PIN_NOT_INITIALIZED, "set the user PIN with the token's own tool, then run again"},
 };
 
@@ -127,7 +132,7 @@ bool ds_token_same(const char *uri_a, const char *uri_b)
     return same;
 }
 
-static enum ds_class load_module(ds_token *t, ds_err *e)
+enum ds_class ds_token_load(ds_token *t, ds_err *e)
 {
     t->handle = dlopen(t->module, RTLD_NOW | RTLD_LOCAL);
     if (!t->handle) {
@@ -163,7 +168,7 @@ void ds_name_list_add(ds_name_list *l, const uint8_t *name, size_t len)
     l->text[l->len] = '\0';
 }
 
-static void copy_padded(char *ret, const unsigned char *src, size_t len)
+void ds_token_text(char *ret, const unsigned char *src, size_t len)
 {
     while (len > 0 && src[len - 1] == ' ')
         len--;
@@ -172,9 +177,8 @@ static void copy_padded(char *ret, const unsigned char *src, size_t len)
 }
 
 // Slot numbers change from run to run: a token is known by what its URI says of it.
-static enum ds_class find_slot(ds_token *t, CK_TOKEN_INFO *ret_info, ds_err *e)
+static enum ds_class find_slot(ds_token *t, ds_err *e)
 {
-    enum { SLOTS_MAX = 64 };
     CK_SLOT_ID slots[SLOTS_MAX];
     CK_ULONG count = SLOTS_MAX;
     CK_RV rv = t->fn->C_GetSlotList(CK_TRUE, slots, &count);
@@ -192,13 +196,11 @@ static enum ds_class find_slot(ds_token *t, CK_TOKEN_INFO *ret_info, ds_err *e)
         }
         found++;
         t->slot = slots[i];
-        *ret_info = info;
+        ds_token_text(t->identity.label, info.label, sizeof info.label);
+        memcpy(t->identity.serial, info.serialNumber, sizeof t->identity.serial);
     }
-    if (found == 1) {
-        copy_padded(t->identity.label, ret_info->label, sizeof ret_info->label);
-        memcpy(t->identity.serial, ret_info->serialNumber, sizeof t->identity.serial);
+    if (found == 1)
         return DS_OK;
-    }
     if (found > 1)
         return ds_hint((ds_fail(e, DS_TOKEN, "%u tokens match the key URI", found), e),
                        "name the token exactly, for instance with serial=");
@@ -209,27 +211,72 @@ static enum ds_class find_slot(ds_token *t, CK_TOKEN_INFO *ret_info, ds_err *e)
     return ds_hint(e, "is it plugged in? list tokens with: pkcs11-tool --module %s -T", t->module);
 }
 
-static enum ds_class check_pin_flags(const ds_token *t, CK_FLAGS flags, ds_err *e)
+int ds_token_tries(const CK_TOKEN_INFO *info)
 {
-    const char *left = flags & CKF_USER_PIN_LOCKED ? "its PIN is locked" : "one try of its PIN is left";
-    if (flags & (CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY)) {
-        (void)ds_fail(e, DS_TOKEN, "token \"%s\": %s; nothing was tried", t->identity.label, left);
+    static const char yubico[] = "Yubico";
+    if (info->flags & CKF_USER_PIN_LOCKED)
+        return 0;
+    if (info->flags & CKF_USER_PIN_FINAL_TRY)
+        return 1;
+    // PKCS#11 lets it mean any number; ykcs11 sets it at two exactly.
+    if (info->flags & CKF_USER_PIN_COUNT_LOW && memcmp(info->manufacturerID, yubico, sizeof yubico - 1) == 0)
+        return 2;
+    return -1;
+}
+
+static enum ds_class check_tries(const ds_token *t, const CK_TOKEN_INFO *info, bool spend, ds_err *e)
+{
+    static const char *const left[] = {"its PIN is locked", "one try of its PIN is left",
+                                       "two tries of its PIN are left"};
+    static const char *const help[] = {"unlock the PIN with the token's own tool",
+                                       "make sure of the PIN and log in once with the token's own tool",
+                                       "make sure of the PIN, then log in once with: devstamp token check-pin"};
+    int tries = ds_token_tries(info);
+    if (tries >= 0 && !(tries == 2 && spend)) {
+        (void)ds_fail(e, DS_TOKEN, "token \"%s\": %s; nothing was tried", t->identity.label, left[tries]);
         if (e)
             e->code = CKR_PIN_LOCKED;
-        return ds_hint(e, "%s with the token's own tool",
-                       flags & CKF_USER_PIN_LOCKED ? "unlock the PIN" : "make sure of the PIN and log in once");
+        return ds_hint(e, "%s", help[tries]);
     }
-    if (flags & CKF_USER_PIN_COUNT_LOW)
+    if (info->flags & CKF_USER_PIN_COUNT_LOW)
         ds_log(DS_LOG_WARN, "token \"%s\": a wrong PIN was entered before", t->identity.label);
     return DS_OK;
 }
 
-// The one and only try.
-static enum ds_class login(ds_token *t, CK_FLAGS flags, const ds_secret *pin, ds_err *e)
+// Serial numbers as text, without the spaces that fill them up.
+static bool is_serial(const CK_TOKEN_INFO *info, const char *serial)
 {
-    if (!(flags & CKF_LOGIN_REQUIRED))
+    char theirs[sizeof info->serialNumber + 1];
+    ds_token_text(theirs, info->serialNumber, sizeof info->serialNumber);
+    return strcmp(theirs, serial) == 0;
+}
+
+static enum ds_class check_serial(const ds_token *t, const CK_TOKEN_INFO *info, const char *serial, ds_err *e)
+{
+    char theirs[sizeof info->serialNumber + 1];
+    if (!serial || is_serial(info, serial))
         return DS_OK;
-    if (check_pin_flags(t, flags, e))
+    ds_token_text(theirs, info->serialNumber, sizeof info->serialNumber);
+    (void)ds_fail(e, DS_TOKEN, "token \"%s\" has the serial number %s, not %s; its PIN was not sent", t->identity.label,
+                  theirs, serial);
+    if (e)
+        e->code = CKR_TOKEN_NOT_RECOGNIZED;
+    return ds_hint(e, "plug in the token that belongs to this station, or correct token_serial");
+}
+
+// The one and only try.
+static enum ds_class login(ds_token *t, const ds_token_access *access, ds_err *e)
+{
+    const ds_secret *pin = access->pin;
+    CK_TOKEN_INFO info = {0};
+    CK_RV rv = t->fn->C_GetTokenInfo(t->slot, &info);
+    if (rv != CKR_OK)
+        return ds_token_fail(e, rv, "ask the token");
+    if (check_serial(t, &info, access->serial, e))
+        return DS_TOKEN;
+    if (!(info.flags & CKF_LOGIN_REQUIRED))
+        return DS_OK;
+    if (check_tries(t, &info, access->spend, e))
         return DS_TOKEN;
     if (!pin || !pin->ptr)
         return ds_hint((ds_fail(e, DS_TOKEN, "token \"%s\" needs a PIN", t->identity.label), e),
@@ -237,7 +284,7 @@ static enum ds_class login(ds_token *t, CK_FLAGS flags, const ds_secret *pin, ds
     enum ds_class rc = ds_pin_note_try(t->note, &t->identity, e);
     if (rc)
         return rc;
-    CK_RV rv = t->fn->C_Login(t->session, CKU_USER, pin->ptr, pin->len);
+    rv = t->fn->C_Login(t->session, CKU_USER, pin->ptr, pin->len);
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
         ds_pin_note_accepted(t->note, &t->identity);
         return DS_OK;
@@ -251,18 +298,18 @@ static enum ds_class login(ds_token *t, CK_FLAGS flags, const ds_secret *pin, ds
     return DS_TOKEN;
 }
 
-static enum ds_class open_parts(ds_token *t, const ds_secret *pin, bool rw, ds_err *e)
+static enum ds_class open_parts(ds_token *t, const ds_token_access *access, ds_err *e)
 {
-    CK_TOKEN_INFO info = {0};
-    enum ds_class rc = load_module(t, e);
+    enum ds_class rc = ds_token_load(t, e);
     if (!rc)
-        rc = find_slot(t, &info, e);
+        rc = find_slot(t, e);
     if (rc)
         return rc;
-    CK_RV rv = t->fn->C_OpenSession(t->slot, CKF_SERIAL_SESSION | (rw ? CKF_RW_SESSION : 0), NULL, NULL, &t->session);
+    CK_FLAGS flags = CKF_SERIAL_SESSION | (access->rw ? CKF_RW_SESSION : 0);
+    CK_RV rv = t->fn->C_OpenSession(t->slot, flags, NULL, NULL, &t->session);
     if (rv != CKR_OK)
         return ds_token_fail(e, rv, "open session");
-    return login(t, info.flags, pin, e);
+    return login(t, access, e);
 }
 
 enum ds_class ds_token_open(const ds_token_access *access, ds_token **ret, ds_err *e)
@@ -282,7 +329,7 @@ enum ds_class ds_token_open(const ds_token_access *access, ds_token **ret, ds_er
     t->uri = parsed;
     t->module = ds_strdup(module);
     t->note = access->note;
-    rc = open_parts(t, access->pin, access->rw, e);
+    rc = open_parts(t, access, e);
     if (rc) {
         ds_token_close(t);
         return rc;
@@ -304,6 +351,46 @@ void ds_token_close(ds_token *t)
     p11_kit_uri_free(t->uri);
     free(t->module);
     free(t);
+}
+
+// Did the module forget that it was logged in? So it does with a token that is back again.
+static bool logged_out(const ds_token *t)
+{
+    CK_SESSION_INFO info;
+    return t->session && t->fn->C_GetSessionInfo(t->session, &info) == CKR_OK &&
+           (info.state == CKS_RO_PUBLIC_SESSION || info.state == CKS_RW_PUBLIC_SESSION);
+}
+
+// Is a token of that serial number in any slot? Listing the slots makes modules look again.
+static bool still_there(ds_token *t)
+{
+    CK_SLOT_ID slots[SLOTS_MAX];
+    CK_ULONG count = SLOTS_MAX;
+    if (t->fn->C_GetSlotList(CK_TRUE, slots, &count) != CKR_OK)
+        return false;
+    for (CK_ULONG i = 0; i < count; i++) {
+        CK_TOKEN_INFO info;
+        if (t->fn->C_GetTokenInfo(slots[i], &info) == CKR_OK &&
+            memcmp(info.serialNumber, t->identity.serial, sizeof info.serialNumber) == 0)
+            return true;
+    }
+    return false;
+}
+
+enum ds_class ds_token_explain(ds_token *t, ds_err *e)
+{
+    if (!e || e->cls != DS_TOKEN || ds_token_code_is_pin(e->code))
+        return e ? e->cls : DS_TOKEN;
+    // pcscd may look for a card every 0.4 s only.
+    int64_t deadline = ds_now_ms() + (e->code == CKR_DEVICE_ERROR ? LOOK_MS : 0);
+    while (still_there(t) && !logged_out(t)) {
+        if (ds_now_ms() >= deadline)
+            return e->cls;
+        ds_sleep_ms(100);
+    }
+    (void)ds_fail(e, DS_TOKEN, "token \"%s\" was pulled out", t->identity.label);
+    e->code = CKR_DEVICE_REMOVED;
+    return ds_token_hint(e);
 }
 
 void ds_token_pin_refused(const ds_token *t)

@@ -5,10 +5,12 @@
 // made inside it. Signing goes through libp11 (key.c); login and key generation do not, because libp11 0.4 keeps its
 // own copy of the PIN, makes RSA keys only, and hides why a login failed.
 //
-// PIN safety: the token's own flags are read first. With one try left or none, no login is tried at all. A PIN is tried
-// once for each ds_token_open; with a note (pin_note.h), one that was refused is not tried by the next process either.
-// Never fork after a token was opened. A process may open several keys of one token (the login is the process's);
-// closing any of them ends the module for all.
+// PIN safety: the token's own flags are read first, with a session open, because some modules (ykcs11) show the count
+// of tries as of their last word with the token. With one try left or none, no login is tried at all; nor with two,
+// where the flags are known to mean that (Yubico) and nobody asked for it (spend). A PIN is tried once for each
+// ds_token_open; with a note (pin_note.h), one that was refused is not tried by the next process either. Where the
+// serial number of the token is given, no other token is sent the PIN. Never fork after a token was opened. A process
+// may open several keys of one token (the login is the process's); closing any of them ends the module for all.
 #ifndef DS_PKI_TOKEN_H
 #define DS_PKI_TOKEN_H
 
@@ -24,6 +26,8 @@ typedef struct ds_token_access {
     const ds_secret *pin;    // not kept
     const ds_pin_note *note; // NULL: none; must outlive the token
     bool rw;                 // a session that can write
+    const char *serial;      // of the one token that may be given the PIN, as it shows it; NULL: any the URI names
+    bool spend;              // somebody who knows the PIN asks for a try although few are left: two are enough then
 } ds_token_access;
 
 // Load the module, find the one token the URI names, log in. DS_TOKEN with the CKR_ value as code: no such token, PIN
@@ -54,6 +58,10 @@ enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key
 // Remove a key pair again: only for undoing ds_token_generate.
 void ds_token_destroy(ds_token *t, const ds_token_key *k);
 
+// After a use of the key failed: was the token pulled out? Some modules report no more than an error then. Says so,
+// with CKR_DEVICE_REMOVED as code; the token is good for ds_token_close alone afterwards. Returns e's class.
+enum ds_class ds_token_explain(ds_token *t, ds_err *e);
+
 // The token refused the PIN after the login: note it.
 void ds_token_pin_refused(const ds_token *t);
 
@@ -63,6 +71,29 @@ enum ds_class ds_token_hint(ds_err *e);
 // Is this a CKR_ value that says something about the PIN (wrong, locked, expired, invalid)? Then it must not be tried
 // again.
 bool ds_token_code_is_pin(uint32_t code);
+
+// What a look at a token shows without any PIN.
+typedef struct ds_token_seen {
+    char label[33], serial[17], maker[33], model[17];
+    bool initialised;
+    int tries;         // of the PIN: 0, 1, 2; -1 where the token shows no more than that there are some
+    bool wrong_before; // a wrong PIN was entered since the last right one
+} ds_token_seen;
+typedef struct ds_token_key_seen {
+    char uri[300]; // as --key and --sub-key take it
+    char label[128];
+    enum ds_key_type type; // DS_KEY_NONE: of a type that is not used here
+    bool each_use;         // the PIN is asked for at each use
+} ds_token_key_seen;
+
+// Look at all tokens of a module. For each, on_token is called, then on_key for each of its keys. No login is tried:
+// keys that a token hides without one are not seen.
+typedef struct ds_token_visitor {
+    void (*on_token)(void *arg, const ds_token_seen *token);
+    void (*on_key)(void *arg, const ds_token_key_seen *key);
+    void *arg;
+} ds_token_visitor;
+enum ds_class ds_token_survey(const char *module, const ds_token_visitor *visitor, ds_err *e) DS_MUST;
 
 // RFC 7512 URI that names a key in a token and carries no PIN? DS_USAGE or DS_POLICY otherwise.
 enum ds_class ds_token_uri_check(const char *uri, ds_err *e) DS_MUST;

@@ -32,4 +32,19 @@ void ds_name_list_add(ds_name_list *l, const uint8_t *name, size_t len);
 // Record a failed PKCS#11 call: class DS_TOKEN, the CKR_ value as code and in words, a hint.
 enum ds_class ds_token_fail(ds_err *e, CK_RV rv, const char *what);
 
+// Load t->module and start it.
+enum ds_class ds_token_load(ds_token *t, ds_err *e) DS_MUST;
+
+// A field that is filled up with spaces, as text; ret holds len + 1 bytes.
+void ds_token_text(char *ret, const unsigned char *src, size_t len);
+
+// One attribute of at most cap bytes; its length, 0 where there is none.
+size_t ds_token_attribute(ds_token *t, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *ret, size_t cap);
+
+// Fill in k, of which private_h is known: id, label, public half.
+enum ds_class ds_token_describe(ds_token *t, ds_token_key *k, ds_err *e) DS_MUST;
+
+// How many tries of the PIN are left: 0, 1, 2; -1 where the token does not say.
+int ds_token_tries(const CK_TOKEN_INFO *info);
+
 #endif

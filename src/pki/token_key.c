@@ -43,8 +43,7 @@ static enum ds_class find_objects(ds_token *t, CK_OBJECT_CLASS class, const ds_v
     return rv == CKR_OK ? DS_OK : ds_token_fail(e, rv, "look for the key");
 }
 
-// One attribute of at most cap bytes; its length, 0 where there is none.
-static size_t read_attribute(ds_token *t, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *ret, size_t cap)
+size_t ds_token_attribute(ds_token *t, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *ret, size_t cap)
 {
     CK_ATTRIBUTE a = {type, ret, cap};
     if (t->fn->C_GetAttributeValue(t->session, object, &a, 1) != CKR_OK || a.ulValueLen > cap)
@@ -64,8 +63,8 @@ static enum ds_class public_from_params(const char *algorithm, OSSL_PARAM *param
 static enum ds_class read_rsa(ds_token *t, CK_OBJECT_HANDLE object, EVP_PKEY **ret, ds_err *e)
 {
     uint8_t modulus[1024], exponent[16];
-    size_t modulus_len = read_attribute(t, object, CKA_MODULUS, modulus, sizeof modulus);
-    size_t exponent_len = read_attribute(t, object, CKA_PUBLIC_EXPONENT, exponent, sizeof exponent);
+    size_t modulus_len = ds_token_attribute(t, object, CKA_MODULUS, modulus, sizeof modulus);
+    size_t exponent_len = ds_token_attribute(t, object, CKA_PUBLIC_EXPONENT, exponent, sizeof exponent);
     if (!modulus_len || !exponent_len)
         return ds_fail(e, DS_TOKEN, "the token does not show the public key");
     BIGNUM *n = BN_bin2bn(modulus, (int)modulus_len, NULL), *x = BN_bin2bn(exponent, (int)exponent_len, NULL);
@@ -97,8 +96,8 @@ static const char *curve_name(const uint8_t *params, size_t len)
 static enum ds_class read_ec(ds_token *t, CK_OBJECT_HANDLE object, EVP_PKEY **ret, ds_err *e)
 {
     uint8_t ec_params[1024], point[256];
-    size_t params_len = read_attribute(t, object, CKA_EC_PARAMS, ec_params, sizeof ec_params);
-    size_t point_len = read_attribute(t, object, CKA_EC_POINT, point, sizeof point);
+    size_t params_len = ds_token_attribute(t, object, CKA_EC_PARAMS, ec_params, sizeof ec_params);
+    size_t point_len = ds_token_attribute(t, object, CKA_EC_POINT, point, sizeof point);
     const char *curve = params_len ? curve_name(ec_params, params_len) : NULL;
     if (!curve || point_len < 4)
         return ds_fail(e, DS_TOKEN, "the token does not show the public key");
@@ -118,7 +117,7 @@ static enum ds_class read_public(ds_token *t, ds_token_key *k, ds_err *e)
 {
     CK_KEY_TYPE kind = CKK_VENDOR_DEFINED;
     enum ds_class rc;
-    if (read_attribute(t, k->private_h, CKA_KEY_TYPE, &kind, sizeof kind) != sizeof kind ||
+    if (ds_token_attribute(t, k->private_h, CKA_KEY_TYPE, &kind, sizeof kind) != sizeof kind ||
         (kind != CKK_RSA && kind != CKK_EC))
         rc = ds_fail(e, DS_TOKEN, "the token's key is neither RSA nor EC");
     else
@@ -128,12 +127,12 @@ static enum ds_class read_public(ds_token *t, ds_token_key *k, ds_err *e)
     return rc;
 }
 
-static enum ds_class describe(ds_token *t, ds_token_key *k, ds_err *e)
+enum ds_class ds_token_describe(ds_token *t, ds_token_key *k, ds_err *e)
 {
     CK_OBJECT_HANDLE found[2];
     CK_ULONG count = 0;
-    k->id_len = read_attribute(t, k->private_h, CKA_ID, k->id, sizeof k->id);
-    size_t label_len = read_attribute(t, k->private_h, CKA_LABEL, k->label, sizeof k->label - 1);
+    k->id_len = ds_token_attribute(t, k->private_h, CKA_ID, k->id, sizeof k->id);
+    size_t label_len = ds_token_attribute(t, k->private_h, CKA_LABEL, k->label, sizeof k->label - 1);
     k->label[label_len] = '\0';
     ds_view id = {k->id, k->id_len};
     if (find_objects(t, CKO_PUBLIC_KEY, k->id_len ? &id : NULL, found, &count, e))
@@ -159,7 +158,7 @@ static void list_keys(ds_token *t, ds_name_list *ret)
     (void)t->fn->C_FindObjectsFinal(t->session);
     for (CK_ULONG i = 0; i < count && i < KEYS; i++) {
         uint8_t label[128];
-        size_t len = read_attribute(t, found[i], CKA_LABEL, label, sizeof label);
+        size_t len = ds_token_attribute(t, found[i], CKA_LABEL, label, sizeof label);
         ds_name_list_add(ret, label, len);
     }
 }
@@ -182,7 +181,7 @@ enum ds_class ds_token_find(ds_token *t, ds_token_key *ret, ds_err *e)
     ds_token_key k = {0};
     if (count == 1) {
         k.private_h = found[0];
-        if (!describe(t, &k, e)) {
+        if (!ds_token_describe(t, &k, e)) {
             *ret = k;
             return DS_OK;
         }
@@ -225,8 +224,8 @@ static CK_RV generate_pair(ds_token *t, const ds_key_kind *kind, CK_ATTRIBUTE *l
 static enum ds_class check_guarded(ds_token *t, const ds_token_key *k, ds_err *e)
 {
     CK_BBOOL sensitive = CK_FALSE, extractable = CK_TRUE;
-    (void)read_attribute(t, k->private_h, CKA_SENSITIVE, &sensitive, 1);
-    (void)read_attribute(t, k->private_h, CKA_EXTRACTABLE, &extractable, 1);
+    (void)ds_token_attribute(t, k->private_h, CKA_SENSITIVE, &sensitive, 1);
+    (void)ds_token_attribute(t, k->private_h, CKA_EXTRACTABLE, &extractable, 1);
     if (!sensitive || extractable)
         return ds_fail(e, DS_TOKEN, "the token made a key that can leave it");
     return DS_OK;
@@ -241,7 +240,7 @@ static enum ds_class check_unused(ds_token *t, ds_err *e)
         return DS_TOKEN;
     if (privates || publics)
         return ds_hint((ds_fail(e, DS_POLICY, "a key of that name exists already"), e),
-                       "choose another object name, or use the key that is there (--existing)");
+                       "choose another object name, or use the key that is there (--existing, --sub-existing)");
     return DS_OK;
 }
 
@@ -262,12 +261,13 @@ enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key
     CK_RV rv = generate_pair(t, kind, p11_kit_uri_get_attribute(t->uri, CKA_LABEL), &id, &k);
     if (rv != CKR_OK) {
         (void)ds_token_fail(e, rv, "make the key");
-        (void)ds_hint(e, "where the token makes keys only with its own tool, do that and use --existing");
+        (void)ds_hint(
+            e, "a YubiKey makes keys with its management key: yubico-piv-tool -a generate -s 9c, then --sub-existing");
         return ds_wrap(e, "token \"%s\"", t->identity.label);
     }
     rc = check_guarded(t, &k, e);
     if (!rc)
-        rc = describe(t, &k, e);
+        rc = ds_token_describe(t, &k, e);
     if (rc) {
         ds_token_destroy(t, &k);
         ds_token_key_free(&k);

@@ -28,6 +28,7 @@ void ds_signer_args_write(const ds_signer_args *args, ds_signer_argv *ret)
     put(ret, &n, "--fd", ret->numbers[0]);
     put(ret, &n, "--key", c->key);
     put(ret, &n, "--module", c->module);
+    put(ret, &n, "--token-serial", c->token_serial);
     put(ret, &n, "--certificate", c->certificate);
     put(ret, &n, "--log", c->log);
     put(ret, &n, "--log-key", c->log_key);
@@ -67,6 +68,8 @@ static bool take(ds_signer_args *a, const char *name, const char *value)
         c->key = value;
     } else if (strcmp(name, "--module") == 0) {
         c->module = value;
+    } else if (strcmp(name, "--token-serial") == 0) {
+        c->token_serial = value;
     } else if (strcmp(name, "--certificate") == 0) {
         c->certificate = value;
     } else if (strcmp(name, "--log") == 0) {

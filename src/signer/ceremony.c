@@ -71,11 +71,19 @@ typedef struct ceremony {
     X509 *root, *sub;
 } ceremony;
 
-static enum ds_class get_key(const ceremony *c, const char *uri, uint32_t type, const ds_signer_config *access,
-                             const ds_pin *pin, ds_key **ret, ds_err *e)
+static bool sub_exists(const ceremony *c)
 {
-    const ds_key_source src = {uri, access->module, &pin->secret, &pin->note};
-    return c->req->existing ? ds_key_open(&src, ret, e) : ds_key_create(&src, (enum ds_key_type)type, ret, e);
+    return c->req->existing || c->req->sub_existing;
+}
+
+static enum ds_class get_key(const ceremony *c, bool root, const ds_signer_config *access, const ds_pin *pin,
+                             ds_key **ret, ds_err *e)
+{
+    const char *uri = root ? c->req->root_key : c->req->sub_key;
+    uint32_t type = root ? c->req->root_key_type : c->req->sub_key_type;
+    const ds_key_source src = {uri, access->module, &pin->secret, &pin->note, access->token_serial};
+    return (root ? c->req->existing : sub_exists(c)) ? ds_key_open(&src, ret, e)
+                                                     : ds_key_create(&src, (enum ds_key_type)type, ret, e);
 }
 
 static enum ds_class make_cert(const ceremony *c, enum ds_cert_kind kind, const char *subject, const uint8_t serial[16],
@@ -148,19 +156,19 @@ static void undo(ceremony *c)
         DS_CLEANUP_FREE char *path = in_folder(c->req->folder, products[i]);
         (void)unlink(path);
     }
-    if (c->req->existing)
-        return;
-    ds_key_destroy(c->sub_key);
-    ds_key_destroy(c->root_key);
+    if (!sub_exists(c))
+        ds_key_destroy(c->sub_key);
+    if (!c->req->existing)
+        ds_key_destroy(c->root_key);
 }
 
 static enum ds_class hold_ca(ceremony *c, const ds_signer_config *access, const ds_pin *pin, ds_ceremony_result *ret,
                              ds_err *e)
 {
-    enum ds_class rc = get_key(c, c->req->root_key, c->req->root_key_type, access, pin, &c->root_key, e);
+    enum ds_class rc = get_key(c, true, access, pin, &c->root_key, e);
     if (rc)
         return ds_wrap(e, "root");
-    rc = get_key(c, c->req->sub_key, c->req->sub_key_type, access, pin, &c->sub_key, e);
+    rc = get_key(c, false, access, pin, &c->sub_key, e);
     if (rc)
         (void)ds_wrap(e, "Sub CA");
     if (!rc)

@@ -14,7 +14,8 @@
 typedef struct ds_ca_request {
     const char *folder; // exists
     const char *root_key, *sub_key;
-    bool existing; // the keys are there already
+    bool existing;     // the keys are there already
+    bool sub_existing; // the Sub CA's is
     int root_key_type, sub_key_type;
     const char *root_subject, *sub_subject;
     int64_t not_before_utc, not_after_utc; // of both

@@ -57,6 +57,7 @@ enum ds_class ds_ceremony_make_ca(const ds_signer_config *access, const ds_ca_re
     body.root_key = text(req->root_key);
     body.sub_key = text(req->sub_key);
     body.existing = req->existing;
+    body.sub_existing = req->sub_existing;
     body.root_key_type = (uint32_t)req->root_key_type;
     body.sub_key_type = (uint32_t)req->sub_key_type;
     body.root_subject = text(req->root_subject);

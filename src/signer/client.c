@@ -7,6 +7,10 @@
 // A token that hangs must not hold the line: a child that is silent for SIGN_MS is killed, those who wait for their
 // turn meanwhile fail with the same words at once, as do all who come within PAUSE_MS; then it is started again. One
 // that is silent twice in a row is not.
+//
+// A token that is pulled out pauses the line: the first caller waits for it, trying a fresh child every half second (a
+// child without a token sends no PIN), and the others wait for their turn. Once that was in vain nobody waits again
+// before a signature succeeds.
 #include "src/signer/child.h"
 #include "src/signer/signer.h"
 
@@ -20,7 +24,7 @@
 #include <string.h>
 
 // A signature takes a token two seconds at most; one that wants to be touched waits 15 for that.
-enum { START_MS = 60000, SIGN_MS = 20000, PAUSE_MS = 10000, SILENT_MAX = 2 };
+enum { START_MS = 60000, SIGN_MS = 20000, PAUSE_MS = 10000, SILENT_MAX = 2, LOOK_MS = 500 };
 
 struct ds_signer {
     pthread_mutex_t mutex;
@@ -30,6 +34,8 @@ struct ds_signer {
     _Atomic unsigned silent; // how often a child was silent: who waited while it changed fails as well
     unsigned silent_in_a_row;
     int64_t pause_end_ms;
+    bool waiting; // for a token that was pulled out
+    bool waited;  // in vain, and nothing was signed since
     ds_err silence;
     ds_signer_status status;
 };
@@ -134,6 +140,13 @@ static enum ds_class silenced(ds_signer *s, int64_t timeout_ms, ds_err *e)
     return DS_TOKEN;
 }
 
+// Not there, another one there, or on its way: no PIN was sent.
+static bool is_away(const ds_err *e)
+{
+    return e->cls == DS_TOKEN &&
+           (e->code == CKR_TOKEN_NOT_PRESENT || e->code == CKR_DEVICE_REMOVED || e->code == CKR_TOKEN_NOT_RECOGNIZED);
+}
+
 static enum ds_class start(ds_signer *s, bool first, ds_err *e)
 {
     const ds_signer_args args = {.config = s->config};
@@ -148,7 +161,7 @@ static enum ds_class start(ds_signer *s, bool first, ds_err *e)
         return silenced(s, START_MS, e);
     ds_child_end(&s->child);
     // The token said no, and that may have cost a try. A token that is not there, and a child that just died, did not.
-    if (rc == DS_TOKEN && e->code != 0 && e->code != CKR_TOKEN_NOT_PRESENT)
+    if (rc == DS_TOKEN && e->code != 0 && !is_away(e))
         s->barred = true;
     return rc;
 }
@@ -161,6 +174,7 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
     s->config = *cfg;
     s->config.key = copy(cfg->key);
     s->config.module = copy(cfg->module);
+    s->config.token_serial = copy(cfg->token_serial);
     s->config.certificate = copy(cfg->certificate);
     s->config.log = copy(cfg->log);
     s->config.log_key = copy(cfg->log_key);
@@ -184,6 +198,7 @@ void ds_signer_stop(ds_signer *s)
     ds_child_end(&s->child);
     free_copy(&s->config.key);
     free_copy(&s->config.module);
+    free_copy(&s->config.token_serial);
     free_copy(&s->config.certificate);
     free_copy(&s->config.log);
     free_copy(&s->config.log_key);
@@ -199,20 +214,25 @@ const ds_signer_status *ds_signer_get_status(const ds_signer *s)
     return &s->status;
 }
 
+static bool starts_by_itself(const ds_signer *s)
+{
+    return s->config.pin == DS_PIN_FILE || s->config.pin == DS_PIN_NONE;
+}
+
 static enum ds_class restart(ds_signer *s, ds_err *e)
 {
     if (s->silent_in_a_row >= SILENT_MAX || (s->silent_in_a_row && ds_now_ms() < s->pause_end_ms)) {
         *e = s->silence;
         return e->cls;
     }
-    bool by_itself = s->config.pin == DS_PIN_FILE || s->config.pin == DS_PIN_NONE;
     if (s->barred)
         return ds_hint((ds_fail(e, DS_TOKEN, "the token refused the signer; it is not asked again by itself"), e),
                        "see to the PIN, then start the utility again");
-    if (!by_itself)
+    if (!starts_by_itself(s))
         return ds_hint((ds_fail(e, DS_TOKEN, "the signer has ended, and its PIN cannot be had again by itself"), e),
                        "start the utility again and give the PIN");
-    ds_log(DS_LOG_WARN, "the signer process has ended and is started again");
+    if (!s->waiting)
+        ds_log(DS_LOG_WARN, "the signer process has ended and is started again");
     enum ds_class rc = start(s, false, e);
     return rc ? ds_wrap(e, "start the signer again") : DS_OK;
 }
@@ -305,6 +325,33 @@ enum ds_class ds_signer_prove(ds_signer *s, uint64_t from, ds_signer_proof *ret,
     return rc;
 }
 
+static enum ds_class sign_or_wait(ds_signer *s, const Devstamp__Signer__Request *request, ds_buf *ret_der, ds_err *e)
+{
+    enum ds_class rc = sign_locked(s, request, ret_der, e);
+    int64_t deadline = ds_now_ms() + s->config.wait_ms;
+    // Pulled out and back already, a token only says "error" to those it knew before: a fresh child, once.
+    if (rc == DS_TOKEN && e->code == CKR_DEVICE_ERROR && !s->barred && starts_by_itself(s)) {
+        *e = DS_ERR_INIT;
+        rc = sign_locked(s, request, ret_der, e);
+    }
+    if (!rc)
+        s->waited = false;
+    if (!rc || !is_away(e) || s->barred || s->waited || !s->config.wait_ms || !starts_by_itself(s))
+        return rc;
+    ds_log(DS_LOG_WARN, "%s: the line waits %d s for it; plug it in", e->text, s->config.wait_ms / 1000);
+    s->waiting = true;
+    while (rc && is_away(e) && ds_now_ms() < deadline) {
+        ds_sleep_ms(LOOK_MS);
+        *e = DS_ERR_INIT;
+        rc = sign_locked(s, request, ret_der, e);
+    }
+    s->waiting = false;
+    s->waited = rc != DS_OK;
+    if (!rc)
+        ds_log(DS_LOG_WARN, "the token is back; the line goes on");
+    return rc;
+}
+
 enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e)
 {
     ds_err own = DS_ERR_INIT;
@@ -326,7 +373,7 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     pthread_mutex_lock(&s->mutex);
     if (s->silent != silent)
         own = s->silence;
-    enum ds_class rc = own.cls ? own.cls : sign_locked(s, &request, ret_der, &own);
+    enum ds_class rc = own.cls ? own.cls : sign_or_wait(s, &request, ret_der, &own);
     pthread_mutex_unlock(&s->mutex);
     if (rc && e)
         *e = own;

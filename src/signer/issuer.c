@@ -93,7 +93,7 @@ static enum ds_class match(const ds_issuer *i, ds_err *e)
 // One PIN is given: it must not reach two tokens, since the second would count it as wrong.
 static enum ds_class open_log_key(const ds_signer_config *cfg, ds_issuer *i, ds_err *e)
 {
-    const ds_key_source src = {cfg->log_key, cfg->module, &i->pin.secret, &i->pin.note};
+    const ds_key_source src = {cfg->log_key, cfg->module, &i->pin.secret, &i->pin.note, cfg->token_serial};
     uint8_t digest[32];
     bool token = false, log_token = false;
     enum ds_class rc = ds_key_uri_check(cfg->key, &token, e);
@@ -149,7 +149,7 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
         rc = ds_issuer_read_pin(cfg, beside, &i->pin, e);
     if (rc)
         return rc;
-    const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note};
+    const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note, cfg->token_serial};
     rc = ds_key_open(&src, &i->key, e);
     if (!rc)
         rc = match(i, e);
@@ -309,11 +309,9 @@ static enum ds_class issue(ds_issuer *i, const Devstamp__Signer__Sign *req, X509
     enum ds_class rc = check_moduli(i, csr, e);
     if (rc)
         return rc;
-    rc = ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e);
-    if (rc == DS_TOKEN && e && ds_token_code_is_pin(e->code))
-        ds_key_pin_refused(i->key);
-    if (!rc)
-        rc = ds_issuer_record(i->log, cert, req->serial.data, req->recipe, ret, e);
+    if (ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e))
+        return ds_key_failed(i->key, e);
+    rc = ds_issuer_record(i->log, cert, req->serial.data, req->recipe, ret, e);
     if (!rc)
         ds_moduli_add(i->moduli, X509_get0_pubkey(cert));
     return rc;

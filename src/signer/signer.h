@@ -31,17 +31,19 @@ typedef struct ds_signer_quota {
 enum { DS_QUOTA_MAX = 64 };
 
 typedef struct ds_signer_config {
-    const char *key;         // RFC 7512 "pkcs11:…" or "file:path"
-    const char *module;      // PKCS#11 module path; NULL for file keys
-    const char *certificate; // Sub CA certificate, PEM
-    const char *log;         // issuance log, append-only
-    const char *log_key;     // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
-    const char *quota;       // quota file; NULL: none
+    const char *key;          // RFC 7512 "pkcs11:…" or "file:path"
+    const char *module;       // PKCS#11 module path; NULL for file keys
+    const char *token_serial; // of the token that may be given the PIN; NULL: any that the key names
+    const char *certificate;  // Sub CA certificate, PEM
+    const char *log;          // issuance log, append-only
+    const char *log_key;      // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
+    const char *quota;        // quota file; NULL: none
     enum ds_pin_source pin;
     const char *pin_file;
     const ds_signer_profile *profiles; // borrowed until ds_signer_stop
     size_t profile_count;
-    int pin_fd; // closed by ds_signer_start: the child alone keeps it, and reset commands do not inherit it
+    int wait_ms; // how long a signature waits for a token that was pulled out; 0: not at all
+    int pin_fd;  // closed by ds_signer_start: the child alone keeps it, and reset commands do not inherit it
 } ds_signer_config;
 
 typedef struct ds_signer ds_signer;
@@ -87,7 +89,8 @@ typedef struct ds_sign_request {
 
 // DS_POLICY / DS_INPUT: refused, says why. DS_TOKEN: token or child is gone; the next call starts the child again where
 // the PIN source allows (a file), otherwise says so. A token that gives no answer within 20 s fails all who wait for
-// their turn at once; the child is started again 10 s later at the earliest, and not after a second time in a row.
+// their turn at once; the child is started again 10 s later at the earliest, and not after a second time in a row. A
+// token that was pulled out is waited for as long as the configuration says, by all together.
 enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e) DS_MUST;
 
 // The child's main: serves on fd until the other side closes. Returns the exit code.

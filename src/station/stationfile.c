@@ -12,7 +12,8 @@
 #include <string.h>
 
 typedef struct yaml_signer {
-    char *certificate, *key, *module, *log, *log_key, *quota, *pin_file;
+    char *certificate, *key, *module, *log, *log_key, *quota, *pin_file, *token_serial;
+    uint32_t token_wait;
 } yaml_signer;
 
 typedef struct yaml_discover {
@@ -42,6 +43,8 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, log_key, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, quota, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pin_file, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, token_serial, CYAML_FLAG_OPTIONAL),
+    CYAML_FIELD_UINT("token_wait", CYAML_FLAG_OPTIONAL, yaml_signer, token_wait),
     CYAML_FIELD_END,
 };
 static const cyaml_strval_t resets[] = {
@@ -160,6 +163,8 @@ static void take_fields(ds_station *s)
     s->signer_log = ds_path_beside(s->path, y->signer.log);
     s->signer_module = y->signer.module;
     s->signer_quota = y->signer.quota ? ds_path_beside(s->path, y->signer.quota) : NULL;
+    s->token_serial = y->signer.token_serial;
+    s->token_wait_s = y->signer.token_wait ? y->signer.token_wait : 120;
     s->pin_file = y->signer.pin_file ? ds_path_beside(s->path, y->signer.pin_file) : NULL;
     s->signer_key = key_uri(s, y->signer.key);
     s->signer_log_key = y->signer.log_key ? key_uri(s, y->signer.log_key) : NULL;
@@ -176,6 +181,8 @@ static enum ds_class check(ds_station *s, ds_err *e)
         return ds_fail(e, DS_INPUT, "%s: station: version %d is not known", s->path, s->yaml->station);
     if (!baud_ok(s->baud) || !baud_ok(s->flash_baud))
         return ds_fail(e, DS_INPUT, "%s: baud and flash_baud must be 1200 to 5000000", s->path);
+    if (s->token_wait_s > 3600)
+        return ds_fail(e, DS_INPUT, "%s: token_wait must be 1 to 3600 seconds", s->path);
     if (discover(s, e))
         return e->cls;
     for (unsigned i = 0; i < s->slot_count; i++)

@@ -29,7 +29,9 @@ typedef struct ds_station {
     char *signer_key, *signer_log_key;     // file: path made absolute, or pkcs11: URI; the log key may be NULL
     const char *signer_module;             // or NULL
     char *signer_quota;                    // path, or NULL
+    const char *token_serial;              // of the one token that may be given the PIN; or NULL
     char *pin_file;                        // or NULL
+    uint32_t token_wait_s;                 // how long the line waits for a token that was pulled out
     uint32_t baud, flash_baud;
     ds_slot_config *slots;
     unsigned slot_count;

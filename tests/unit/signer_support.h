@@ -57,8 +57,16 @@ static inline int setup(void **state)
     snprintf(sub_pem, sizeof sub_pem, "%s/subca.pem", folder);
     snprintf(log_path, sizeof log_path, "%s/issued.log", folder);
     const ds_ca_request req = {
-        folder,         root_key,         sub_key,    false,           DS_KEY_ECDSA_P384, DS_KEY_ECDSA_P256,
-        "CN=Test Root", "CN=Test Sub CA", now - 3600, now + 10 * 86400};
+        .folder = folder,
+        .root_key = root_key,
+        .sub_key = sub_key,
+        .root_key_type = DS_KEY_ECDSA_P384,
+        .sub_key_type = DS_KEY_ECDSA_P256,
+        .root_subject = "CN=Test Root",
+        .sub_subject = "CN=Test Sub CA",
+        .not_before_utc = now - 3600,
+        .not_after_utc = now + 10 * 86400,
+    };
     const ds_signer_config access = {.pin_fd = -1};
     ds_ceremony_result made = {0};
     ds_err e = DS_ERR_INIT;

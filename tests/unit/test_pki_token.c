@@ -94,7 +94,7 @@ static void test_token_every_key_type_is_made_used_and_found_again(void **state)
     make_pin(&pin, "123456");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         DS_CLEANUP_FREE char *uri = ds_asprintf("pkcs11:token=line;object=%s", ds_key_kind_of(types[i])->name);
-        ds_key_source src = {uri, module, &pin, NULL};
+        ds_key_source src = {.uri = uri, .module = module, .pin = &pin};
         ds_key *key = NULL;
         ds_err e = DS_ERR_INIT;
         if (ds_key_create(&src, types[i], &key, &e))
@@ -128,7 +128,7 @@ static void test_token_key_that_asks_at_every_use_signs_twice(void **state)
     assert_int_equal(system(command), 0);
     DS_CLEANUP_SECRET ds_secret pin = {0};
     make_pin(&pin, "123456");
-    ds_key_source src = {"pkcs11:token=line;id=%09", module, &pin, NULL};
+    ds_key_source src = {.uri = "pkcs11:token=line;id=%09", .module = module, .pin = &pin};
     ds_key *key = NULL;
     ds_err e = DS_ERR_INIT;
     if (ds_key_open(&src, &key, &e))
@@ -144,7 +144,7 @@ static void test_token_destroyed_key_leaves_nothing(void **state)
         skip();
     DS_CLEANUP_SECRET ds_secret pin = {0};
     make_pin(&pin, "123456");
-    ds_key_source src = {"pkcs11:token=line;object=brief", module, &pin, NULL};
+    ds_key_source src = {.uri = "pkcs11:token=line;object=brief", .module = module, .pin = &pin};
     ds_key *key = NULL;
     ds_err e = DS_ERR_INIT;
     assert_int_equal(ds_key_create(&src, DS_KEY_ECDSA_P256, &key, &e), DS_OK);
@@ -163,8 +163,9 @@ static void test_token_wrong_pin_is_refused_and_said(void **state)
     make_pin(&pin, "000000");
     ds_token *t = NULL;
     ds_err e = DS_ERR_INIT;
-    assert_int_equal(ds_token_open(&(ds_token_access){"pkcs11:token=line;object=x", module, &pin, NULL, false}, &t, &e),
-                     DS_TOKEN);
+    assert_int_equal(
+        ds_token_open(&(ds_token_access){.uri = "pkcs11:token=line;object=x", .module = module, .pin = &pin}, &t, &e),
+        DS_TOKEN);
     assert_int_equal(e.code, CKR_PIN_INCORRECT);
     assert_string_equal(e.text, "token \"line\": log in: the PIN is wrong (0xa0)");
     assert_non_null(strstr(e.hint, "tried once"));
