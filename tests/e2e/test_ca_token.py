@@ -110,6 +110,11 @@ class Refused(Exception):
     hint = ""
 
 
+# What recipe "line" says of certificates: subject, P-256, serial numbers, alternative name.
+PROFILE = (field(1, "line") + field(2, "CN={serial},O=Acme") + field(3, 3) + field(5, "SN{counter}")
+           + field(6, "urn:dev:{serial}"))
+
+
 class Signer:
     """devstamp signer over a socket pair."""
 
@@ -119,6 +124,7 @@ class Signer:
         args = [DEVSTAMP, "signer", "--fd", str(theirs.fileno()), "--key", key, "--module", token.shim, "--certificate",
                 ca / "subca.pem", "--log", ca / "issued.log", "--pin-file", token.pin]
         self.process = subprocess.Popen(args, env=env or token.env, pass_fds=[theirs.fileno()])
+        self.knows_recipe = False
         theirs.close()
 
     def ask(self, request):
@@ -144,6 +150,9 @@ class Signer:
         return decode(self.ask(field(1, b""))[4])
 
     def sign(self, device):
+        if not self.knows_recipe:  # profiles are taken once
+            self.ask(field(1, field(1, PROFILE)))
+            self.knows_recipe = True
         reply = decode(self.ask(field(2, device.request()))[5])
         return x509.load_der_x509_certificate(reply[1]), bool(reply.get(2))
 
@@ -158,13 +167,13 @@ class Device:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name),
                              x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")])
         self.csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(self.key, hashes.SHA256())
-        self.serial, self.subject, self.uri = os.urandom(16), f"CN={name},O=Acme", f"urn:dev:{name}"
+        self.serial, self.name, self.subject, self.uri = os.urandom(16), name, f"CN={name},O=Acme", f"urn:dev:{name}"
         self.not_before = int(load(ca / "subca.pem").not_valid_before.timestamp()) + 100
 
     def request(self):
         return (field(1, self.csr.public_bytes(serialization.Encoding.DER)) + field(2, self.serial)
                 + field(3, self.not_before) + field(4, 253402300799) + field(5, self.subject) + field(6, 3)
-                + field(7, self.uri))
+                + field(7, self.uri) + field(8, "line") + field(9, self.name) + field(10, "240ac4000001"))
 
 
 @pytest.fixture(params=["ecdsa-p256", "ecdsa-p384", "rsa-2048"])

@@ -31,7 +31,7 @@ def total_ops(products, factory, chip, recipe, image, kind=""):
         factory.provision(recipe, factory.station())
         products.made["ops", chip, kind] = ops(factory, 0)
         factory.stop()
-        for name in ("ledger.db", "issuance.log", "sim"):
+        for name in ("ledger.db", "issuance.log", "issuance.log.head", "sim"):
             (factory.folder / name).rename(factory.folder / f"first-{name}")
         assert products.made["ops", chip, kind] > 1000
     return products.made["ops", chip, kind]
