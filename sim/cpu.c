@@ -20,21 +20,20 @@
 void ds_sim_print(ds_sim_chip *c, const char *fmt, ...)
 {
     char text[1024];
+    ds_buf out = {0};
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (n <= 0)
         return;
-    for (char *line = text, *end; *line; line = end) {
-        end = line + strcspn(line, "\n");
-        if (end > line)
-            c->wire->write(c->wire->ctx, (const uint8_t *)line, (size_t)(end - line));
-        if (*end == '\n') {
-            c->wire->write(c->wire->ctx, (const uint8_t *)"\r\n", 2);
-            end++;
-        }
+    for (const char *p = text; *p; p++) {
+        if (*p == '\n')
+            ds_buf_add_u8(&out, '\r');
+        ds_buf_add_u8(&out, (uint8_t)*p);
     }
+    c->wire->write(c->wire->ctx, out.ptr, out.len);
+    ds_buf_free(&out);
 }
 
 void ds_sim_reset_now(ds_sim_chip *c)
