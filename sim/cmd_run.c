@@ -222,6 +222,7 @@ static enum ds_class supervise(supervisor *s, ds_err *e)
     enum ds_class rc = lock_state(s, e);
     if (!rc)
         rc = catch_signals(s, e);
+    ds_sim_cpu_prepare();
     if (!rc)
         rc = s->spec_count ? add_described(s, e) : add_kept(s, e);
     if (!rc)
