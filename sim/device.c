@@ -190,7 +190,7 @@ static void on_data(void *ctx, const uint8_t *data, size_t len)
 {
     ds_sim_device *d = ctx;
     if (d->fd < 0)
-        return; // a chip in reset hears nothing
+        return;                         // a chip in reset hears nothing
     ds_buf_add(&d->to_chip, data, len); // sent when all that came in is there: an RFC 2217 client's FF are apart
 }
 

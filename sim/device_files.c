@@ -70,7 +70,7 @@ static enum ds_class preflash(const ds_sim_device_files *f, const ds_sim_device_
     DS_CLEANUP_BUF ds_buf data = {0};
     enum ds_class rc = ds_file_read(spec->image, spec->flash_size, &data, e);
     if (!rc)
-        rc = ds_sim_flash_create(f->flash, spec->flash_size, ds_buf_view(&data), e);
+        rc = ds_sim_flash_create(f->flash, spec->flash_size, &data, e);
     return rc ? ds_wrap(e, "pre-flash") : DS_OK;
 }
 

@@ -35,17 +35,15 @@ static enum ds_class check_size(uint32_t size, ds_err *e)
 }
 
 // A kill while the file is made must not leave one of zeros, so it is written whole and renamed.
-enum ds_class ds_sim_flash_create(const char *path, uint32_t size, ds_view content, ds_err *e)
+enum ds_class ds_sim_flash_create(const char *path, uint32_t size, ds_buf *content, ds_err *e)
 {
-    DS_CLEANUP_BUF ds_buf all = {0};
     enum ds_class rc = check_size(size, e);
     if (rc)
         return rc;
-    if (content.len > size)
-        return ds_fail(e, DS_INPUT, "%zu bytes: beyond a flash of %u bytes", content.len, size);
-    ds_buf_add(&all, content.ptr, content.len);
-    ds_buf_resize(&all, size, 0xFF);
-    return ds_file_write(path, ds_buf_view(&all), 0600, e);
+    if (content->len > size)
+        return ds_fail(e, DS_INPUT, "%zu bytes: beyond a flash of %u bytes", content->len, size);
+    ds_buf_resize(content, size, 0xFF);
+    return ds_file_write(path, ds_buf_view(content), 0600, e);
 }
 
 static enum ds_class map(int fd, const char *path, uint32_t size, uint8_t **ret, ds_err *e)
@@ -73,7 +71,8 @@ enum ds_class ds_sim_flash_open(const char *path, uint32_t size, ds_sim_fault *f
         return rc;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT) {
-        rc = ds_sim_flash_create(path, size, (ds_view){0}, e);
+        DS_CLEANUP_BUF ds_buf blank = {0};
+        rc = ds_sim_flash_create(path, size, &blank, e);
         if (rc)
             return rc;
         fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);

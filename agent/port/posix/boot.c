@@ -41,8 +41,8 @@ static ds_status trust_of_bootloader(ds_posix *p, trust *ret)
 {
     DS_CLEANUP_BUF ds_buf image = {0};
     ds_image_info info;
-    ds_status s = load_image(p, p->hal->chip->bootloader_offset,
-                             ds_posix_image_capacity(p, DS_PLACE_BOOTLOADER), &image, &info);
+    ds_status s =
+        load_image(p, p->hal->chip->bootloader_offset, ds_posix_image_capacity(p, DS_PLACE_BOOTLOADER), &image, &info);
     if (s != DS_STATUS_OK)
         return s;
     enum ds_sbv2_verdict v =

@@ -15,7 +15,7 @@
 
 #define IMAGE_MAGIC 0xE9
 #define RAM_TEST_WORDS 4096u // 16 KiB: as much as an agent works in
-#define RANDOM_REPEATS 5 // equal bytes in a row: once in 2^32 draws of a sound source
+#define RANDOM_REPEATS 5     // equal bytes in a row: once in 2^32 draws of a sound source
 
 enum { TEST_FLASH = 1u << 0, TEST_RANDOM = 1u << 1, TEST_RAM = 1u << 2 };
 
