@@ -172,9 +172,9 @@ static enum ds_class announce(supervisor *s, ds_err *e)
     }
     fflush(stdout);
     ds_sim_control_json(s->devices, s->count, false, &json);
-    enum ds_class rc = ds_file_write(s->json_path, ds_buf_view(&json), 0644, e);
+    enum ds_class rc = ds_file_write_unsynced(s->json_path, ds_buf_view(&json), 0644, e);
     if (!rc && s->ready_file)
-        rc = ds_file_write(s->ready_file, ds_buf_view(&json), 0644, e);
+        rc = ds_file_write_unsynced(s->ready_file, ds_buf_view(&json), 0644, e);
     return rc;
 }
 

@@ -44,19 +44,10 @@ void ds_sim_reset_now(ds_sim_chip *c)
     _exit(DS_SIM_EXIT_RESET);
 }
 
-static bool download_mode(const ds_sim_chip *c)
-{
-    ds_efuse_words words;
-    ds_efuse_security security;
-    ds_sim_efuse_read(c->efuse, &words);
-    ds_efuse_security_get(c->chip, &words, &security);
-    return c->strap_download && !security.download_disabled;
-}
-
 // Everything from reset on.
 static _Noreturn void run(ds_sim_chip *c)
 {
-    if (download_mode(c))
+    if (c->strap_download)
         ds_sim_rom_download(c);
     else
         ds_sim_boot(c);

@@ -83,7 +83,7 @@ static enum ds_class make(const ds_sim_device_files *f, const ds_sim_device_spec
         rc = open_chip(f, spec, &o, e);
     ds_sim_offline_close(&o);
     // Written last: a device that was cut off while it was made is made again.
-    return rc ? rc : ds_file_write(f->spec, (ds_view){(const uint8_t *)line, strlen(line)}, 0600, e);
+    return rc ? rc : ds_file_write_unsynced(f->spec, (ds_view){(const uint8_t *)line, strlen(line)}, 0600, e);
 }
 
 static enum ds_class make_folder(const char *path, ds_err *e)

@@ -43,7 +43,7 @@ enum ds_class ds_sim_flash_create(const char *path, uint32_t size, ds_buf *conte
     if (content->len > size)
         return ds_fail(e, DS_INPUT, "%zu bytes: beyond a flash of %u bytes", content->len, size);
     ds_buf_resize(content, size, 0xFF);
-    return ds_file_write(path, ds_buf_view(content), 0600, e);
+    return ds_file_write_unsynced(path, ds_buf_view(content), 0600, e);
 }
 
 static enum ds_class map(int fd, const char *path, uint32_t size, uint8_t **ret, ds_err *e)

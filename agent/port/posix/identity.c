@@ -143,12 +143,16 @@ ds_status ds_posix_download_close(void *ctx)
     const ds_hal *h = p->hal;
     const char *name = h->chip->id == DS_CHIP_ESP32 ? "UART_DOWNLOAD_DIS" : "DIS_DOWNLOAD_MODE";
     const ds_efuse_field *field = ds_efuse_field_find(h->chip, name);
-    ds_efuse_words bits = {0};
+    ds_efuse_words bits = {0}, now;
     ds_efuse_security security;
     read_security(h, &security);
     if (security.download_disabled)
         return DS_STATUS_OK;
-    if (!field || !ds_efuse_set(h->chip, &bits, name, 1))
+    // As on a chip whose bootloader wrote for good that it may not be closed: an ESP32's bit shares its protection with
+    // FLASH_CRYPT_CNT.
+    h->efuses(h->ctx, &now);
+    if (!field || ds_efuse_get(h->chip, &now, "WR_DIS") >> field->wr_dis_bit & 1 ||
+        !ds_efuse_set(h->chip, &bits, name, 1))
         return DS_STATUS(PORT, UNSUPPORTED);
     if (!h->efuse_burn(h->ctx, field->block, &bits))
         return DS_STATUS(PORT, FLASH);
