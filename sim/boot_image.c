@@ -7,51 +7,25 @@
 
 #include <string.h>
 
-#define HEADER 24u
-#define SEGMENT_HEADER 8u
-#define HASH 32u
-
-// How long the image at addr says it is, through its digest.
-static enum ds_class extent(ds_sim_stage *b, uint32_t addr, uint32_t room, uint32_t *ret, ds_err *e)
+static bool read_cache(void *ctx, uint32_t addr, void *buf, uint32_t len)
 {
-    uint8_t h[HEADER];
-    if (room < HEADER || !ds_sim_cache_read(b->c, addr, h, sizeof h))
-        return ds_fail(e, DS_DEVICE, "image at 0x%x lies outside the flash", addr);
-    if (h[0] != 0xE9)
-        return ds_fail(e, DS_INPUT, "image at 0x%x has invalid magic byte (nothing flashed here?)", addr);
-    uint64_t at = HEADER;
-    for (unsigned i = 0; i < h[1]; i++) {
-        uint8_t s[SEGMENT_HEADER];
-        if (at + sizeof s > room || !ds_sim_cache_read(b->c, addr + (uint32_t)at, s, sizeof s))
-            return ds_fail(e, DS_INPUT, "image at 0x%x: segment %u lies outside its room", addr, i);
-        at += sizeof s + ds_le32(s + 4);
-    }
-    at = at / 16 * 16 + 16 + (h[23] == 1 ? HASH : 0);
-    if (at > room)
-        return ds_fail(e, DS_INPUT, "image at 0x%x: length 0x%llx does not fit in 0x%x", addr, (unsigned long long)at,
-                       room);
-    *ret = (uint32_t)at;
-    return DS_OK;
+    return ds_sim_cache_read(ctx, addr, buf, len);
 }
 
 enum ds_class ds_sim_boot_load(ds_sim_stage *b, uint32_t addr, uint32_t room, ds_sim_loaded *ret, ds_err *e)
 {
     *ret = (ds_sim_loaded){.addr = addr};
-    uint32_t len = 0, size = ds_sim_flash_size(b->c->flash);
+    uint32_t size = ds_sim_flash_size(b->c->flash);
     if (addr >= size)
         return ds_fail(e, DS_DEVICE, "image at 0x%x lies outside the flash", addr);
     if (room > size - addr)
         room = size - addr;
-    enum ds_class cls = extent(b, addr, room, &len, e);
-    if (cls)
-        return cls;
-    ret->content_len = ds_sbv2_content_len(len);
-    size_t want = ret->content_len + DS_SBV2_SECTOR;
-    ds_buf_resize(&ret->bytes, want < room ? want : room, 0xFF);
-    if (!ds_sim_cache_read(b->c, addr, ret->bytes.ptr, (uint32_t)ret->bytes.len))
-        cls = ds_fail(e, DS_DEVICE, "image at 0x%x cannot be read", addr);
-    else
+    const ds_image_source flash = {read_cache, b->c};
+    enum ds_class cls = ds_image_load(&flash, addr, room, &ret->bytes, e);
+    if (!cls)
         cls = ds_image_parse(ds_buf_view(&ret->bytes), &ret->info, e);
+    if (!cls)
+        ret->content_len = ds_sbv2_content_len(ret->info.len);
     if (cls)
         ds_sim_loaded_free(ret);
     return cls;

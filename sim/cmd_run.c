@@ -172,9 +172,9 @@ static enum ds_class announce(supervisor *s, ds_err *e)
     }
     fflush(stdout);
     ds_sim_control_json(s->devices, s->count, false, &json);
-    enum ds_class rc = ds_file_write(s->json_path, ds_buf_view(&json), 0644, e);
+    enum ds_class rc = ds_file_write_unsynced(s->json_path, ds_buf_view(&json), 0644, e);
     if (!rc && s->ready_file)
-        rc = ds_file_write(s->ready_file, ds_buf_view(&json), 0644, e);
+        rc = ds_file_write_unsynced(s->ready_file, ds_buf_view(&json), 0644, e);
     return rc;
 }
 
@@ -222,6 +222,7 @@ static enum ds_class supervise(supervisor *s, ds_err *e)
     enum ds_class rc = lock_state(s, e);
     if (!rc)
         rc = catch_signals(s, e);
+    ds_sim_cpu_prepare();
     if (!rc)
         rc = s->spec_count ? add_described(s, e) : add_kept(s, e);
     if (!rc)

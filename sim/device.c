@@ -190,9 +190,8 @@ static void on_data(void *ctx, const uint8_t *data, size_t len)
 {
     ds_sim_device *d = ctx;
     if (d->fd < 0)
-        return; // a chip in reset hears nothing
-    ds_buf_add(&d->to_chip, data, len);
-    write_chip(d);
+        return;                         // a chip in reset hears nothing
+    ds_buf_add(&d->to_chip, data, len); // sent when all that came in is there: an RFC 2217 client's FF are apart
 }
 
 static void on_lines(void *ctx, bool dtr, bool rts)
@@ -204,12 +203,14 @@ static void on_lines(void *ctx, bool dtr, bool rts)
 static void on_baud(void *ctx, uint32_t baud)
 {
     ds_sim_device *d = ctx;
+    write_chip(d);
     d->shared->host_baud = baud;
 }
 
 static void on_purge(void *ctx, bool to_client, bool to_chip)
 {
     ds_sim_device *d = ctx;
+    write_chip(d);
     if (to_client && d->fd >= 0)
         (void)read_chip(d, true);
     if (to_chip)
@@ -300,6 +301,7 @@ void ds_sim_device_serve(ds_sim_device *d, const struct pollfd p[DS_SIM_DEVICE_F
     }
     for (size_t i = 0; i < DS_SIM_DEVICE_CONSOLES; i++)
         ds_sim_console_serve(&d->consoles[i], p + i * DS_SIM_CONSOLE_FDS);
+    write_chip(d);
 }
 
 void ds_sim_device_tick(ds_sim_device *d)

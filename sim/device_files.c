@@ -65,12 +65,12 @@ void ds_sim_offline_close(ds_sim_offline *o)
     *o = (ds_sim_offline){0};
 }
 
-static enum ds_class preflash(ds_sim_offline *o, const char *image, ds_err *e)
+static enum ds_class preflash(const ds_sim_device_files *f, const ds_sim_device_spec *spec, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf data = {0};
-    enum ds_class rc = ds_file_read(image, ds_sim_flash_size(o->chip.flash), &data, e);
-    if (!rc && data.len && !ds_sim_flash_program(o->chip.flash, 0, data.ptr, (uint32_t)data.len))
-        rc = ds_fail(e, DS_INTERNAL, "%s: flash refused it", image);
+    enum ds_class rc = ds_file_read(spec->image, spec->flash_size, &data, e);
+    if (!rc)
+        rc = ds_sim_flash_create(f->flash, spec->flash_size, &data, e);
     return rc ? ds_wrap(e, "pre-flash") : DS_OK;
 }
 
@@ -78,12 +78,12 @@ static enum ds_class make(const ds_sim_device_files *f, const ds_sim_device_spec
 {
     ds_sim_offline o = {0};
     DS_CLEANUP_FREE char *text = ds_sim_device_spec_text(spec), *line = ds_asprintf("%s\n", text);
-    enum ds_class rc = open_chip(f, spec, &o, e);
-    if (!rc && spec->image)
-        rc = preflash(&o, spec->image, e);
+    enum ds_class rc = spec->image ? preflash(f, spec, e) : DS_OK;
+    if (!rc)
+        rc = open_chip(f, spec, &o, e);
     ds_sim_offline_close(&o);
     // Written last: a device that was cut off while it was made is made again.
-    return rc ? rc : ds_file_write(f->spec, (ds_view){(const uint8_t *)line, strlen(line)}, 0600, e);
+    return rc ? rc : ds_file_write_unsynced(f->spec, (ds_view){(const uint8_t *)line, strlen(line)}, 0600, e);
 }
 
 static enum ds_class make_folder(const char *path, ds_err *e)

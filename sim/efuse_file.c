@@ -125,7 +125,7 @@ static enum ds_class make(const char *path, const ds_chip *chip, const ds_efuse_
     ds_buf_resize(&image, chip->efuse_window + FUSES_BYTES, 0);
     ds_sim_efuse_file f = {image.ptr, image.len, chip->efuse_window};
     fill(&f, chip, words);
-    enum ds_class rc = ds_file_write(path, ds_buf_view(&image), 0600, e);
+    enum ds_class rc = ds_file_write_unsynced(path, ds_buf_view(&image), 0600, e);
     ds_wipe(image.ptr, image.len);
     return rc;
 }

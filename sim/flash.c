@@ -27,12 +27,23 @@ struct ds_sim_flash {
     ds_sim_timing *timing;
 };
 
-// A kill while the file is made must not leave one of zeros, so it is written whole and renamed.
-static enum ds_class create_blank(const char *path, uint32_t size, ds_err *e)
+static enum ds_class check_size(uint32_t size, ds_err *e)
 {
-    DS_CLEANUP_BUF ds_buf blank = {0};
-    ds_buf_resize(&blank, size, 0xFF);
-    return ds_file_write(path, ds_buf_view(&blank), 0600, e);
+    if (size < SIZE_MIN || size > SIZE_MAX_ || (size & (size - 1)) != 0)
+        return ds_fail(e, DS_USAGE, "flash size %u: not a power of two from 1 MiB to 16 MiB", size);
+    return DS_OK;
+}
+
+// A kill while the file is made must not leave one of zeros, so it is written whole and renamed.
+enum ds_class ds_sim_flash_create(const char *path, uint32_t size, ds_buf *content, ds_err *e)
+{
+    enum ds_class rc = check_size(size, e);
+    if (rc)
+        return rc;
+    if (content->len > size)
+        return ds_fail(e, DS_INPUT, "%zu bytes: beyond a flash of %u bytes", content->len, size);
+    ds_buf_resize(content, size, 0xFF);
+    return ds_file_write_unsynced(path, ds_buf_view(content), 0600, e);
 }
 
 static enum ds_class map(int fd, const char *path, uint32_t size, uint8_t **ret, ds_err *e)
@@ -55,18 +66,20 @@ enum ds_class ds_sim_flash_open(const char *path, uint32_t size, ds_sim_fault *f
                                 ds_sim_flash **ret, ds_err *e)
 {
     uint8_t *mem = NULL;
-    if (size < SIZE_MIN || size > SIZE_MAX_ || (size & (size - 1)) != 0)
-        return ds_fail(e, DS_USAGE, "flash size %u: not a power of two from 1 MiB to 16 MiB", size);
+    enum ds_class rc = check_size(size, e);
+    if (rc)
+        return rc;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT) {
-        enum ds_class rc = create_blank(path, size, e);
+        DS_CLEANUP_BUF ds_buf blank = {0};
+        rc = ds_sim_flash_create(path, size, &blank, e);
         if (rc)
             return rc;
         fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
     }
     if (fd < 0)
         return ds_fail_errno(e, DS_INPUT, errno, "%s", path);
-    enum ds_class rc = map(fd, path, size, &mem, e);
+    rc = map(fd, path, size, &mem, e);
     close(fd);
     if (rc)
         return rc;

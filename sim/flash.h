@@ -12,6 +12,10 @@
 
 typedef struct ds_sim_flash ds_sim_flash;
 
+// Make path a flash of size bytes (as below) that was programmed with content from address 0 on; content is padded to
+// the whole of it.
+enum ds_class ds_sim_flash_create(const char *path, uint32_t size, ds_buf *content, ds_err *e) DS_MUST;
+
 // Open (or create, all FF) path as a flash of size bytes (1 MiB..16 MiB, power of two). The file is mapped shared: what
 // was programmed is there whatever happens to the process. fault and timing outlive the flash.
 enum ds_class ds_sim_flash_open(const char *path, uint32_t size, ds_sim_fault *fault, ds_sim_timing *timing,

@@ -4,11 +4,14 @@
 // The ROM's serial download mode: banner, frames, and which command goes where.
 #include "sim/rom.h"
 
+#include "src/base/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #define HEADER 8u
-#define IDLE_MS 200 // how often an idle loader looks at its watchdog
+#define IDLE_MS 200      // how often an idle loader looks at its watchdog
+#define RESET_LOOP_MS 45 // from one refusal of download mode to the next, as users' logs of the ESP32-C3 show it
 #define ROM_FLASH_SIZE (2u << 20)
 #define ROM_BAUD 115200u
 #define OP_SYNC 0x08
@@ -115,11 +118,10 @@ static void frame_in(ds_sim_rom *rom, ds_view f)
     after_reply(rom);
 }
 
-static void banner(ds_sim_chip *c)
+static void banner(ds_sim_chip *c, bool sw, const char *last_line)
 {
     ds_efuse_words w;
     ds_sim_efuse_read(c->efuse, &w);
-    bool sw = c->reset == DS_SIM_RESET_SW;
     if (ds_efuse_get(c->chip, &w, "UART_PRINT_CONTROL") == 3)
         return;
     if (c->chip->id == DS_CHIP_ESP32)
@@ -128,7 +130,36 @@ static void banner(ds_sim_chip *c)
     else
         ds_sim_print(c, "ESP-ROM:esp32c3-api1-20210207\nBuild:Feb  7 2021\nrst:%s,boot:0x4 (DOWNLOAD(USB/UART0/1))\n",
                      sw ? "0x3 (RTC_SW_SYS_RST)" : "0x1 (POWERON)");
-    ds_sim_print(c, "waiting for download\n");
+    ds_sim_print(c, "%s\n", last_line);
+}
+
+// False when the console is gone.
+static bool hear_nothing(ds_sim_chip *c, int ms)
+{
+    uint8_t ignored[64];
+    int64_t until = ds_now_ms() + ms;
+    int n;
+    do
+        n = c->wire->read(c->wire->ctx, ignored, sizeof ignored, ds_ms_left(until));
+    while (n > 0);
+    return n == 0;
+}
+
+// Download mode is asked for by the strap and closed by eFuse. An ESP32 says so and waits for its reset. The others
+// reset themselves by software, for which the strap keeps the value it had, and so again and again.
+static void refuse_download(ds_sim_chip *c)
+{
+    if (c->chip->id == DS_CHIP_ESP32) {
+        banner(c, c->reset == DS_SIM_RESET_SW, "Download mode is disabled. Restart with GPIO0 high.");
+        while (hear_nothing(c, IDLE_MS))
+            ;
+        return;
+    }
+    bool sw = c->reset == DS_SIM_RESET_SW;
+    do {
+        banner(c, sw, "Download boot modes disabled");
+        sw = true;
+    } while (hear_nothing(c, RESET_LOOP_MS));
 }
 
 static void serve(ds_sim_rom *rom, ds_slip *slip)
@@ -155,8 +186,10 @@ void ds_sim_rom_download(ds_sim_chip *c)
     rom->flash_size = ROM_FLASH_SIZE;
     ds_sim_rom_bus_init(rom);
     ds_slip_init(&slip, HEADER + DS_SIM_ROM_DATA_HEADER + DS_SIM_ROM_BLOCK_MAX);
-    if (!ds_sim_rom_download_disabled(rom)) {
-        banner(c);
+    if (ds_sim_rom_download_disabled(rom)) {
+        refuse_download(c);
+    } else {
+        banner(c, c->reset == DS_SIM_RESET_SW, "waiting for download");
         serve(rom, &slip);
     }
     ds_slip_deinit(&slip);

@@ -85,14 +85,14 @@ static void sync_folder(const char *path)
     free(folder);
 }
 
-enum ds_class ds_file_write(const char *path, ds_view data, mode_t mode, ds_err *e)
+static enum ds_class write_file(const char *path, ds_view data, mode_t mode, bool sync, ds_err *e)
 {
     DS_CLEANUP_FREE char *tmp = ds_asprintf("%s.XXXXXX", path);
     int fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0)
         return ds_fail_errno(e, DS_STORE, errno, "%s", path);
     enum ds_class rc = ds_fd_write_all(fd, data.ptr, data.len, e);
-    if (!rc && (fchmod(fd, mode) != 0 || fsync(fd) != 0))
+    if (!rc && (fchmod(fd, mode) != 0 || (sync && fsync(fd) != 0)))
         rc = ds_fail_errno(e, DS_STORE, errno, "sync");
     close(fd);
     if (!rc && rename(tmp, path) != 0)
@@ -101,8 +101,19 @@ enum ds_class ds_file_write(const char *path, ds_view data, mode_t mode, ds_err 
         unlink(tmp);
         return ds_wrap(e, "%s", path);
     }
-    sync_folder(path);
+    if (sync)
+        sync_folder(path);
     return DS_OK;
+}
+
+enum ds_class ds_file_write(const char *path, ds_view data, mode_t mode, ds_err *e)
+{
+    return write_file(path, data, mode, true, e);
+}
+
+enum ds_class ds_file_write_unsynced(const char *path, ds_view data, mode_t mode, ds_err *e)
+{
+    return write_file(path, data, mode, false, e);
 }
 
 char *ds_path_beside(const char *path, const char *name)

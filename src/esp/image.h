@@ -49,6 +49,17 @@ typedef struct ds_image_info {
 // allowed. DS_INPUT names what is wrong; a truncated image says how many bytes are missing.
 enum ds_class ds_image_parse(ds_view data, ds_image_info *ret, ds_err *e) DS_MUST;
 
+// The flash that images lie in; false where it cannot be read.
+typedef struct ds_image_source {
+    bool (*read)(void *ctx, uint32_t addr, void *buf, uint32_t len);
+    void *ctx;
+} ds_image_source;
+
+// Read the image at addr, which may use at most room bytes, and the signature sector behind it where that fits: as much
+// as its headers say, to be parsed next. ret must be empty and is the caller's to free, also after a failure.
+// DS_DEVICE: it could not be read; DS_INPUT: no image.
+enum ds_class ds_image_load(const ds_image_source *from, uint32_t addr, uint32_t room, ds_buf *ret, ds_err *e) DS_MUST;
+
 // What ds_image_build makes an image of.
 typedef struct ds_image_spec {
     uint16_t chip_id;

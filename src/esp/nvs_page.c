@@ -17,12 +17,10 @@ static uint32_t page_crc(const uint8_t header[32])
     return ds_crc32_esp(0xFFFFFFFF, header + 4, 24);
 }
 
+// The first byte is FF, and every byte equals the one before it.
 static bool is_blank(const uint8_t *p, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if (p[i] != 0xFF)
-            return false;
-    return true;
+    return p[0] == 0xFF && memcmp(p, p + 1, len - 1) == 0;
 }
 
 enum ds_nvs_page_state ds_nvs_page_get_state(const uint8_t *page)

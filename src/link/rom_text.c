@@ -45,6 +45,9 @@ static const char *hint_for(const ds_rom_seen *s)
     if (strstr(s->tail, "waiting for download"))
         return "the device waits in download mode but does not hear: check the line from the station to the device's "
                "RX";
+    if (strstr(s->tail, "Download boot modes disabled") || strstr(s->tail, "Download mode is disabled"))
+        return "the ROM says that download mode is closed on this device, for good: only its app can change what is in "
+               "its flash";
     if (s->printable * 10 >= s->bytes * 8)
         return "the device prints text, so it runs firmware instead of the loader: check boot strap and reset of the "
                "slot; "

@@ -20,6 +20,18 @@ static struct {
     ds_buf image;
 } made[8];
 
+// RSA-3072. Three primes make a public key like any other, and are found in a third of the time that two take.
+static EVP_PKEY *throw_away_key(void)
+{
+    EVP_PKEY *key = NULL;
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    if (ctx && EVP_PKEY_keygen_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 3072) == 1 &&
+        EVP_PKEY_CTX_set_rsa_keygen_primes(ctx, 3) == 1)
+        (void)EVP_PKEY_generate(ctx, &key);
+    EVP_PKEY_CTX_free(ctx);
+    return key;
+}
+
 static enum ds_class build(const ds_chip *chip, ds_buf *ret, ds_err *e)
 {
     uint8_t body[512] = {0};
@@ -36,7 +48,7 @@ static enum ds_class build(const ds_chip *chip, ds_buf *ret, ds_err *e)
                                 .segment_count = 1};
     if (ds_image_build(&spec, ret, e))
         return e->cls;
-    EVP_PKEY *key = EVP_RSA_gen(3072);
+    EVP_PKEY *key = throw_away_key();
     if (!key)
         return ds_fail(e, DS_INTERNAL, "cannot make a throw-away key");
     enum ds_class rc = ds_sbv2_sign(ret, key, e);

@@ -79,12 +79,21 @@ static bool is_refusal(const char *line)
     return false;
 }
 
+// A ROM with the boot strap low and download mode closed: it says nothing of what is in flash, and a reset without the
+// strap helps.
+static bool is_closed(const char *line)
+{
+    return strstr(line, "Download boot modes disabled") || strstr(line, "Download mode is disabled");
+}
+
 static void on_console(void *arg, const char *line)
 {
     ds_job *j = arg;
     // A reset the station did not ask for: the answer waited for will not come. Again and again: nothing boots.
     if (strstr(line, "rst:0x") && ++j->resets == 1)
         ds_agent_client_interrupt(j->agent);
+    if (is_closed(line))
+        j->resets = 0;
     if (is_refusal(line) || j->resets > MAX_RESETS)
         j->saw_refusal = true;
     if (j->saw_refusal)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import sqlite3
 import subprocess
 
@@ -165,6 +166,14 @@ def test_download_mode_is_closed_where_the_recipe_wants_it(products, factory):
     db = sqlite3.connect(f"file:{factory.folder / 'ledger.db'}?mode=ro", uri=True)
     for (text,) in db.execute("select json from proof"):
         assert json.loads(text)["download_mode"]["seen"] == "closed"
+    # With the strap low the ROM refuses and never comes to the app; a station that finds it there resets it.
+    for i, words in enumerate(("Download mode is disabled. Restart with GPIO0 high.", "Download boot modes disabled")):
+        with socket.create_connection(("127.0.0.1", factory.devices[i]["tcp"]), timeout=60) as console:
+            factory.ctl(i, "download")
+            heard = b""
+            while words.encode() not in heard:
+                heard += console.recv(4096)
+    factory.provision(recipes, factory.station())
 
 
 def test_development_mode_keeps_its_promise_and_no_more(products, factory):

@@ -76,7 +76,7 @@ def options():
     a.add_argument("--protect", action="store_true", help="RSA key and NVS keys by the chip's peripherals (esp32c3)")
     a.add_argument("--mode", choices=["release", "development"], default="release")
     a.add_argument("--close-download", choices=["true", "false"], default="false")
-    a.add_argument("--at-once", type=int, default=16, help="devices in one batch")
+    a.add_argument("--at-once", type=int, default=64, help="devices in one batch; a station has at most 64 slots")
     return a.parse_args()
 
 

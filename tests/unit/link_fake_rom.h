@@ -30,6 +30,7 @@ enum fake_fault {
     FAULT_FLOOD,    // bytes without end
     FAULT_ENDLESS,  // a frame that never ends, one GiB if it is read
     FAULT_BOOT_LOG, // an app's log instead of any reply
+    FAULT_REFUSED,  // the log of a ROM whose download mode is closed by eFuse
 };
 
 typedef struct fake_request {
@@ -250,6 +251,11 @@ static bool fake_answer(peer *p, fake_rom *f, uint8_t op, ds_view d, uint32_t ch
     if (fault == FAULT_BOOT_LOG) {
         static const char log[] =
             "ESP-ROM:esp32c3-api1-20210207\r\nboot:0x8 (SPI_FAST_FLASH_BOOT)\r\nI (30) boot: app\r\n";
+        return peer_send(p, log, sizeof log - 1);
+    }
+    if (fault == FAULT_REFUSED) {
+        static const char log[] = "rst:0x3 (RTC_SW_SYS_RST),boot:0x4 (DOWNLOAD(USB/UART0/1))\r\n"
+                                  "Download boot modes disabled\r\n";
         return peer_send(p, log, sizeof log - 1);
     }
     if (fake_forbidden(f, op))

@@ -265,6 +265,24 @@ static void test_download_close_burns_the_chips_fuse(void **state)
     }
 }
 
+static void test_download_close_protected_fuse_is_unsupported(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *chip;
+        unsigned protection;
+    } cases[] = {{"esp32", 2}, {"esp32c3", 18}};
+    for (size_t i = 0; i < 2; i++) {
+        fake *f = fake_new(cases[i].chip);
+        const ds_port *port = &f->port.port;
+        assert_true(ds_efuse_set(f->hal.chip, &f->efuses, "WR_DIS", 1u << cases[i].protection));
+        ds_efuse_words before = f->efuses;
+        assert_code(port->download_close(port->ctx), UNSUPPORTED);
+        assert_memory_equal(&f->efuses, &before, sizeof before);
+        fake_free(f);
+    }
+}
+
 static void test_self_test_tells_what_fails(void **state)
 {
     (void)state;
@@ -326,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_image_write_stays_inside_its_place),
         cmocka_unit_test(test_identity_tells_chip_mac_and_app),
         cmocka_unit_test(test_download_close_burns_the_chips_fuse),
+        cmocka_unit_test(test_download_close_protected_fuse_is_unsupported),
         cmocka_unit_test(test_self_test_tells_what_fails),
         cmocka_unit_test(test_log_line_is_printable_text),
         cmocka_unit_test(test_publish_without_a_way_to_verify_is_refused),

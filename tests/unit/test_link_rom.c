@@ -339,6 +339,7 @@ static void test_open_failures_are_told_apart(void **state)
     (void)state;
     open_fails(FAULT_DROP, 1200, "sync with the ROM loader: no answer", "nothing came at all");
     open_fails(FAULT_BOOT_LOG, 1200, "no answer", "runs firmware instead of the loader");
+    open_fails(FAULT_REFUSED, 1200, "no answer", "download mode is closed on this device, for good");
     open_fails(FAULT_ECHO, 1200, "no answer", "RX and TX");
     open_fails(FAULT_LENGTH, 1200, "damaged frames", "no loader's answer");
     open_fails(FAULT_FLOOD, 1500, "no answer", "baud rate");

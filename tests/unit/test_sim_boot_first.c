@@ -83,6 +83,8 @@ static void check_efuses(const set *s, bool release)
         assert_int_equal(ds_efuse_get(s->chip, &w, "DISABLE_DL_CACHE"), 1);
         assert_int_equal(ds_efuse_get(s->chip, &w, "CONSOLE_DEBUG_DISABLE"), 1);
         assert_int_equal(ds_efuse_get(s->chip, &w, "UART_DOWNLOAD_DIS"), 0);
+        // Not protected, as the app may yet close download mode: ESP-IDF fills the count instead (flash_encrypt.c).
+        assert_int_equal(ds_efuse_get(s->chip, &w, "WR_DIS") >> 2 & 1, 0);
     } else {
         assert_int_equal(ds_efuse_get(s->chip, &w, "SPI_BOOT_CRYPT_CNT"), release ? 7 : 1);
         assert_int_equal(ds_efuse_get(s->chip, &w, "KEY_PURPOSE_0"), 9);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// How an ESP32 (revision 3.0 and later: Secure Boot V2) is locked. Closing download mode: only as long as the
-// bootloader has not write-protected FLASH_CRYPT_CNT, whose protection covers UART_DOWNLOAD_DIS too; see
-// docs/firmware.md.
+// How an ESP32 (revision 3.0 and later: Secure Boot V2) is locked. Closing download mode: only as long as nobody has
+// write-protected FLASH_CRYPT_CNT, whose protection covers UART_DOWNLOAD_DIS too. ESP-IDF's release mode does not: it
+// fills the count; see docs/firmware.md.
 #include "agent/port/esp-idf/esp_port.h"
 
 #include "esp_efuse.h"

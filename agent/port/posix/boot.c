@@ -26,29 +26,32 @@ static uint8_t *read_flash(const ds_hal *h, uint32_t offset, uint32_t size)
     return NULL;
 }
 
+// An image, parsed; info points into ret.
+static ds_status load_image(ds_posix *p, uint32_t offset, uint32_t size, ds_buf *ret, ds_image_info *ret_info)
+{
+    enum ds_class c = ds_posix_image_load(p, offset, size, ret);
+    if (c == DS_DEVICE)
+        return DS_STATUS(PORT, FLASH);
+    return c || ds_image_parse(ds_buf_view(ret), ret_info, NULL) ? DS_STATUS(IMAGE, BAD_IMAGE) : DS_STATUS_OK;
+}
+
 // Before secure boot is on, a signed bootloader in place says that it will be: it burns its own key's digest, and then
 // the app must be signed with that key.
 static ds_status trust_of_bootloader(ds_posix *p, trust *ret)
 {
-    const ds_hal *h = p->hal;
-    uint32_t size = ds_posix_image_capacity(p, DS_PLACE_BOOTLOADER);
-    uint8_t *bytes = size ? read_flash(h, h->chip->bootloader_offset, size) : NULL;
-    ds_view view = {bytes, size};
+    DS_CLEANUP_BUF ds_buf image = {0};
     ds_image_info info;
-    if (!bytes)
-        return DS_STATUS(PORT, FLASH);
-    ds_status s = DS_STATUS_OK;
-    enum ds_sbv2_verdict v = DS_SBV2_UNSIGNED;
-    if (ds_image_parse(view, &info, NULL))
-        s = DS_STATUS(IMAGE, BAD_IMAGE);
-    else
-        v = ds_sbv2_verify(view, ds_sbv2_content_len(info.len), NULL, 0, ret->digests[0]);
-    free(bytes);
-    if (s == DS_STATUS_OK && v != DS_SBV2_OK && v != DS_SBV2_UNSIGNED)
-        s = DS_STATUS(IMAGE, BAD_SIGNATURE);
+    ds_status s =
+        load_image(p, p->hal->chip->bootloader_offset, ds_posix_image_capacity(p, DS_PLACE_BOOTLOADER), &image, &info);
+    if (s != DS_STATUS_OK)
+        return s;
+    enum ds_sbv2_verdict v =
+        ds_sbv2_verify(ds_buf_view(&image), ds_sbv2_content_len(info.len), NULL, 0, ret->digests[0]);
+    if (v != DS_SBV2_OK && v != DS_SBV2_UNSIGNED)
+        return DS_STATUS(IMAGE, BAD_SIGNATURE);
     ret->required = v == DS_SBV2_OK;
     ret->count = ret->required;
-    return s;
+    return DS_STATUS_OK;
 }
 
 static ds_status find_trust(ds_posix *p, const ds_efuse_security *security, trust *ret)
@@ -90,19 +93,16 @@ static ds_status verify_image(ds_posix *p, const ds_part *part)
     ds_status s = find_trust(p, &security, &keys);
     if (s != DS_STATUS_OK)
         return s;
-    uint8_t *bytes = read_flash(h, part->offset, part->size);
-    ds_view view = {bytes, part->size};
-    if (!bytes)
-        return DS_STATUS(PORT, FLASH);
-    if (ds_image_parse(view, &info, NULL) || !fits_chip(h, &words, &info))
-        s = DS_STATUS(IMAGE, BAD_IMAGE);
-    else if (keys.required && ds_sbv2_verify(view, ds_sbv2_content_len(info.len), (const uint8_t(*)[32])keys.digests,
-                                             keys.count, NULL) != DS_SBV2_OK)
-        s = DS_STATUS(IMAGE, BAD_SIGNATURE);
-    else if (too_old(p, &info, &security))
-        s = DS_STATUS(IMAGE, BAD_IMAGE);
-    free(bytes);
-    return s;
+    DS_CLEANUP_BUF ds_buf image = {0};
+    s = load_image(p, part->offset, part->size, &image, &info);
+    if (s != DS_STATUS_OK)
+        return s;
+    if (!fits_chip(h, &words, &info))
+        return DS_STATUS(IMAGE, BAD_IMAGE);
+    if (keys.required && ds_sbv2_verify(ds_buf_view(&image), ds_sbv2_content_len(info.len),
+                                        (const uint8_t(*)[32])keys.digests, keys.count, NULL) != DS_SBV2_OK)
+        return DS_STATUS(IMAGE, BAD_SIGNATURE);
+    return too_old(p, &info, &security) ? DS_STATUS(IMAGE, BAD_IMAGE) : DS_STATUS_OK;
 }
 
 ds_status ds_posix_otadata(const ds_posix *p, const ds_part **ret_part, ds_otadata *ret)

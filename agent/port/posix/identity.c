@@ -14,26 +14,24 @@
 #include <sys/random.h>
 
 #define IMAGE_MAGIC 0xE9
-#define RAM_TEST_LEN 65536u
-#define RANDOM_REPEATS 5 // equal bytes in a row: once in 2^32 draws of a sound source
+#define RAM_TEST_WORDS 4096u // 16 KiB: as much as an agent works in
+#define RANDOM_REPEATS 5     // equal bytes in a row: once in 2^32 draws of a sound source
 
 enum { TEST_FLASH = 1u << 0, TEST_RANDOM = 1u << 1, TEST_RAM = 1u << 2 };
 
 // The app's version, where a whole image of one is in ota_0.
 static void find_app_version(ds_posix *p)
 {
-    const ds_hal *h = p->hal;
-    const ds_part *part = ds_ptable_find_type(h->table, DS_PART_APP, DS_PART_APP_OTA0);
+    const ds_part *part = ds_ptable_find_type(p->hal->table, DS_PART_APP, DS_PART_APP_OTA0);
     ds_image_info info;
     p->app_version_known = true;
     p->app_version[0] = '\0';
     if (!part)
         return;
-    uint8_t *bytes = ds_alloc(part->size);
-    if (h->flash_read(h->ctx, part->offset, bytes, part->size, true) &&
-        !ds_image_parse((ds_view){bytes, part->size}, &info, NULL) && info.has_app_desc)
+    DS_CLEANUP_BUF ds_buf image = {0};
+    if (!ds_posix_image_load(p, part->offset, part->size, &image) &&
+        !ds_image_parse(ds_buf_view(&image), &info, NULL) && info.has_app_desc)
         memcpy(p->app_version, info.app.version, sizeof p->app_version);
-    free(bytes);
 }
 
 void ds_posix_identity(void *ctx, ds_identity *ret)
@@ -119,15 +117,15 @@ static bool flash_works(ds_posix *p)
 
 static bool ram_works(void)
 {
-    static const uint8_t patterns[] = {0x00, 0xFF, 0x55, 0xAA};
-    uint8_t *block = ds_alloc(RAM_TEST_LEN);
-    volatile uint8_t *ram = block;
+    static const uint32_t patterns[] = {0x00000000, 0xFFFFFFFF, 0x55555555, 0xAAAAAAAA};
+    uint32_t *block = ds_alloc(RAM_TEST_WORDS * sizeof *block);
+    volatile uint32_t *ram = block;
     bool ok = true;
-    for (size_t k = 0; ok && k < sizeof patterns; k++) {
-        for (uint32_t i = 0; i < RAM_TEST_LEN; i++)
-            ram[i] = (uint8_t)(patterns[k] ^ i);
-        for (uint32_t i = 0; ok && i < RAM_TEST_LEN; i++)
-            ok = ram[i] == (uint8_t)(patterns[k] ^ i);
+    for (size_t k = 0; ok && k < sizeof patterns / sizeof *patterns; k++) {
+        for (uint32_t i = 0; i < RAM_TEST_WORDS; i++)
+            ram[i] = patterns[k] ^ i;
+        for (uint32_t i = 0; ok && i < RAM_TEST_WORDS; i++)
+            ok = ram[i] == (patterns[k] ^ i);
     }
     free(block);
     return ok;
@@ -145,12 +143,16 @@ ds_status ds_posix_download_close(void *ctx)
     const ds_hal *h = p->hal;
     const char *name = h->chip->id == DS_CHIP_ESP32 ? "UART_DOWNLOAD_DIS" : "DIS_DOWNLOAD_MODE";
     const ds_efuse_field *field = ds_efuse_field_find(h->chip, name);
-    ds_efuse_words bits = {0};
+    ds_efuse_words bits = {0}, now;
     ds_efuse_security security;
     read_security(h, &security);
     if (security.download_disabled)
         return DS_STATUS_OK;
-    if (!field || !ds_efuse_set(h->chip, &bits, name, 1))
+    // As on a chip whose bootloader wrote for good that it may not be closed: an ESP32's bit shares its protection with
+    // FLASH_CRYPT_CNT.
+    h->efuses(h->ctx, &now);
+    if (!field || ds_efuse_get(h->chip, &now, "WR_DIS") >> field->wr_dis_bit & 1 ||
+        !ds_efuse_set(h->chip, &bits, name, 1))
         return DS_STATUS(PORT, UNSUPPORTED);
     if (!h->efuse_burn(h->ctx, field->block, &bits))
         return DS_STATUS(PORT, FLASH);

@@ -4,6 +4,7 @@
 // The places images are written to: the bootloader's, and the OTA slot that is not running. Flash encryption is the
 // chip's matter: everything here goes through it where it is on.
 #include "agent/port/posix/posix.h"
+#include "src/esp/image.h"
 
 #define SECTOR 4096u
 
@@ -84,4 +85,16 @@ ds_status ds_posix_image_read(void *ctx, enum ds_image_place which, uint32_t off
         return DS_STATUS(PORT, BAD_REQUEST);
     bool ok = p->hal->flash_read(p->hal->ctx, at.offset + offset, buf, (uint32_t)len, true);
     return ok ? DS_STATUS_OK : DS_STATUS(PORT, FLASH);
+}
+
+static bool read_decrypted(void *ctx, uint32_t addr, void *buf, uint32_t len)
+{
+    const ds_posix *p = ctx;
+    return p->hal->flash_read(p->hal->ctx, addr, buf, len, true);
+}
+
+enum ds_class ds_posix_image_load(ds_posix *p, uint32_t offset, uint32_t room, ds_buf *ret)
+{
+    const ds_image_source flash = {read_decrypted, p};
+    return ds_image_load(&flash, offset, room, ret, NULL);
 }

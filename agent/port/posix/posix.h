@@ -56,6 +56,9 @@ ds_status ds_posix_image_erase(void *ctx, enum ds_image_place place, uint32_t of
 ds_status ds_posix_image_write(void *ctx, enum ds_image_place place, uint32_t offset, const void *data, size_t len);
 ds_status ds_posix_image_read(void *ctx, enum ds_image_place place, uint32_t offset, void *buf, size_t len);
 
+// Read the image at offset of the flash; see ds_image_load().
+enum ds_class ds_posix_image_load(ds_posix *p, uint32_t offset, uint32_t room, ds_buf *ret);
+
 ds_status ds_posix_boot_select(void *ctx, const char *label);
 // otadata, and the partition it lies in.
 ds_status ds_posix_otadata(const ds_posix *p, const ds_part **ret_part, ds_otadata *ret);

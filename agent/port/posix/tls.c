@@ -10,10 +10,13 @@
 
 #include <limits.h>
 
-static EVP_PKEY *key_of(ds_view der)
+// Of the kind that the certificate's key is: to try all kinds takes longer than all the rest here.
+static EVP_PKEY *key_of(ds_view der, X509 *certificate)
 {
     const unsigned char *at = der.ptr;
-    EVP_PKEY *key = der.len <= LONG_MAX ? d2i_AutoPrivateKey(NULL, &at, (long)der.len) : NULL;
+    EVP_PKEY *public = certificate ? X509_get0_pubkey(certificate) : NULL;
+    EVP_PKEY *key =
+        public && der.len <= LONG_MAX ? d2i_PrivateKey(EVP_PKEY_get_base_id(public), NULL, &at, (long)der.len) : NULL;
     if (key && at == der.ptr + der.len)
         return key;
     EVP_PKEY_free(key);
@@ -22,7 +25,8 @@ static EVP_PKEY *key_of(ds_view der)
 
 static bool use_key(SSL_CTX *ctx, const ds_tls_spec *spec)
 {
-    EVP_PKEY *key = spec->sign ? ds_tls_key_elsewhere(spec, SSL_CTX_get0_certificate(ctx)) : key_of(spec->key);
+    X509 *certificate = SSL_CTX_get0_certificate(ctx);
+    EVP_PKEY *key = spec->sign ? ds_tls_key_elsewhere(spec, certificate) : key_of(spec->key, certificate);
     bool ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1;
     EVP_PKEY_free(key);
     return ok;
