@@ -77,14 +77,25 @@ void ds_moduli_add(ds_moduli *m, EVP_PKEY *key)
     m->next = (m->next + 1) % m->keep;
 }
 
+void ds_moduli_drop(ds_moduli *m, EVP_PKEY *key)
+{
+    BIGNUM *n = modulus_of(key);
+    for (size_t i = 0; n && i < m->keep; i++)
+        if (m->n[i] && BN_cmp(m->n[i], n) == 0) {
+            BN_free(m->n[i]);
+            m->n[i] = NULL;
+        }
+    BN_free(n);
+}
+
 // The product of all of them modulo n, times a power of two that is prime to n.
 static bool product(const ds_moduli *m, const BIGNUM *n, BN_CTX *ctx, BIGNUM *ret)
 {
     BN_MONT_CTX *mont = BN_MONT_CTX_new();
     BIGNUM *r = BN_new();
     bool good = mont && r && BN_MONT_CTX_set(mont, n, ctx) == 1 && BN_one(ret) == 1;
-    for (size_t i = 0; good && i < m->keep && m->n[i]; i++)
-        good = BN_nnmod(r, m->n[i], n, ctx) == 1 && BN_mod_mul_montgomery(ret, ret, r, mont, ctx) == 1;
+    for (size_t i = 0; good && i < m->keep; i++)
+        good = !m->n[i] || (BN_nnmod(r, m->n[i], n, ctx) == 1 && BN_mod_mul_montgomery(ret, ret, r, mont, ctx) == 1);
     BN_free(r);
     BN_MONT_CTX_free(mont);
     return good;
