@@ -44,6 +44,34 @@ bool ds_rsa_is_roca(EVP_PKEY *key)
     return roca;
 }
 
+// All odd primes below 752.
+static const uint16_t small_primes[] = {
+    3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,  67,  71,  73,  79,  83,
+    89,  97,  101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197,
+    199, 211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331,
+    337, 347, 349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421, 431, 433, 439, 443, 449, 457, 461,
+    463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563, 569, 571, 577, 587, 593, 599, 601, 607,
+    613, 617, 619, 631, 641, 643, 647, 653, 659, 661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751};
+
+// As many of them as fit are multiplied into one word, so that a division by it tells of all.
+bool ds_rsa_has_small_factor(EVP_PKEY *key)
+{
+    enum { COUNT = sizeof small_primes / sizeof *small_primes };
+    BIGNUM *n = modulus_of(key);
+    bool small = false;
+    for (size_t i = 0; n && !small && i < COUNT;) {
+        uint64_t product = 1;
+        size_t first = i;
+        for (; i < COUNT && product < UINT64_MAX / 752; i++)
+            product *= small_primes[i];
+        uint64_t rest = BN_mod_word(n, product);
+        for (size_t k = first; !small && k < i; k++)
+            small = rest % small_primes[k] == 0;
+    }
+    BN_free(n);
+    return small;
+}
+
 struct ds_moduli {
     BIGNUM **n; // a ring
     size_t keep, next;

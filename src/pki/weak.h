@@ -15,6 +15,9 @@
 // is, for all 38 of them, once in 2^27 or so. false for other keys than RSA.
 bool ds_rsa_is_roca(EVP_PKEY *key);
 
+// Is the modulus divisible by a prime below 752? false for other keys than RSA.
+bool ds_rsa_has_small_factor(EVP_PKEY *key);
+
 // The moduli of the last keys that were seen.
 typedef struct ds_moduli ds_moduli;
 ds_moduli *ds_moduli_new(size_t keep);

@@ -158,17 +158,11 @@ void ds_child_end(ds_child *c)
     *c = (ds_child){0};
 }
 
-void ds_child_signal(const ds_child *c)
-{
-    if (c->pid > 0)
-        (void)kill(c->pid, SIGKILL);
-}
-
 void ds_child_kill(ds_child *c)
 {
     if (c->pid <= 0)
         return;
-    ds_child_signal(c);
+    (void)kill(c->pid, SIGKILL);
     close(c->fd);
     (void)wait_end(c->pid);
     *c = (ds_child){0};

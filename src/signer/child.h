@@ -39,8 +39,6 @@ enum ds_class ds_child_judge(const Devstamp__Signer__Reply *reply, enum ds_child
 
 // Close the socket, which ends it; kill it where it does not end by itself; wait.
 void ds_child_end(ds_child *c);
-// Send it SIGKILL.
-void ds_child_signal(const ds_child *c);
 // Kill it at once; wait, but not for ever: a driver may hold it.
 void ds_child_kill(ds_child *c);
 

@@ -154,7 +154,7 @@ static bool must_wait(const ds_desk *d, const job *j)
 {
     uint64_t of_recipe = 0;
     for (const job *p = d->pending; p; p = p->next_pending) {
-        if (memcmp(p->c.info.public_key_digest, j->c.info.public_key_digest, 32) == 0 ||
+        if (memcmp(p->c.csr.info.public_key_digest, j->c.csr.info.public_key_digest, 32) == 0 ||
             memcmp(p->c.serial, j->c.serial, sizeof j->c.serial) == 0)
             return true;
         of_recipe += strcmp(p->c.req->recipe, j->c.req->recipe) == 0;
@@ -211,10 +211,10 @@ static void answer_now(ds_desk *d, job *j)
     free_job(j);
 }
 
-static void process(ds_desk *d, job *j)
+static void process(ds_desk *d, ds_plain *plain, job *j)
 {
     ds_err *e = &j->failure;
-    j->rc = ds_issuer_judge(d->issuer, j->request->sign, &j->c, e);
+    j->rc = ds_issuer_judge(d->issuer, plain, j->request->sign, &j->c, e);
     if (!j->rc) {
         pthread_mutex_lock(&d->lock);
         j->rc = decide(d, j, e);
@@ -235,6 +235,7 @@ static void process(ds_desk *d, job *j)
 static void *work(void *arg)
 {
     ds_desk *d = arg;
+    ds_plain *plain = ds_plain_new();
     pthread_mutex_lock(&d->lock);
     for (;;) {
         while (!d->queue.count && !d->ending)
@@ -243,10 +244,11 @@ static void *work(void *arg)
             break;
         job *j = take_first(&d->queue);
         pthread_mutex_unlock(&d->lock);
-        process(d, j);
+        process(d, plain, j);
         pthread_mutex_lock(&d->lock);
     }
     pthread_mutex_unlock(&d->lock);
+    ds_plain_free(plain);
     return NULL;
 }
 

@@ -9,7 +9,6 @@
 #include "src/base/clock.h"
 
 #include "src/pki/dn.h"
-#include "src/pki/request.h"
 #include "src/pki/token.h"
 
 #include <openssl/x509v3.h>
@@ -141,6 +140,8 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
     if (!rc)
         rc = check_ca(&i->info, e);
     if (!rc)
+        rc = ds_issuing_new(i->ca, &i->issuing, e);
+    if (!rc)
         rc = ds_log_open(cfg->log, i->info.fingerprint, &i->log, e);
     if (!rc)
         rc = remember_moduli(i, e);
@@ -177,6 +178,7 @@ void ds_issuer_close(ds_issuer *i)
     ds_key_free(i->key);
     ds_pin_free(&i->pin);
     ds_log_close(i->log);
+    ds_issuing_free(i->issuing);
     X509_free(i->ca);
     *i = (ds_issuer){0};
 }
@@ -188,13 +190,12 @@ enum ds_class ds_issuer_put_head(ds_issuer *i, ds_err *e)
     return ds_log_put_head(i->log, i->log_key ? &key : NULL, e);
 }
 
-static enum ds_class check_subject(const Devstamp__Signer__Sign *req, X509_REQ *csr, const ds_csr_info *info,
-                                   X509_NAME **ret, ds_err *e)
+static enum ds_class check_subject(const Devstamp__Signer__Sign *req, const ds_request *csr, X509_NAME **ret, ds_err *e)
 {
     if (ds_dn_parse(req->subject, ret, e))
         return DS_INPUT;
-    if (!ds_dn_equal(*ret, X509_REQ_get_subject_name(csr)))
-        return ds_fail(e, DS_POLICY, "the request's subject is \"%s\", but \"%s\" is demanded", info->subject,
+    if (!ds_dn_equal(*ret, csr->subject))
+        return ds_fail(e, DS_POLICY, "the request's subject is \"%s\", but \"%s\" is demanded", csr->info.subject,
                        req->subject);
     return DS_OK;
 }
@@ -213,9 +214,9 @@ static enum ds_class check_key(const ds_issuer *i, const Devstamp__Signer__Sign 
     return DS_OK;
 }
 
-static enum ds_class check_moduli(const ds_issuer *i, X509_REQ *csr, ds_err *e)
+static enum ds_class check_moduli(const ds_issuer *i, EVP_PKEY *key, ds_err *e)
 {
-    if (!ds_moduli_share(i->moduli, X509_REQ_get0_pubkey(csr)))
+    if (!ds_moduli_share(i->moduli, key))
         return DS_OK;
     return ds_hint(
         (ds_fail(e, DS_POLICY, "the request's RSA key shares a prime with another device's: both can be broken"), e),
@@ -294,32 +295,32 @@ enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t seria
 
 void ds_case_free(ds_case *c)
 {
-    X509_REQ_free(c->csr);
+    ds_request_free(&c->csr);
     X509_NAME_free(c->subject);
     ds_buf_free(&c->der);
     *c = (ds_case){0};
 }
 
-enum ds_class ds_issuer_judge(const ds_issuer *i, const Devstamp__Signer__Sign *req, ds_case *c, ds_err *e)
+enum ds_class ds_issuer_judge(const ds_issuer *i, ds_plain *plain, const Devstamp__Signer__Sign *req, ds_case *c,
+                              ds_err *e)
 {
     c->req = req;
     if (req->serial.len != sizeof c->serial)
         return ds_fail(e, DS_INPUT, "the serial number has %zu bytes instead of 16", req->serial.len);
     ds_cert_serial(req->serial.data, c->serial);
-    enum ds_class rc = ds_request_open((ds_view){req->csr.data, req->csr.len}, &c->info, &c->csr, e);
+    enum ds_class rc = ds_request_read(plain, (ds_view){req->csr.data, req->csr.len}, &c->csr, e);
     if (!rc)
-        rc = check_subject(req, c->csr, &c->info, &c->subject, e);
+        rc = check_subject(req, &c->csr, &c->subject, e);
     if (!rc)
-        rc = check_key(i, req, &c->info, e);
+        rc = check_key(i, req, &c->csr.info, e);
     if (!rc)
-        rc = ds_profile_check(&i->profiles, req, &c->info, c->csr, &c->profile, e);
-    c->rsa = !rc && ds_key_kind_of((enum ds_key_type)c->info.key_type)->curve == NULL;
+        rc = ds_profile_check(&i->profiles, req, &c->csr, &c->profile, e);
     return rc;
 }
 
 enum ds_class ds_issuer_decide(ds_issuer *i, ds_case *c, ds_err *e)
 {
-    enum ds_class rc = look_up(i, &c->info, c->subject, c->serial, &c->der, &c->from_log, e);
+    enum ds_class rc = look_up(i, &c->csr.info, c->subject, c->serial, &c->der, &c->from_log, e);
     if (rc || c->from_log)
         return rc;
     rc = check_validity(i, c->req, e);
@@ -327,42 +328,37 @@ enum ds_class ds_issuer_decide(ds_issuer *i, ds_case *c, ds_err *e)
         rc = ds_profile_check_validity(c->profile, c->req->not_before_utc, c->req->not_after_utc, e);
     if (!rc)
         rc = ds_quota_check(i->quota, i->log, c->req->recipe, c->req->device_serial, ds_utc_now(), e);
-    if (!rc && c->rsa)
-        rc = check_moduli(i, c->csr, e);
-    if (!rc && c->rsa)
-        ds_moduli_add(i->moduli, X509_REQ_get0_pubkey(c->csr));
+    if (!rc && c->csr.key)
+        rc = check_moduli(i, c->csr.key, e);
+    if (!rc && c->csr.key)
+        ds_moduli_add(i->moduli, c->csr.key);
     return rc;
 }
 
 void ds_issuer_forget(ds_issuer *i, const ds_case *c)
 {
-    if (c->rsa)
-        ds_moduli_drop(i->moduli, X509_REQ_get0_pubkey(c->csr));
+    if (c->csr.key)
+        ds_moduli_drop(i->moduli, c->csr.key);
 }
 
 enum ds_class ds_issuer_make(const ds_issuer *i, ds_case *c, ds_err *e)
 {
-    const ds_san uri = {DS_SAN_URI, c->req->subject_alt_uri};
-    const ds_cert_spec spec = {
-        .kind = DS_CERT_DEVICE,
+    const ds_issue_spec spec = {
         .subject = c->subject,
-        .public_key = X509_REQ_get0_pubkey(c->csr),
-        .serial = c->req->serial.data,
+        .spki = ds_buf_view(&c->csr.spki),
+        .serial = c->serial,
         .not_before_utc = c->req->not_before_utc,
         .not_after_utc = c->req->not_after_utc,
-        .san = &uri,
-        .san_count = c->req->subject_alt_uri[0] ? 1 : 0,
+        .uri = c->req->subject_alt_uri,
     };
-    DS_CLEANUP_X509 X509 *cert = NULL;
-    if (ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e))
-        return ds_key_failed(i->key, e);
-    return ds_cert_der(cert, &c->der, e);
+    return ds_issue(i->issuing, ds_key_private(i->key), &spec, &c->der, e) ? ds_key_failed(i->key, e) : DS_OK;
 }
 
 enum ds_class ds_issuer_add(ds_issuer *i, const ds_case *c, ds_err *e)
 {
     return ds_log_add(
-        i->log, &(ds_log_certificate){c->serial, c->info.public_key_digest, c->req->recipe, ds_buf_view(&c->der)}, e);
+        i->log, &(ds_log_certificate){c->serial, c->csr.info.public_key_digest, c->req->recipe, ds_buf_view(&c->der)},
+        e);
 }
 
 uint64_t ds_issuer_left(const ds_issuer *i, const char *recipe)

@@ -8,7 +8,8 @@
 #include "proto/signer.pb-c.h"
 #include "src/pki/cert.h"
 #include "src/pki/key.h"
-#include "src/pki/request.h"
+#include "src/pki/issue.h"
+#include "src/pki/plain.h"
 #include "src/pki/weak.h"
 #include "src/signer/log.h"
 #include "src/signer/profile.h"
@@ -26,6 +27,7 @@ typedef struct ds_issuer {
     ds_key *key;
     X509 *ca;
     ds_cert_info info;
+    ds_issuing *issuing;
     ds_log_file *log;
     ds_profiles profiles;
     ds_quota *quota;   // NULL: none
@@ -46,12 +48,10 @@ void ds_issuer_close(ds_issuer *i);
 // One request on its way to a certificate. Zero-initialise; ds_case_free.
 typedef struct ds_case {
     const Devstamp__Signer__Sign *req; // borrowed
-    X509_REQ *csr;
-    ds_csr_info info;
-    X509_NAME *subject;
+    ds_request csr;
+    X509_NAME *subject; // that is demanded
     uint8_t serial[16]; // as in the certificate
     const ds_signer_profile *profile;
-    bool rsa;
     ds_buf der;    // the certificate
     bool from_log; // it was signed before
 } ds_case;
@@ -60,8 +60,9 @@ void ds_case_free(ds_case *c);
 // The four steps of a request, in this order. The first and the third look at nothing that changes while requests are
 // served, so that threads may take them at once; the second and the fourth look at the log and want the caller's lock.
 //
-// Is it sound, and what its recipe says?
-enum ds_class ds_issuer_judge(const ds_issuer *i, const Devstamp__Signer__Sign *req, ds_case *c, ds_err *e) DS_MUST;
+// Is it sound, and what its recipe says? plain is the thread's own.
+enum ds_class ds_issuer_judge(const ds_issuer *i, ds_plain *plain, const Devstamp__Signer__Sign *req, ds_case *c,
+                              ds_err *e) DS_MUST;
 // May it be signed beside what the log holds? c->from_log: it was, and c->der is that certificate. An RSA key is
 // remembered until ds_issuer_forget where it may.
 enum ds_class ds_issuer_decide(ds_issuer *i, ds_case *c, ds_err *e) DS_MUST;

@@ -119,14 +119,6 @@ static void *receive(void *arg)
     if (!p->failure.cls)
         (void)ds_fail(&p->failure, DS_TOKEN, "the signer process ended while it was asked");
     (void)shutdown(p->fd, SHUT_RDWR); // lets those go who are about to send
-    if (p->silent)                    // before anybody is told: who asks again must not meet it
-        ds_child_signal(&p->child);
-    while (p->first) {
-        call *c = p->first;
-        p->first = c->next;
-        end_call(c, NULL);
-    }
-    p->end = &p->first;
     pthread_mutex_unlock(&p->lock);
     pthread_mutex_lock(&p->sending);
     if (p->silent)
@@ -134,6 +126,14 @@ static void *receive(void *arg)
     else
         ds_child_end(&p->child);
     pthread_mutex_unlock(&p->sending);
+    pthread_mutex_lock(&p->lock); // it is gone before anybody is told
+    while (p->first) {
+        call *c = p->first;
+        p->first = c->next;
+        end_call(c, NULL);
+    }
+    p->end = &p->first;
+    pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
