@@ -5,6 +5,7 @@
 #include "src/pki/weak.h"
 
 #include <openssl/bn.h>
+#include <openssl/bnerr.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <stdlib.h>
@@ -116,29 +117,42 @@ void ds_moduli_drop(ds_moduli *m, EVP_PKEY *key)
     BN_free(n);
 }
 
+// Multiply one more modulus in. Montgomery's multiplication takes any factor of n's own size, greater than n or not.
+static bool multiply(BIGNUM *product, const BIGNUM *m, BIGNUM *rest, BN_MONT_CTX *mont, const BIGNUM *n, BN_CTX *ctx)
+{
+    if (BN_num_bits(m) == BN_num_bits(n))
+        return BN_mod_mul_montgomery(product, product, m, mont, ctx) == 1;
+    return BN_nnmod(rest, m, n, ctx) == 1 && BN_mod_mul_montgomery(product, product, rest, mont, ctx) == 1;
+}
+
 // The product of all of them modulo n, times a power of two that is prime to n.
 static bool product(const ds_moduli *m, const BIGNUM *n, BN_CTX *ctx, BIGNUM *ret)
 {
     BN_MONT_CTX *mont = BN_MONT_CTX_new();
-    BIGNUM *r = BN_new();
-    bool good = mont && r && BN_MONT_CTX_set(mont, n, ctx) == 1 && BN_one(ret) == 1;
+    BIGNUM *rest = BN_new();
+    bool good = mont && rest && BN_MONT_CTX_set(mont, n, ctx) == 1 && BN_one(ret) == 1;
     for (size_t i = 0; good && i < m->keep; i++)
-        good = !m->n[i] || (BN_nnmod(r, m->n[i], n, ctx) == 1 && BN_mod_mul_montgomery(ret, ret, r, mont, ctx) == 1);
-    BN_free(r);
+        good = !m->n[i] || multiply(ret, m->n[i], rest, mont, n, ctx);
+    BN_free(rest);
     BN_MONT_CTX_free(mont);
     return good;
 }
 
+// A number has an inverse modulo n where they have no factor in common; that is found faster than the factor.
 bool ds_moduli_share(const ds_moduli *m, EVP_PKEY *key)
 {
     BIGNUM *n = modulus_of(key);
     if (!n)
         return false;
     BN_CTX *ctx = BN_CTX_new();
-    BIGNUM *all = BN_new();
-    if (!ctx || !all || BN_is_zero(n) || !product(m, n, ctx, all) || BN_gcd(all, all, n, ctx) != 1)
+    BIGNUM *all = BN_new(), *inverse = BN_new();
+    if (!ctx || !all || !inverse || BN_is_zero(n) || !product(m, n, ctx, all))
         abort(); // out of memory, as everywhere: n is odd
-    bool share = !BN_is_one(all);
+    bool share = BN_is_zero(all) || !BN_mod_inverse(inverse, all, n, ctx);
+    if (share && !BN_is_zero(all) && ERR_GET_REASON(ERR_peek_last_error()) != BN_R_NO_INVERSE)
+        abort();
+    ERR_clear_error();
+    BN_free(inverse);
     BN_free(all);
     BN_CTX_free(ctx);
     BN_free(n);
