@@ -163,7 +163,6 @@ typedef struct work {
 
 static bool take_numbers(const ds_p256 *p, work *k)
 {
-    BN_CTX_start(k->ctx);
     k->e = BN_CTX_get(k->ctx);
     k->w = BN_CTX_get(k->ctx);
     k->u1 = BN_CTX_get(k->ctx);
@@ -195,12 +194,12 @@ bool ds_p256_verify(const ds_p256 *p, const uint8_t digest[32], ds_view signatur
     const unsigned char *at = signature.ptr;
     ECDSA_SIG *sig = signature.len ? d2i_ECDSA_SIG(NULL, &at, (long)signature.len) : NULL;
     work k = {.ctx = BN_CTX_new()};
+    BN_CTX_start(k.ctx);
     bool good = sig && at == signature.ptr + signature.len && k.ctx && take_numbers(p, &k) &&
                 holds(p, &k, digest, ECDSA_SIG_get0_r(sig), ECDSA_SIG_get0_s(sig));
     EC_POINT_free(k.a);
     EC_POINT_free(k.b);
-    if (k.ctx)
-        BN_CTX_end(k.ctx);
+    BN_CTX_end(k.ctx);
     BN_CTX_free(k.ctx);
     ECDSA_SIG_free(sig);
     ERR_clear_error();
