@@ -19,8 +19,8 @@ enum { QUOTA = 12, DEVICES = 15, THREADS = 5, SPAN_SIGNER = 40, SPAN_STATION = 4
 // --- when to kill
 
 static _Atomic long calls;
-static long kill_at; // which call; 0: none
-static unsigned how; // 0 before it, 1 after it, 2 in its middle
+static _Atomic long kill_at; // which call; 0: none
+static _Atomic unsigned how; // 0 before it, 1 after it, 2 in its middle
 
 static uint64_t mixed(uint64_t x)
 {
