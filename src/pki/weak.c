@@ -61,11 +61,11 @@ bool ds_rsa_has_small_factor(EVP_PKEY *key)
     BIGNUM *n = modulus_of(key);
     bool small = false;
     for (size_t i = 0; n && !small && i < COUNT;) {
-        uint64_t product = 1;
+        uint64_t factors = 1;
         size_t first = i;
-        for (; i < COUNT && product < UINT64_MAX / 752; i++)
-            product *= small_primes[i];
-        uint64_t rest = BN_mod_word(n, product);
+        for (; i < COUNT && factors < UINT64_MAX / 752; i++)
+            factors *= small_primes[i];
+        uint64_t rest = BN_mod_word(n, factors);
         for (size_t k = first; !small && k < i; k++)
             small = rest % small_primes[k] == 0;
     }

@@ -133,6 +133,7 @@ static enum ds_class ask_status(ds_signer *s, const ds_child *child, Devstamp__S
         status->log_root.len == 32)
         return DS_OK;
     devstamp__signer__reply__free_unpacked(*ret, NULL);
+    *ret = NULL;
     return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
 }
 
@@ -181,13 +182,13 @@ static enum ds_class start(ds_signer *s, bool first, ds_err *e)
         s->barred = true; // the token said no, and that may have cost a try; one that is not there did not
     if (!rc && first)
         take_status(s, reply->status);
-    if (!rc)
+    if (!rc) {
         take_log(s, reply->status->log_entries, &reply->status->log_root);
-    if (!rc)
         s->post = post;
+    }
     s->told = false;
     pthread_mutex_unlock(&s->mutex);
-    if (reply && !rc)
+    if (reply)
         devstamp__signer__reply__free_unpacked(reply, NULL);
     return rc;
 }
