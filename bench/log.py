@@ -49,6 +49,11 @@ def write_log(path, entries, ca):
     return root.hex(), starts + [at]
 
 
+def fingerprint(certificate):
+    der = subprocess.run(["openssl", "x509", "-in", certificate, "-outform", "DER"], check=True, capture_output=True).stdout
+    return hashlib.sha256(der).digest()
+
+
 def timed(*args, rc=0):
     best = None
     for _ in range(3):
@@ -95,9 +100,7 @@ def main():
 def run(folder, entries):
     log = folder / "issuance.log"
     subprocess.run([DEVSTAMP, "ca", "init", "--dir", folder / "ca"], check=True, capture_output=True)
-    der = subprocess.run(["openssl", "x509", "-in", folder / "ca/subca.pem", "-outform", "DER"], check=True,
-                         capture_output=True).stdout
-    root, starts = write_log(log, entries, hashlib.sha256(der).digest())
+    root, starts = write_log(log, entries, fingerprint(folder / "ca/subca.pem"))
     limit, _ = timed("openssl", "dgst", "-sha256", log)
     print(f"{entries} entries, {log.stat().st_size / 1e6:.0f} MB; limit: openssl dgst -sha256 of the file, {limit:.2f} s")
     head = ("--size", entries, "--root", root)

@@ -125,9 +125,8 @@ static bool is_granted(X509_EXTENSION *ext, const char *uri)
     }
 }
 
-enum ds_class ds_request_check_wishes(X509_REQ *req, const char *uri, ds_err *e)
+enum ds_class ds_request_check_wishes(const STACK_OF(X509_EXTENSION) * wanted, const char *uri, ds_err *e)
 {
-    STACK_OF(X509_EXTENSION) *wanted = X509_REQ_get_extensions(req);
     enum ds_class rc = DS_OK;
     for (int i = 0; !rc && i < sk_X509_EXTENSION_num(wanted); i++) { // -1 where there are none
         X509_EXTENSION *ext = sk_X509_EXTENSION_value(wanted, i);
@@ -137,7 +136,6 @@ enum ds_class ds_request_check_wishes(X509_REQ *req, const char *uri, ds_err *e)
             rc = ds_hint((ds_fail(e, DS_POLICY, "the request asks for %s, which its recipe does not name", name), e),
                          "let the device ask for no extensions: the recipe decides them");
     }
-    sk_X509_EXTENSION_pop_free(wanted, X509_EXTENSION_free);
     ERR_clear_error();
     return rc;
 }

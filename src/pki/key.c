@@ -214,3 +214,8 @@ EVP_PKEY *ds_key_public(const ds_key *k)
 {
     return k->public_key;
 }
+
+bool ds_key_is_serial(const ds_key *k)
+{
+    return k->token && k->object.each_use;
+}

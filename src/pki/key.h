@@ -36,6 +36,10 @@ void ds_key_free(ds_key *k);
 EVP_PKEY *ds_key_private(const ds_key *k);
 EVP_PKEY *ds_key_public(const ds_key *k);
 
+// Must uses of the key come one after the other, because the token asks for the PIN at each of them? Other keys may be
+// used by several threads at once.
+bool ds_key_is_serial(const ds_key *k);
+
 // A use of the key failed: say why as far as that can be known (ds_token_explain), and note it where the token refused
 // the PIN. Returns e's class.
 enum ds_class ds_key_failed(const ds_key *k, ds_err *e);

@@ -12,9 +12,10 @@
 // As ds_csr_check; ret_req (may be NULL) becomes the caller's.
 enum ds_class ds_request_open(ds_view der, ds_csr_info *ret, X509_REQ **ret_req, ds_err *e) DS_MUST;
 
-// Does the request ask for no extension that a device's certificate does not get: key usage digitalSignature, extended
-// key usage clientAuth, basic constraints CA:FALSE, and the alternative name uri ("": none)? DS_POLICY names the first.
-enum ds_class ds_request_check_wishes(X509_REQ *req, const char *uri, ds_err *e) DS_MUST;
+// Does a request that asks for these (NULL: none) ask for no extension that a device's certificate does not get: key
+// usage digitalSignature, extended key usage clientAuth, basic constraints CA:FALSE, and the alternative name uri ("":
+// none)? DS_POLICY names the first.
+enum ds_class ds_request_check_wishes(const STACK_OF(X509_EXTENSION) * wanted, const char *uri, ds_err *e) DS_MUST;
 
 // Make a request for subject, signed by key; appends its DER to ret.
 enum ds_class ds_request_make(const X509_NAME *subject, EVP_PKEY *key, ds_buf *ret, ds_err *e) DS_MUST;

@@ -44,6 +44,7 @@ typedef struct ds_token_key {
     uint8_t id[64];
     size_t id_len;
     char label[128];
+    bool each_use;                     // the PIN is asked for at each use
     EVP_PKEY *public_key;              // owned
     unsigned long private_h, public_h; // object handles
 } ds_token_key;

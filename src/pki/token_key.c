@@ -134,6 +134,9 @@ enum ds_class ds_token_describe(ds_token *t, ds_token_key *k, ds_err *e)
     k->id_len = ds_token_attribute(t, k->private_h, CKA_ID, k->id, sizeof k->id);
     size_t label_len = ds_token_attribute(t, k->private_h, CKA_LABEL, k->label, sizeof k->label - 1);
     k->label[label_len] = '\0';
+    CK_BBOOL each_use = CK_FALSE;
+    k->each_use =
+        ds_token_attribute(t, k->private_h, CKA_ALWAYS_AUTHENTICATE, &each_use, 1) == 1 && each_use != CK_FALSE;
     ds_view id = {k->id, k->id_len};
     if (find_objects(t, CKO_PUBLIC_KEY, k->id_len ? &id : NULL, found, &count, e))
         return DS_TOKEN;

@@ -5,6 +5,7 @@
 #include "src/pki/weak.h"
 
 #include <openssl/bn.h>
+#include <openssl/bnerr.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <stdlib.h>
@@ -44,6 +45,34 @@ bool ds_rsa_is_roca(EVP_PKEY *key)
     return roca;
 }
 
+// All odd primes below 752.
+static const uint16_t small_primes[] = {
+    3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,  67,  71,  73,  79,  83,
+    89,  97,  101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197,
+    199, 211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331,
+    337, 347, 349, 353, 359, 367, 373, 379, 383, 389, 397, 401, 409, 419, 421, 431, 433, 439, 443, 449, 457, 461,
+    463, 467, 479, 487, 491, 499, 503, 509, 521, 523, 541, 547, 557, 563, 569, 571, 577, 587, 593, 599, 601, 607,
+    613, 617, 619, 631, 641, 643, 647, 653, 659, 661, 673, 677, 683, 691, 701, 709, 719, 727, 733, 739, 743, 751};
+
+// As many of them as fit are multiplied into one word, so that a division by it tells of all.
+bool ds_rsa_has_small_factor(EVP_PKEY *key)
+{
+    enum { COUNT = sizeof small_primes / sizeof *small_primes };
+    BIGNUM *n = modulus_of(key);
+    bool small = false;
+    for (size_t i = 0; n && !small && i < COUNT;) {
+        uint64_t factors = 1;
+        size_t first = i;
+        for (; i < COUNT && factors < UINT64_MAX / 752; i++)
+            factors *= small_primes[i];
+        uint64_t rest = BN_mod_word(n, factors);
+        for (size_t k = first; !small && k < i; k++)
+            small = rest % small_primes[k] == 0;
+    }
+    BN_free(n);
+    return small;
+}
+
 struct ds_moduli {
     BIGNUM **n; // a ring
     size_t keep, next;
@@ -77,29 +106,53 @@ void ds_moduli_add(ds_moduli *m, EVP_PKEY *key)
     m->next = (m->next + 1) % m->keep;
 }
 
+void ds_moduli_drop(ds_moduli *m, EVP_PKEY *key)
+{
+    BIGNUM *n = modulus_of(key);
+    for (size_t i = 0; n && i < m->keep; i++)
+        if (m->n[i] && BN_cmp(m->n[i], n) == 0) {
+            BN_free(m->n[i]);
+            m->n[i] = NULL;
+        }
+    BN_free(n);
+}
+
+// Multiply one more modulus in. Montgomery's multiplication takes any factor of n's own size, greater than n or not.
+static bool multiply(BIGNUM *product, const BIGNUM *m, BIGNUM *rest, BN_MONT_CTX *mont, const BIGNUM *n, BN_CTX *ctx)
+{
+    if (BN_num_bits(m) == BN_num_bits(n))
+        return BN_mod_mul_montgomery(product, product, m, mont, ctx) == 1;
+    return BN_nnmod(rest, m, n, ctx) == 1 && BN_mod_mul_montgomery(product, product, rest, mont, ctx) == 1;
+}
+
 // The product of all of them modulo n, times a power of two that is prime to n.
 static bool product(const ds_moduli *m, const BIGNUM *n, BN_CTX *ctx, BIGNUM *ret)
 {
     BN_MONT_CTX *mont = BN_MONT_CTX_new();
-    BIGNUM *r = BN_new();
-    bool good = mont && r && BN_MONT_CTX_set(mont, n, ctx) == 1 && BN_one(ret) == 1;
-    for (size_t i = 0; good && i < m->keep && m->n[i]; i++)
-        good = BN_nnmod(r, m->n[i], n, ctx) == 1 && BN_mod_mul_montgomery(ret, ret, r, mont, ctx) == 1;
-    BN_free(r);
+    BIGNUM *rest = BN_new();
+    bool good = mont && rest && BN_MONT_CTX_set(mont, n, ctx) == 1 && BN_one(ret) == 1;
+    for (size_t i = 0; good && i < m->keep; i++)
+        good = !m->n[i] || multiply(ret, m->n[i], rest, mont, n, ctx);
+    BN_free(rest);
     BN_MONT_CTX_free(mont);
     return good;
 }
 
+// A number has an inverse modulo n where they have no factor in common; that is found faster than the factor.
 bool ds_moduli_share(const ds_moduli *m, EVP_PKEY *key)
 {
     BIGNUM *n = modulus_of(key);
     if (!n)
         return false;
     BN_CTX *ctx = BN_CTX_new();
-    BIGNUM *all = BN_new();
-    if (!ctx || !all || BN_is_zero(n) || !product(m, n, ctx, all) || BN_gcd(all, all, n, ctx) != 1)
+    BIGNUM *all = BN_new(), *inverse = BN_new();
+    if (!ctx || !all || !inverse || BN_is_zero(n) || !product(m, n, ctx, all))
         abort(); // out of memory, as everywhere: n is odd
-    bool share = !BN_is_one(all);
+    bool share = BN_is_zero(all) || !BN_mod_inverse(inverse, all, n, ctx);
+    if (share && !BN_is_zero(all) && ERR_GET_REASON(ERR_peek_last_error()) != BN_R_NO_INVERSE)
+        abort();
+    ERR_clear_error();
+    BN_free(inverse);
     BN_free(all);
     BN_CTX_free(ctx);
     BN_free(n);

@@ -15,12 +15,17 @@
 // is, for all 38 of them, once in 2^27 or so. false for other keys than RSA.
 bool ds_rsa_is_roca(EVP_PKEY *key);
 
+// Is the modulus divisible by a prime below 752? false for other keys than RSA.
+bool ds_rsa_has_small_factor(EVP_PKEY *key);
+
 // The moduli of the last keys that were seen.
 typedef struct ds_moduli ds_moduli;
 ds_moduli *ds_moduli_new(size_t keep);
 void ds_moduli_free(ds_moduli *m);
 // Remember an RSA key's modulus, the oldest of more than keep is forgotten; other keys are nothing.
 void ds_moduli_add(ds_moduli *m, EVP_PKEY *key);
+// Forget the key's modulus, where it is remembered.
+void ds_moduli_drop(ds_moduli *m, EVP_PKEY *key);
 // Does the RSA key's modulus have a factor in common with one that is remembered? About a microsecond for each of them
 // (2048 bits): they are multiplied modulo the key's own, so that one greatest common divisor tells.
 bool ds_moduli_share(const ds_moduli *m, EVP_PKEY *key);

@@ -89,7 +89,7 @@ enum ds_class ds_child_start(const ds_signer_args *args, ds_child *ret, ds_err *
     return DS_OK;
 }
 
-static enum ds_class reported(const Devstamp__Signer__Reply *reply, ds_err *e)
+enum ds_class ds_child_reported(const Devstamp__Signer__Reply *reply, ds_err *e)
 {
     uint32_t cls = reply->error_class;
     (void)ds_fail(e, cls <= DS_INTERNAL ? (enum ds_class)cls : DS_INTERNAL, "%s", reply->error_text);
@@ -98,6 +98,13 @@ static enum ds_class reported(const Devstamp__Signer__Reply *reply, ds_err *e)
     if (reply->error_hint[0])
         (void)ds_hint(e, "%s", reply->error_hint);
     return cls <= DS_INTERNAL ? (enum ds_class)cls : DS_INTERNAL;
+}
+
+enum ds_class ds_child_judge(const Devstamp__Signer__Reply *reply, enum ds_child_state *ret_state, ds_err *e)
+{
+    enum ds_class rc = reply->error_class ? ds_child_reported(reply, e) : DS_OK;
+    *ret_state = rc == DS_TOKEN ? DS_CHILD_LOST : DS_CHILD_FINE; // the child ends after such a failure
+    return rc;
 }
 
 enum ds_class ds_child_ask(const ds_child *c, const Devstamp__Signer__Request *request, int64_t timeout_ms,
@@ -122,15 +129,12 @@ enum ds_class ds_child_ask(const ds_child *c, const Devstamp__Signer__Request *r
     Devstamp__Signer__Reply *reply = devstamp__signer__reply__unpack(NULL, bytes.len, bytes.ptr);
     if (!reply)
         return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
-    if (reply->error_class) {
-        enum ds_class cls = reported(reply, e);
-        *ret_state = cls == DS_TOKEN ? DS_CHILD_LOST : DS_CHILD_FINE; // the child ends after such a failure
+    rc = ds_child_judge(reply, ret_state, e);
+    if (rc)
         devstamp__signer__reply__free_unpacked(reply, NULL);
-        return cls;
-    }
-    *ret_state = DS_CHILD_FINE;
-    *ret = reply;
-    return DS_OK;
+    else
+        *ret = reply;
+    return rc;
 }
 
 static bool wait_end(pid_t pid)

@@ -32,6 +32,11 @@ enum ds_child_state {
 enum ds_class ds_child_ask(const ds_child *c, const Devstamp__Signer__Request *request, int64_t timeout_ms,
                            Devstamp__Signer__Reply **ret, enum ds_child_state *ret_state, ds_err *e) DS_MUST;
 
+// What a reply reports, as a failure; it must report one.
+enum ds_class ds_child_reported(const Devstamp__Signer__Reply *reply, ds_err *e);
+// The same where it reports one, DS_OK where not; and what can still be done with the child.
+enum ds_class ds_child_judge(const Devstamp__Signer__Reply *reply, enum ds_child_state *ret_state, ds_err *e) DS_MUST;
+
 // Close the socket, which ends it; kill it where it does not end by itself; wait.
 void ds_child_end(ds_child *c);
 // Kill it at once; wait, but not for ever: a driver may hold it.

@@ -4,14 +4,17 @@
 // The signer as the station sees it; see signer.h. A child that died is started again where its PIN can be had again
 // without anybody's help; but never where a login was tried and failed, because that would try a PIN twice.
 //
-// A token that hangs must not hold the line: a child that is silent for SIGN_MS is killed, those who wait for their
-// turn meanwhile fail with the same words at once, as do all who come within PAUSE_MS; then it is started again. One
-// that is silent twice in a row is not.
+// All callers ask the one child at once (post.h); starting one, and waiting for a token, is one caller's turn at a
+// time.
 //
-// A token that is pulled out pauses the line: the first caller waits for it, trying a fresh child every half second (a
-// child without a token sends no PIN), and the others wait for their turn. Once that was in vain nobody waits again
+// A token that hangs must not hold the line: a child that is silent for SIGN_MS is killed, all who ask it fail with the
+// same words at once, as do all who come within PAUSE_MS; then it is started again. One that is silent twice in a row
+// is not.
+//
+// A token that is pulled out pauses the line: one caller waits for it, trying a fresh child every half second (a child
+// without a token sends no PIN), and the others wait for what comes of that. Once that was in vain nobody waits again
 // before a signature succeeds.
-#include "src/signer/child.h"
+#include "src/signer/post.h"
 #include "src/signer/signer.h"
 
 #include "src/base/clock.h"
@@ -28,15 +31,20 @@ enum { START_MS = 60000, SIGN_MS = 20000, PAUSE_MS = 10000, SILENT_MAX = 2, LOOK
 
 struct ds_signer {
     pthread_mutex_t mutex;
+    pthread_cond_t turn;     // something of the following changed
     ds_signer_config config; // strings owned
-    ds_child child;
-    bool barred;             // no start by itself any more: the PIN was refused
-    _Atomic unsigned silent; // how often a child was silent: who waited while it changed fails as well
+    ds_post *post;           // NULL: no child runs
+    unsigned asking;         // callers who use post
+    bool starting;
+    bool told;       // what became of post's child is known already
+    bool barred;     // no start by itself any more: the PIN was refused
+    unsigned silent; // how often a child was silent: who waited while it changed fails as well
     unsigned silent_in_a_row;
     int64_t pause_end_ms;
+    ds_err silence;
     bool waiting; // for a token that was pulled out
     bool waited;  // in vain, and nothing was signed since
-    ds_err silence;
+    ds_err away;
     ds_signer_status status;
 };
 
@@ -71,8 +79,11 @@ static void take_status(ds_signer *s, const Devstamp__Signer__StatusReply *statu
     }
 }
 
+// Answers may overtake each other.
 static void take_log(ds_signer *s, uint64_t entries, const ProtobufCBinaryData *root)
 {
+    if (entries < s->status.log_entries && s->post)
+        return;
     s->status.log_entries = entries;
     memcpy(s->status.log_root, root->data, sizeof s->status.log_root);
 }
@@ -101,35 +112,34 @@ static void put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *w
 }
 
 // The first thing asked of a child; it learns the recipes' profiles by it.
-static enum ds_class ask_status(ds_signer *s, bool first, enum ds_child_state *ret_state, ds_err *e)
+static enum ds_class ask_status(ds_signer *s, const ds_child *child, Devstamp__Signer__Reply **ret,
+                                enum ds_child_state *ret_state, ds_err *e)
 {
     DS_CLEANUP_FREE Devstamp__Signer__Profile *profiles = ds_alloc((s->config.profile_count + 1) * sizeof *profiles);
     DS_CLEANUP_FREE Devstamp__Signer__Profile **list = ds_alloc((s->config.profile_count + 1) * sizeof *list);
     Devstamp__Signer__Status body = DEVSTAMP__SIGNER__STATUS__INIT;
     Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
-    Devstamp__Signer__Reply *reply = NULL;
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_STATUS;
     request.status = &body;
     put_profiles(&s->config, profiles, list);
     body.n_profile = s->config.profile_count;
     body.profile = list;
     int64_t timeout = s->config.pin == DS_PIN_PROMPT ? -1 : START_MS;
-    enum ds_class rc = ds_child_ask(&s->child, &request, timeout, &reply, ret_state, e);
+    enum ds_class rc = ds_child_ask(child, &request, timeout, ret, ret_state, e);
     if (rc)
         return rc;
-    bool good = reply->body_case == DEVSTAMP__SIGNER__REPLY__BODY_STATUS && reply->status->ca_fingerprint.len == 32 &&
-                reply->status->log_root.len == 32;
-    if (good && first)
-        take_status(s, reply->status);
-    if (good)
-        take_log(s, reply->status->log_entries, &reply->status->log_root);
-    devstamp__signer__reply__free_unpacked(reply, NULL);
-    return good ? DS_OK : ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+    const Devstamp__Signer__StatusReply *status = (*ret)->status;
+    if ((*ret)->body_case == DEVSTAMP__SIGNER__REPLY__BODY_STATUS && status->ca_fingerprint.len == 32 &&
+        status->log_root.len == 32)
+        return DS_OK;
+    devstamp__signer__reply__free_unpacked(*ret, NULL);
+    *ret = NULL;
+    return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
 }
 
+// A child was silent; the mutex is held.
 static enum ds_class silenced(ds_signer *s, int64_t timeout_ms, ds_err *e)
 {
-    ds_child_kill(&s->child);
     (void)ds_fail(e, DS_TOKEN, "the token gave no answer within %d s", (int)(timeout_ms / 1000));
     (void)ds_hint(e, "unplug the token, plug it in, then run again; nothing is lost: the same request gives the same "
                      "certificate");
@@ -147,22 +157,39 @@ static bool is_away(const ds_err *e)
            (e->code == CKR_TOKEN_NOT_PRESENT || e->code == CKR_DEVICE_REMOVED || e->code == CKR_TOKEN_NOT_RECOGNIZED);
 }
 
+// Start a child; s->starting is set and the mutex is not held, so that nobody else does and others may wait.
 static enum ds_class start(ds_signer *s, bool first, ds_err *e)
 {
     const ds_signer_args args = {.config = s->config};
     enum ds_child_state state = DS_CHILD_FINE;
-    enum ds_class rc = ds_child_start(&args, &s->child, e);
+    Devstamp__Signer__Reply *reply = NULL;
+    ds_child child = {0};
+    ds_post *post = NULL;
+    enum ds_class rc = ds_child_start(&args, &child, e);
     if (rc)
         return rc;
-    rc = ask_status(s, first, &state, e);
-    if (!rc)
-        return DS_OK;
-    if (state == DS_CHILD_SILENT)
-        return silenced(s, START_MS, e);
-    ds_child_end(&s->child);
-    // The token said no, and that may have cost a try. A token that is not there, and a child that just died, did not.
-    if (rc == DS_TOKEN && e->code != 0 && !is_away(e))
-        s->barred = true;
+    rc = ask_status(s, &child, &reply, &state, e);
+    if (rc && state == DS_CHILD_SILENT)
+        ds_child_kill(&child);
+    else if (rc)
+        ds_child_end(&child);
+    else
+        rc = ds_post_open(child, SIGN_MS, &post, e);
+    pthread_mutex_lock(&s->mutex);
+    if (rc && state == DS_CHILD_SILENT)
+        (void)silenced(s, START_MS, e);
+    else if (rc == DS_TOKEN && e->code != 0 && !is_away(e))
+        s->barred = true; // the token said no, and that may have cost a try; one that is not there did not
+    if (!rc && first)
+        take_status(s, reply->status);
+    if (!rc) {
+        take_log(s, reply->status->log_entries, &reply->status->log_root);
+        s->post = post;
+    }
+    s->told = false;
+    pthread_mutex_unlock(&s->mutex);
+    if (reply)
+        devstamp__signer__reply__free_unpacked(reply, NULL);
     return rc;
 }
 
@@ -171,6 +198,7 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
     ds_err own = DS_ERR_INIT; // the code decides what may be tried again
     ds_signer *s = ds_alloc(sizeof *s);
     pthread_mutex_init(&s->mutex, NULL);
+    pthread_cond_init(&s->turn, NULL);
     s->config = *cfg;
     s->config.key = copy(cfg->key);
     s->config.module = copy(cfg->module);
@@ -195,7 +223,7 @@ void ds_signer_stop(ds_signer *s)
 {
     if (!s)
         return;
-    ds_child_end(&s->child);
+    ds_post_close(s->post);
     free_copy(&s->config.key);
     free_copy(&s->config.module);
     free_copy(&s->config.token_serial);
@@ -205,6 +233,7 @@ void ds_signer_stop(ds_signer *s)
     free_copy(&s->config.quota);
     free_copy(&s->config.pin_file);
     ds_buf_free(&s->status.ca_certificate);
+    pthread_cond_destroy(&s->turn);
     pthread_mutex_destroy(&s->mutex);
     free(s);
 }
@@ -219,7 +248,8 @@ static bool starts_by_itself(const ds_signer *s)
     return s->config.pin == DS_PIN_FILE || s->config.pin == DS_PIN_NONE;
 }
 
-static enum ds_class restart(ds_signer *s, ds_err *e)
+// May a child be started again now? The mutex is held.
+static enum ds_class may_restart(const ds_signer *s, ds_err *e)
 {
     if (s->silent_in_a_row >= SILENT_MAX || (s->silent_in_a_row && ds_now_ms() < s->pause_end_ms)) {
         *e = s->silence;
@@ -233,8 +263,62 @@ static enum ds_class restart(ds_signer *s, ds_err *e)
                        "start the utility again and give the PIN");
     if (!s->waiting)
         ds_log(DS_LOG_WARN, "the signer process has ended and is started again");
-    enum ds_class rc = start(s, false, e);
-    return rc ? ds_wrap(e, "start the signer again") : DS_OK;
+    return DS_OK;
+}
+
+// Wait until there is a child that can be asked, or start one. The mutex is held, and given back meanwhile.
+static enum ds_class have_child(ds_signer *s, ds_err *e)
+{
+    unsigned silent = s->silent;
+    bool lost = false;
+    for (;;) {
+        lost = s->post && ds_post_is_lost(s->post);
+        if (!s->starting && !(lost && s->asking))
+            break;
+        pthread_cond_wait(&s->turn, &s->mutex);
+    }
+    if (s->silent != silent) {
+        *e = s->silence;
+        return e->cls;
+    }
+    if (s->post && !lost)
+        return DS_OK;
+    ds_post *old = s->post;
+    s->post = NULL;
+    s->starting = true;
+    pthread_mutex_unlock(&s->mutex);
+    ds_post_close(old);
+    pthread_mutex_lock(&s->mutex);
+    enum ds_class rc = may_restart(s, e);
+    if (!rc) {
+        pthread_mutex_unlock(&s->mutex);
+        rc = start(s, false, e);
+        pthread_mutex_lock(&s->mutex);
+        if (rc)
+            (void)ds_wrap(e, "start the signer again");
+    }
+    s->starting = false;
+    pthread_cond_broadcast(&s->turn);
+    return rc;
+}
+
+// What an answer, or its lack, says of the child; the mutex is held. All who asked a child that is gone tell so, the
+// first of them counts.
+static void take_note(ds_signer *s, enum ds_child_state state, ds_err *e)
+{
+    if (state == DS_CHILD_FINE && !s->told)
+        s->silent_in_a_row = 0;
+    if (state == DS_CHILD_SILENT && !s->told)
+        (void)silenced(s, SIGN_MS, e);
+    else if (state == DS_CHILD_SILENT)
+        *e = s->silence;
+    if (state == DS_CHILD_LOST) {
+        if (!s->told)
+            s->silent_in_a_row = 0;
+        s->barred = s->barred || (e->code >= CKR_PIN_INCORRECT && e->code <= CKR_PIN_LOCKED);
+        (void)ds_hint(e, "nothing is lost: the same request gives the same certificate when asked again");
+    }
+    s->told = s->told || state != DS_CHILD_FINE;
 }
 
 static ProtobufCBinaryData binary(const uint8_t *bytes, size_t len)
@@ -244,23 +328,23 @@ static ProtobufCBinaryData binary(const uint8_t *bytes, size_t len)
     return data;
 }
 
-// Ask the child, started again where need be; s->mutex is held.
-static enum ds_class ask_locked(ds_signer *s, const Devstamp__Signer__Request *request, Devstamp__Signer__Reply **ret,
-                                ds_err *e)
+// Ask the child, started again where need be.
+static enum ds_class ask(ds_signer *s, Devstamp__Signer__Request *request, Devstamp__Signer__Reply **ret, ds_err *e)
 {
-    enum ds_class rc = s->child.pid ? DS_OK : restart(s, e);
-    if (rc)
-        return rc;
     enum ds_child_state state = DS_CHILD_FINE;
-    rc = ds_child_ask(&s->child, request, SIGN_MS, ret, &state, e);
-    if (state == DS_CHILD_SILENT)
-        return silenced(s, SIGN_MS, e);
-    s->silent_in_a_row = 0;
-    if (state == DS_CHILD_LOST) {
-        s->barred = s->barred || (e->code >= CKR_PIN_INCORRECT && e->code <= CKR_PIN_LOCKED);
-        ds_child_end(&s->child);
-        (void)ds_hint(e, "nothing is lost: the same request gives the same certificate when asked again");
+    pthread_mutex_lock(&s->mutex);
+    enum ds_class rc = have_child(s, e);
+    if (!rc) {
+        s->asking++;
+        pthread_mutex_unlock(&s->mutex);
+        rc = ds_post_ask(s->post, request, ret, &state, e);
+        pthread_mutex_lock(&s->mutex);
+        take_note(s, state, e);
+        s->asking--;
+        if (!s->asking)
+            pthread_cond_broadcast(&s->turn);
     }
+    pthread_mutex_unlock(&s->mutex);
     return rc;
 }
 
@@ -270,14 +354,16 @@ static enum ds_class take_certificate(ds_signer *s, const Devstamp__Signer__Repl
         reply->sign->log_root.len != 32)
         return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
     ds_buf_add(ret_der, reply->sign->certificate.data, reply->sign->certificate.len);
+    pthread_mutex_lock(&s->mutex);
     take_log(s, reply->sign->log_entries, &reply->sign->log_root);
+    pthread_mutex_unlock(&s->mutex);
     return DS_OK;
 }
 
-static enum ds_class sign_locked(ds_signer *s, const Devstamp__Signer__Request *request, ds_buf *ret_der, ds_err *e)
+static enum ds_class sign_once(ds_signer *s, Devstamp__Signer__Request *request, ds_buf *ret_der, ds_err *e)
 {
     Devstamp__Signer__Reply *reply = NULL;
-    enum ds_class rc = ask_locked(s, request, &reply, e);
+    enum ds_class rc = ask(s, request, &reply, e);
     if (rc)
         return rc;
     rc = take_certificate(s, reply, ret_der, e);
@@ -299,7 +385,9 @@ static enum ds_class take_proof(ds_signer *s, const Devstamp__Signer__Reply *rep
     ret->proof.count = body->n_hash;
     ret->log_entries = body->log_entries;
     memcpy(ret->log_root, body->log_root.data, 32);
+    pthread_mutex_lock(&s->mutex);
     take_log(s, body->log_entries, &body->log_root);
+    pthread_mutex_unlock(&s->mutex);
     return DS_OK;
 }
 
@@ -313,11 +401,9 @@ enum ds_class ds_signer_prove(ds_signer *s, uint64_t from, ds_signer_proof *ret,
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY;
     request.consistency = &body;
     *ret = (ds_signer_proof){.from = from};
-    pthread_mutex_lock(&s->mutex);
-    enum ds_class rc = ask_locked(s, &request, &reply, &own);
+    enum ds_class rc = ask(s, &request, &reply, &own);
     if (!rc)
         rc = take_proof(s, reply, ret, &own);
-    pthread_mutex_unlock(&s->mutex);
     if (reply)
         devstamp__signer__reply__free_unpacked(reply, NULL);
     if (rc && e)
@@ -325,30 +411,86 @@ enum ds_class ds_signer_prove(ds_signer *s, uint64_t from, ds_signer_proof *ret,
     return rc;
 }
 
-static enum ds_class sign_or_wait(ds_signer *s, const Devstamp__Signer__Request *request, ds_buf *ret_der, ds_err *e)
+// Is it this caller's turn to wait for the token? Otherwise somebody else's, and when that is over *ret_over tells so.
+static bool take_watch(ds_signer *s, bool *ret_over)
 {
-    enum ds_class rc = sign_locked(s, request, ret_der, e);
+    pthread_mutex_lock(&s->mutex);
+    *ret_over = s->waiting;
+    bool mine = !s->waiting && !s->waited && !s->barred && s->config.wait_ms && starts_by_itself(s);
+    while (s->waiting)
+        pthread_cond_wait(&s->turn, &s->mutex);
+    s->waiting = mine;
+    pthread_mutex_unlock(&s->mutex);
+    return mine;
+}
+
+static enum ds_class watch(ds_signer *s, Devstamp__Signer__Request *request, ds_buf *ret_der, ds_err *e)
+{
+    enum ds_class rc = DS_TOKEN;
     int64_t deadline = ds_now_ms() + s->config.wait_ms;
-    // Pulled out and back already, a token only says "error" to those it knew before: a fresh child, once.
-    if (rc == DS_TOKEN && e->code == CKR_DEVICE_ERROR && !s->barred && starts_by_itself(s)) {
-        *e = DS_ERR_INIT;
-        rc = sign_locked(s, request, ret_der, e);
-    }
-    if (!rc)
-        s->waited = false;
-    if (!rc || !is_away(e) || s->barred || s->waited || !s->config.wait_ms || !starts_by_itself(s))
-        return rc;
     ds_log(DS_LOG_WARN, "%s: the line waits %d s for it; plug it in", e->text, s->config.wait_ms / 1000);
-    s->waiting = true;
     while (rc && is_away(e) && ds_now_ms() < deadline) {
         ds_sleep_ms(LOOK_MS);
         *e = DS_ERR_INIT;
-        rc = sign_locked(s, request, ret_der, e);
+        rc = sign_once(s, request, ret_der, e);
     }
+    pthread_mutex_lock(&s->mutex);
     s->waiting = false;
     s->waited = rc != DS_OK;
+    if (rc)
+        s->away = *e;
+    pthread_cond_broadcast(&s->turn);
+    pthread_mutex_unlock(&s->mutex);
     if (!rc)
         ds_log(DS_LOG_WARN, "the token is back; the line goes on");
+    return rc;
+}
+
+// While somebody waits for the token, everybody does.
+static void wait_for_watch(ds_signer *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    while (s->waiting)
+        pthread_cond_wait(&s->turn, &s->mutex);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static bool may_try_again(ds_signer *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    bool may = !s->barred && starts_by_itself(s);
+    pthread_mutex_unlock(&s->mutex);
+    return may;
+}
+
+static enum ds_class sign_or_wait(ds_signer *s, Devstamp__Signer__Request *request, ds_buf *ret_der, ds_err *e)
+{
+    bool over = false;
+    wait_for_watch(s);
+    enum ds_class rc = sign_once(s, request, ret_der, e);
+    // Pulled out and back already, a token only says "error" to those it knew before: a fresh child, once.
+    if (rc == DS_TOKEN && e->code == CKR_DEVICE_ERROR && may_try_again(s)) {
+        *e = DS_ERR_INIT;
+        rc = sign_once(s, request, ret_der, e);
+    }
+    if (rc && is_away(e) && take_watch(s, &over))
+        return watch(s, request, ret_der, e);
+    if (rc && is_away(e) && over) {
+        pthread_mutex_lock(&s->mutex);
+        bool in_vain = s->waited;
+        if (in_vain)
+            *e = s->away;
+        pthread_mutex_unlock(&s->mutex);
+        if (in_vain)
+            return e->cls;
+        *e = DS_ERR_INIT;
+        rc = sign_once(s, request, ret_der, e);
+    }
+    if (!rc) {
+        pthread_mutex_lock(&s->mutex);
+        s->waited = false;
+        pthread_mutex_unlock(&s->mutex);
+    }
     return rc;
 }
 
@@ -369,12 +511,7 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     body.mac = text(req->mac);
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
     request.sign = &body;
-    unsigned silent = s->silent;
-    pthread_mutex_lock(&s->mutex);
-    if (s->silent != silent)
-        own = s->silence;
-    enum ds_class rc = own.cls ? own.cls : sign_or_wait(s, &request, ret_der, &own);
-    pthread_mutex_unlock(&s->mutex);
+    enum ds_class rc = sign_or_wait(s, &request, ret_der, &own);
     if (rc && e)
         *e = own;
     return rc;

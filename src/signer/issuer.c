@@ -9,7 +9,6 @@
 #include "src/base/clock.h"
 
 #include "src/pki/dn.h"
-#include "src/pki/request.h"
 #include "src/pki/token.h"
 
 #include <openssl/x509v3.h>
@@ -17,8 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Among how many of the last certificates an RSA modulus that shares a factor is looked for: half a millisecond.
-enum { PIN_MAX = 255, MODULI = 512 };
+// Among how many of the last certificates an RSA modulus that shares a factor is looked for, and how many more may be
+// on their way, some of which may fail.
+enum { PIN_MAX = 255, MODULI = 512, ON_THEIR_WAY = 64 };
 
 // The file must be the same before and after: what is remembered of it has to be of the PIN that was read.
 static enum ds_class read_pin_file(const char *file, const char *note, ds_pin *ret, ds_err *e)
@@ -117,7 +117,7 @@ static enum ds_class remember_moduli(ds_issuer *i, ds_err *e)
 {
     static const uint8_t rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7,
                                   0x0d, 0x01, 0x01, 0x01}; // rsaEncryption: the others are not parsed
-    i->moduli = ds_moduli_new(MODULI);
+    i->moduli = ds_moduli_new(MODULI + ON_THEIR_WAY);
     uint64_t entries = ds_log_entries(i->log);
     for (uint64_t n = entries > MODULI ? entries - MODULI : 0; n < entries; n++) {
         DS_CLEANUP_BUF ds_buf der = {0};
@@ -139,6 +139,8 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
         rc = ds_cert_describe(i->ca, &i->info, e);
     if (!rc)
         rc = check_ca(&i->info, e);
+    if (!rc)
+        rc = ds_issuing_new(i->ca, &i->issuing, e);
     if (!rc)
         rc = ds_log_open(cfg->log, i->info.fingerprint, &i->log, e);
     if (!rc)
@@ -176,6 +178,7 @@ void ds_issuer_close(ds_issuer *i)
     ds_key_free(i->key);
     ds_pin_free(&i->pin);
     ds_log_close(i->log);
+    ds_issuing_free(i->issuing);
     X509_free(i->ca);
     *i = (ds_issuer){0};
 }
@@ -187,13 +190,12 @@ enum ds_class ds_issuer_put_head(ds_issuer *i, ds_err *e)
     return ds_log_put_head(i->log, i->log_key ? &key : NULL, e);
 }
 
-static enum ds_class check_subject(const Devstamp__Signer__Sign *req, X509_REQ *csr, const ds_csr_info *info,
-                                   X509_NAME **ret, ds_err *e)
+static enum ds_class check_subject(const Devstamp__Signer__Sign *req, const ds_request *csr, X509_NAME **ret, ds_err *e)
 {
     if (ds_dn_parse(req->subject, ret, e))
         return DS_INPUT;
-    if (!ds_dn_equal(*ret, X509_REQ_get_subject_name(csr)))
-        return ds_fail(e, DS_POLICY, "the request's subject is \"%s\", but \"%s\" is demanded", info->subject,
+    if (!ds_dn_equal(*ret, csr->subject))
+        return ds_fail(e, DS_POLICY, "the request's subject is \"%s\", but \"%s\" is demanded", csr->info.subject,
                        req->subject);
     return DS_OK;
 }
@@ -212,9 +214,9 @@ static enum ds_class check_key(const ds_issuer *i, const Devstamp__Signer__Sign 
     return DS_OK;
 }
 
-static enum ds_class check_moduli(const ds_issuer *i, X509_REQ *csr, ds_err *e)
+static enum ds_class check_moduli(const ds_issuer *i, EVP_PKEY *key, ds_err *e)
 {
-    if (!ds_moduli_share(i->moduli, X509_REQ_get0_pubkey(csr)))
+    if (!ds_moduli_share(i->moduli, key))
         return DS_OK;
     return ds_hint(
         (ds_fail(e, DS_POLICY, "the request's RSA key shares a prime with another device's: both can be broken"), e),
@@ -291,58 +293,75 @@ enum ds_class ds_issuer_record(ds_log_file *log, X509 *cert, const uint8_t seria
     return rc;
 }
 
-static enum ds_class issue(ds_issuer *i, const Devstamp__Signer__Sign *req, X509_REQ *csr, const X509_NAME *subject,
-                           ds_buf *ret, ds_err *e)
+void ds_case_free(ds_case *c)
 {
-    const ds_san uri = {DS_SAN_URI, req->subject_alt_uri};
-    const ds_cert_spec spec = {
-        .kind = DS_CERT_DEVICE,
-        .subject = subject,
-        .public_key = X509_REQ_get0_pubkey(csr),
-        .serial = req->serial.data,
-        .not_before_utc = req->not_before_utc,
-        .not_after_utc = req->not_after_utc,
-        .san = &uri,
-        .san_count = req->subject_alt_uri[0] ? 1 : 0,
-    };
-    DS_CLEANUP_X509 X509 *cert = NULL;
-    enum ds_class rc = check_moduli(i, csr, e);
-    if (rc)
-        return rc;
-    if (ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e))
-        return ds_key_failed(i->key, e);
-    rc = ds_issuer_record(i->log, cert, req->serial.data, req->recipe, ret, e);
+    ds_request_free(&c->csr);
+    X509_NAME_free(c->subject);
+    ds_buf_free(&c->der);
+    *c = (ds_case){0};
+}
+
+enum ds_class ds_issuer_judge(const ds_issuer *i, ds_plain *plain, const Devstamp__Signer__Sign *req, ds_case *c,
+                              ds_err *e)
+{
+    c->req = req;
+    if (req->serial.len != sizeof c->serial)
+        return ds_fail(e, DS_INPUT, "the serial number has %zu bytes instead of 16", req->serial.len);
+    ds_cert_serial(req->serial.data, c->serial);
+    enum ds_class rc = ds_request_read(plain, (ds_view){req->csr.data, req->csr.len}, &c->csr, e);
     if (!rc)
-        ds_moduli_add(i->moduli, X509_get0_pubkey(cert));
+        rc = check_subject(req, &c->csr, &c->subject, e);
+    if (!rc)
+        rc = check_key(i, req, &c->csr.info, e);
+    if (!rc)
+        rc = ds_profile_check(&i->profiles, req, &c->csr, &c->profile, e);
     return rc;
 }
 
-enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds_buf *ret, bool *ret_from_log,
-                             ds_err *e)
+enum ds_class ds_issuer_decide(ds_issuer *i, ds_case *c, ds_err *e)
 {
-    DS_CLEANUP_REQ X509_REQ *csr = NULL;
-    DS_CLEANUP_NAME X509_NAME *subject = NULL;
-    const ds_signer_profile *profile = NULL;
-    ds_csr_info info;
-    uint8_t serial[16];
-    if (req->serial.len != sizeof serial)
-        return ds_fail(e, DS_INPUT, "the serial number has %zu bytes instead of 16", req->serial.len);
-    ds_cert_serial(req->serial.data, serial);
-    enum ds_class rc = ds_request_open((ds_view){req->csr.data, req->csr.len}, &info, &csr, e);
-    if (!rc)
-        rc = check_subject(req, csr, &info, &subject, e);
-    if (!rc)
-        rc = check_key(i, req, &info, e);
-    if (!rc)
-        rc = ds_profile_check(&i->profiles, req, &info, csr, &profile, e);
-    if (!rc)
-        rc = look_up(i, &info, subject, serial, ret, ret_from_log, e);
-    if (rc || *ret_from_log)
+    enum ds_class rc = look_up(i, &c->csr.info, c->subject, c->serial, &c->der, &c->from_log, e);
+    if (rc || c->from_log)
         return rc;
-    rc = check_validity(i, req, e);
+    rc = check_validity(i, c->req, e);
     if (!rc)
-        rc = ds_profile_check_validity(profile, req->not_before_utc, req->not_after_utc, e);
+        rc = ds_profile_check_validity(c->profile, c->req->not_before_utc, c->req->not_after_utc, e);
     if (!rc)
-        rc = ds_quota_check(i->quota, i->log, req->recipe, req->device_serial, ds_utc_now(), e);
-    return rc ? rc : issue(i, req, csr, subject, ret, e);
+        rc = ds_quota_check(i->quota, i->log, c->req->recipe, c->req->device_serial, ds_utc_now(), e);
+    if (!rc && c->csr.key)
+        rc = check_moduli(i, c->csr.key, e);
+    if (!rc && c->csr.key)
+        ds_moduli_add(i->moduli, c->csr.key);
+    return rc;
+}
+
+void ds_issuer_forget(ds_issuer *i, const ds_case *c)
+{
+    if (c->csr.key)
+        ds_moduli_drop(i->moduli, c->csr.key);
+}
+
+enum ds_class ds_issuer_make(const ds_issuer *i, ds_case *c, ds_err *e)
+{
+    const ds_issue_spec spec = {
+        .subject = c->subject,
+        .spki = ds_buf_view(&c->csr.spki),
+        .serial = c->serial,
+        .not_before_utc = c->req->not_before_utc,
+        .not_after_utc = c->req->not_after_utc,
+        .uri = c->req->subject_alt_uri,
+    };
+    return ds_issue(i->issuing, ds_key_private(i->key), &spec, &c->der, e) ? ds_key_failed(i->key, e) : DS_OK;
+}
+
+enum ds_class ds_issuer_add(ds_issuer *i, const ds_case *c, ds_err *e)
+{
+    return ds_log_add(
+        i->log, &(ds_log_certificate){c->serial, c->csr.info.public_key_digest, c->req->recipe, ds_buf_view(&c->der)},
+        e);
+}
+
+uint64_t ds_issuer_left(const ds_issuer *i, const char *recipe)
+{
+    return ds_quota_left(i->quota, i->log, recipe);
 }

@@ -8,6 +8,8 @@
 #include "proto/signer.pb-c.h"
 #include "src/pki/cert.h"
 #include "src/pki/key.h"
+#include "src/pki/issue.h"
+#include "src/pki/plain.h"
 #include "src/pki/weak.h"
 #include "src/signer/log.h"
 #include "src/signer/profile.h"
@@ -25,6 +27,7 @@ typedef struct ds_issuer {
     ds_key *key;
     X509 *ca;
     ds_cert_info info;
+    ds_issuing *issuing;
     ds_log_file *log;
     ds_profiles profiles;
     ds_quota *quota;   // NULL: none
@@ -42,9 +45,35 @@ void ds_pin_free(ds_pin *pin);
 enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_issuer *ret, ds_err *e) DS_MUST;
 void ds_issuer_close(ds_issuer *i);
 
-// Check the request against everything, then build, sign, log, hand out. The certificate's DER is appended to ret.
-enum ds_class ds_issuer_sign(ds_issuer *i, const Devstamp__Signer__Sign *req, ds_buf *ret, bool *ret_from_log,
-                             ds_err *e) DS_MUST;
+// One request on its way to a certificate. Zero-initialise; ds_case_free.
+typedef struct ds_case {
+    const Devstamp__Signer__Sign *req; // borrowed
+    ds_request csr;
+    X509_NAME *subject; // that is demanded
+    uint8_t serial[16]; // as in the certificate
+    const ds_signer_profile *profile;
+    ds_buf der;    // the certificate
+    bool from_log; // it was signed before
+} ds_case;
+void ds_case_free(ds_case *c);
+
+// The four steps of a request, in this order. The first and the third look at nothing that changes while requests are
+// served, so that threads may take them at once; the second and the fourth look at the log and want the caller's lock.
+//
+// Is it sound, and what its recipe says? plain is the thread's own.
+enum ds_class ds_issuer_judge(const ds_issuer *i, ds_plain *plain, const Devstamp__Signer__Sign *req, ds_case *c,
+                              ds_err *e) DS_MUST;
+// May it be signed beside what the log holds? c->from_log: it was, and c->der is that certificate. An RSA key is
+// remembered until ds_issuer_forget where it may.
+enum ds_class ds_issuer_decide(ds_issuer *i, ds_case *c, ds_err *e) DS_MUST;
+void ds_issuer_forget(ds_issuer *i, const ds_case *c);
+// Build the certificate and sign it: c->der.
+enum ds_class ds_issuer_make(const ds_issuer *i, ds_case *c, ds_err *e) DS_MUST;
+// Into the log, as ds_log_add.
+enum ds_class ds_issuer_add(ds_issuer *i, const ds_case *c, ds_err *e) DS_MUST;
+
+// How many more certificates the quota allows for that recipe, as far as the log is written.
+uint64_t ds_issuer_left(const ds_issuer *i, const char *recipe);
 
 // Write the log's head beside it, signed where there is a log key.
 enum ds_class ds_issuer_put_head(ds_issuer *i, ds_err *e) DS_MUST;

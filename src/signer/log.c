@@ -363,19 +363,21 @@ static void forget_added(ds_log_file *l)
     ds_buf_clear(&l->added);
 }
 
-enum ds_class ds_log_commit(ds_log_file *l, ds_err *e)
+enum ds_class ds_log_write(ds_log_file *l, ds_err *e)
 {
     if (l->added.len == 0)
         return DS_OK;
-    enum ds_class rc;
     if (l->broken)
-        rc = ds_hint((ds_fail(e, DS_STORE, "issuance log %s takes nothing after a failed write", l->path), e),
-                     "see to the disk, then start the signer again");
-    else
-        rc = write_added(l, e);
-    if (rc) {
+        return ds_hint((ds_fail(e, DS_STORE, "issuance log %s takes nothing after a failed write", l->path), e),
+                       "see to the disk, then start the signer again");
+    return write_added(l, e);
+}
+
+void ds_log_settle(ds_log_file *l, bool written)
+{
+    if (!written) {
         forget_added(l);
-        return rc;
+        return;
     }
     for (uint64_t i = l->tree.size; i < l->index.count; i++) {
         const ds_log_entry *entry = &l->index.entries[i];
@@ -385,7 +387,13 @@ enum ds_class ds_log_commit(ds_log_file *l, ds_err *e)
     l->size += (int64_t)l->added.len;
     ds_buf_clear(&l->added);
     ds_merkle_root(&l->tree, l->hasher, l->root);
-    return DS_OK;
+}
+
+enum ds_class ds_log_commit(ds_log_file *l, ds_err *e)
+{
+    enum ds_class rc = ds_log_write(l, e);
+    ds_log_settle(l, rc == DS_OK);
+    return rc;
 }
 
 enum ds_class ds_log_append(ds_log_file *l, const ds_log_certificate *c, ds_err *e)

@@ -53,7 +53,12 @@ enum ds_class ds_log_add(ds_log_file *l, const ds_log_certificate *c, ds_err *e)
 // Write and sync what was added. DS_OK: it is on disk. DS_STORE: none of it is in the log (what was written is cut off
 // again; where even that fails, the log takes nothing more until it is opened anew).
 enum ds_class ds_log_commit(ds_log_file *l, ds_err *e) DS_MUST;
-// Both.
+// The same in two steps, for a log that other threads look at meanwhile: ds_log_write changes nothing that the calls
+// above look at, and may run beside them; ds_log_settle, which takes in what was written or forgets what was not, may
+// not, nor may ds_log_add.
+enum ds_class ds_log_write(ds_log_file *l, ds_err *e) DS_MUST;
+void ds_log_settle(ds_log_file *l, bool written);
+// ds_log_add and ds_log_commit.
 enum ds_class ds_log_append(ds_log_file *l, const ds_log_certificate *c, ds_err *e) DS_MUST;
 
 // That the log of from entries is the beginning of this one. Takes some milliseconds, whatever the log's size.

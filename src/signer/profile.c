@@ -142,7 +142,7 @@ static bool plain(const char *text, const char *others, size_t max)
 }
 
 static enum ds_class check_subject(const ds_signer_profile *p, const Devstamp__Signer__Sign *sign,
-                                   const ds_csr_info *info, X509_REQ *csr, ds_err *e)
+                                   const ds_request *csr, ds_err *e)
 {
     char subject[TEXT_MAX + 1];
     DS_CLEANUP_NAME X509_NAME *name = NULL;
@@ -152,18 +152,18 @@ static enum ds_class check_subject(const ds_signer_profile *p, const Devstamp__S
     enum ds_class rc = ds_dn_parse(subject, &name, e);
     if (rc)
         return rc;
-    if (!ds_dn_equal(name, X509_REQ_get_subject_name(csr)))
-        return ds_fail(e, DS_POLICY, "the request's subject is \"%s\", but recipe %s names \"%s\"", info->subject,
+    if (!ds_dn_equal(name, csr->subject))
+        return ds_fail(e, DS_POLICY, "the request's subject is \"%s\", but recipe %s names \"%s\"", csr->info.subject,
                        p->recipe, subject);
     return DS_OK;
 }
 
-static enum ds_class check_one(const ds_signer_profile *p, const Devstamp__Signer__Sign *sign, const ds_csr_info *info,
-                               X509_REQ *csr, ds_err *e)
+static enum ds_class check_one(const ds_signer_profile *p, const Devstamp__Signer__Sign *sign, const ds_request *csr,
+                               ds_err *e)
 {
     char uri[TEXT_MAX + 1];
-    const char *has = ds_key_kind_of((enum ds_key_type)info->key_type)->label;
-    if (info->key_type != p->key_type)
+    const char *has = ds_key_kind_of((enum ds_key_type)csr->info.key_type)->label;
+    if (csr->info.key_type != p->key_type)
         return ds_fail(e, DS_POLICY, "the request's key is %s, but recipe %s names %s", has, p->recipe,
                        ds_key_kind_of((enum ds_key_type)p->key_type)->label);
     if (!ds_profile_serial_fits(p->serial_format, sign->device_serial, sign->mac))
@@ -171,16 +171,16 @@ static enum ds_class check_one(const ds_signer_profile *p, const Devstamp__Signe
                                 sign->device_serial, p->recipe, p->serial_format),
                         e),
                        "use the recipe the device was begun with");
-    if (check_subject(p, sign, info, csr, e))
+    if (check_subject(p, sign, csr, e))
         return DS_POLICY;
     if (!expand(p->subject_alt_uri, sign, uri, sizeof uri) || strcmp(uri, sign->subject_alt_uri) != 0)
         return ds_fail(e, DS_POLICY, "the alternative name \"%.100s\" is not what recipe %s names",
                        sign->subject_alt_uri, p->recipe);
-    return ds_request_check_wishes(csr, uri, e);
+    return ds_request_check_wishes(csr->wishes, uri, e);
 }
 
-enum ds_class ds_profile_check(const ds_profiles *p, const Devstamp__Signer__Sign *sign, const ds_csr_info *info,
-                               X509_REQ *csr, const ds_signer_profile **ret, ds_err *e)
+enum ds_class ds_profile_check(const ds_profiles *p, const Devstamp__Signer__Sign *sign, const ds_request *csr,
+                               const ds_signer_profile **ret, ds_err *e)
 {
     if (!plain(sign->device_serial, "-._:", NAME_MAX_LEN) || !plain(sign->mac, "", 12) || strlen(sign->mac) != 12)
         return ds_fail(e, DS_INPUT, "the request names no device: serial number or address is missing or strange");
@@ -191,12 +191,12 @@ enum ds_class ds_profile_check(const ds_profiles *p, const Devstamp__Signer__Sig
         if (strcmp(p->profile[i].recipe, sign->recipe) != 0)
             continue;
         ds_err why = DS_ERR_INIT;
-        enum ds_class cls = check_one(&p->profile[i], sign, info, csr, &why);
+        enum ds_class cls = check_one(&p->profile[i], sign, csr, &why);
         if (!cls) {
             *ret = &p->profile[i];
             return DS_OK;
         }
-        if (!met || p->profile[i].key_type == info->key_type) { // of several the one of its kind tells more
+        if (!met || p->profile[i].key_type == csr->info.key_type) { // of several the one of its kind tells more
             rc = cls;
             if (e)
                 *e = why;

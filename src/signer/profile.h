@@ -8,7 +8,7 @@
 
 #include "proto/signer.pb-c.h"
 #include "src/pki/cert.h"
-#include "src/pki/request.h"
+#include "src/pki/plain.h"
 #include "src/signer/signer.h"
 
 typedef struct ds_profiles {
@@ -22,8 +22,8 @@ enum ds_class ds_profiles_take(ds_profiles *p, Devstamp__Signer__Profile *const 
 
 // Is the request what a profile of the recipe it names says: key, device serial number, subject, alternative name, and
 // no extension asked for that such a certificate does not get? *ret: that profile, borrowed. DS_POLICY: why not.
-enum ds_class ds_profile_check(const ds_profiles *p, const Devstamp__Signer__Sign *sign, const ds_csr_info *info,
-                               X509_REQ *csr, const ds_signer_profile **ret, ds_err *e) DS_MUST;
+enum ds_class ds_profile_check(const ds_profiles *p, const Devstamp__Signer__Sign *sign, const ds_request *csr,
+                               const ds_signer_profile **ret, ds_err *e) DS_MUST;
 
 // Does the validity last as long as the profile says?
 enum ds_class ds_profile_check_validity(const ds_signer_profile *p, int64_t not_before_utc, int64_t not_after_utc,

@@ -192,6 +192,14 @@ enum ds_class ds_quota_check(const ds_quota *q, const ds_log_file *log, const ch
     return DS_POLICY;
 }
 
+uint64_t ds_quota_left(const ds_quota *q, const ds_log_file *log, const char *recipe)
+{
+    const limit *l = q ? find(q, recipe) : NULL;
+    if (!q)
+        return UINT64_MAX;
+    return l ? left_of(l, log) : 0;
+}
+
 size_t ds_quota_list(const ds_quota *q, const ds_log_file *log, ds_signer_quota *ret)
 {
     for (size_t i = 0; q && i < q->count; i++) {

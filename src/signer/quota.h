@@ -29,6 +29,9 @@ void ds_quota_free(ds_quota *q);
 enum ds_class ds_quota_check(const ds_quota *q, const ds_log_file *log, const char *recipe, const char *device_serial,
                              int64_t now_utc, ds_err *e) DS_MUST;
 
+// How many certificates are left for a recipe; UINT64_MAX where q is NULL, 0 for one it does not name.
+uint64_t ds_quota_left(const ds_quota *q, const ds_log_file *log, const char *recipe);
+
 // What is left, one line of *ret each; the number of lines. ret: DS_QUOTA_MAX.
 size_t ds_quota_list(const ds_quota *q, const ds_log_file *log, ds_signer_quota *ret);
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The signer process itself: open, give up what is not needed any more, answer requests one after the other until the
-// other side closes. After a failure of the token it answers and ends, so that its parent starts a fresh one: PKCS#11
-// sessions do not survive a token that was pulled out.
+// The signer process itself: open, give up what is not needed any more, answer requests until the other side closes.
+// Certificates are made at the desk, many at once; everything else is answered here while the desk rests. After a
+// failure of the token it answers and ends, so that its parent starts a fresh one: PKCS#11 sessions do not survive a
+// token that was pulled out.
 #include "src/base/log.h"
 #include "src/signer/args.h"
 #include "src/signer/ceremony.h"
+#include "src/signer/desk.h"
 #include "src/signer/issuer.h"
 #include "src/signer/sandbox.h"
 #include "src/signer/wire.h"
@@ -14,20 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEAD_EVERY = 256 }; // entries, at most, that the head beside the log is behind
-
 typedef Devstamp__Signer__Request request_t;
 typedef Devstamp__Signer__Reply reply_t;
-
-static enum ds_class send_failure(int fd, ds_err *failure, ds_err *e)
-{
-    reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
-    reply.error_class = failure->cls;
-    reply.error_text = failure->text;
-    reply.error_hint = failure->hint;
-    reply.error_code = failure->code;
-    return ds_wire_send(fd, &reply.base, e);
-}
 
 static void put_quota(ds_signer_quota *left, size_t count, Devstamp__Signer__Quota *wire,
                       Devstamp__Signer__Quota **list)
@@ -44,8 +34,9 @@ static void put_quota(ds_signer_quota *left, size_t count, Devstamp__Signer__Quo
     }
 }
 
-static enum ds_class answer_status(ds_issuer *i, const Devstamp__Signer__Status *asked, int fd, ds_err *e)
+static enum ds_class answer_status(ds_issuer *i, const request_t *request, int fd, ds_err *e)
 {
+    const Devstamp__Signer__Status *asked = request->status;
     DS_CLEANUP_BUF ds_buf der = {0};
     enum ds_class rc = asked->n_profile ? ds_profiles_take(&i->profiles, asked->profile, asked->n_profile, e) : DS_OK;
     if (!rc)
@@ -67,34 +58,16 @@ static enum ds_class answer_status(ds_issuer *i, const Devstamp__Signer__Status 
     status.ca_certificate = (ProtobufCBinaryData){der.len, der.ptr};
     status.log_entries = ds_log_entries(i->log);
     status.log_root = (ProtobufCBinaryData){32, root};
+    reply.id = request->id;
     reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_STATUS;
     reply.status = &status;
     return ds_wire_send(fd, &reply.base, e);
 }
 
-static enum ds_class answer_sign(ds_issuer *i, const Devstamp__Signer__Sign *sign, int fd, ds_err *e)
-{
-    DS_CLEANUP_BUF ds_buf der = {0};
-    bool from_log = false;
-    enum ds_class rc = ds_issuer_sign(i, sign, &der, &from_log, e);
-    if (rc)
-        return rc;
-    uint8_t root[32];
-    memcpy(root, ds_log_root(i->log), sizeof root);
-    Devstamp__Signer__SignReply body = DEVSTAMP__SIGNER__SIGN_REPLY__INIT;
-    reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
-    body.certificate = (ProtobufCBinaryData){der.len, der.ptr};
-    body.from_log = from_log;
-    body.log_entries = ds_log_entries(i->log);
-    body.log_root = (ProtobufCBinaryData){32, root};
-    reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_SIGN;
-    reply.sign = &body;
-    return ds_wire_send(fd, &reply.base, e);
-}
-
 // The head beside the log is brought up to date too: this is asked for when a head is about to be remembered elsewhere.
-static enum ds_class answer_consistency(ds_issuer *i, uint64_t from, int fd, ds_err *e)
+static enum ds_class answer_consistency(ds_issuer *i, const request_t *request, int fd, ds_err *e)
 {
+    uint64_t from = request->consistency->from;
     ds_merkle_proof proof = {0};
     ProtobufCBinaryData hashes[DS_MERKLE_PROOF_MAX];
     uint8_t root[32];
@@ -112,47 +85,61 @@ static enum ds_class answer_consistency(ds_issuer *i, uint64_t from, int fd, ds_
     body.log_root = (ProtobufCBinaryData){32, root};
     body.n_hash = proof.count;
     body.hash = hashes;
+    reply.id = request->id;
     reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_CONSISTENCY;
     reply.consistency = &body;
     return ds_wire_send(fd, &reply.base, e);
 }
 
-// A head that is old is no failure of the certificate just logged: it is told, and made up for with the next.
-static void put_head_now_and_then(ds_issuer *i)
-{
-    ds_err e = DS_ERR_INIT;
-    if (ds_log_entries(i->log) - ds_log_head_entries(i->log) >= HEAD_EVERY && ds_issuer_put_head(i, &e))
-        ds_log(DS_LOG_WARN, "%s", e.text);
-}
-
 static enum ds_class answer(ds_issuer *i, const request_t *request, int fd, ds_err *e)
 {
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_STATUS)
-        return answer_status(i, request->status, fd, e);
-    if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN)
-        return answer_sign(i, request->sign, fd, e);
+        return answer_status(i, request, fd, e);
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY)
-        return answer_consistency(i, request->consistency->from, fd, e);
+        return answer_consistency(i, request, fd, e);
     return ds_fail(e, DS_INPUT, "the signer was asked for something it does not do");
 }
 
-// One request: received, answered. *ret_end: there will be no more.
-static enum ds_class serve_one(ds_issuer *i, int fd, bool *ret_end, ds_err *e)
+// What is no certificate; meanwhile nobody else touches the issuer or sends.
+static enum ds_class serve_here(ds_issuer *i, ds_desk *desk, const request_t *request, int fd, bool *ret_end, ds_err *e)
 {
-    DS_CLEANUP_BUF ds_buf bytes = {0};
-    enum ds_class rc = ds_wire_recv(fd, -1, &bytes, ret_end, e);
+    ds_err failure = DS_ERR_INIT;
+    *ret_end = !ds_desk_rest(desk);
+    if (*ret_end)
+        return DS_OK;
+    enum ds_class rc = answer(i, request, fd, &failure);
+    *ret_end = rc == DS_TOKEN;
+    return rc ? ds_desk_send_failure(fd, request->id, &failure, e) : DS_OK;
+}
+
+// One request: received, answered or given to the desk. *ret_end: there will be no more.
+static enum ds_class serve_one(ds_issuer *i, ds_desk *desk, ds_wire_reader *reader, bool *ret_end, ds_err *e)
+{
+    ds_view bytes = {0};
+    enum ds_wire_met met = DS_WIRE_MESSAGE;
+    enum ds_class rc = ds_wire_next(reader, -1, &bytes, &met, e);
+    *ret_end = met == DS_WIRE_END;
     if (rc || *ret_end)
         return rc;
     request_t *request = devstamp__signer__request__unpack(NULL, bytes.len, bytes.ptr);
     if (!request)
         return ds_fail(e, DS_TOKEN, "a request that cannot be read");
-    ds_err failure = DS_ERR_INIT;
-    rc = answer(i, request, fd, &failure);
-    devstamp__signer__request__free_unpacked(request, NULL);
-    if (!rc)
+    if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN) {
+        ds_desk_put(desk, request);
         return DS_OK;
-    *ret_end = rc == DS_TOKEN;
-    return send_failure(fd, &failure, e);
+    }
+    rc = serve_here(i, desk, request, reader->fd, ret_end, e);
+    devstamp__signer__request__free_unpacked(request, NULL);
+    return rc;
+}
+
+static uint64_t first_id(const ds_buf *bytes)
+{
+    request_t *request = devstamp__signer__request__unpack(NULL, bytes->len, bytes->ptr);
+    uint64_t id = request ? request->id : 0;
+    if (request)
+        devstamp__signer__request__free_unpacked(request, NULL);
+    return id;
 }
 
 // The first request is answered with the reason why nothing can be signed.
@@ -161,7 +148,7 @@ static int refuse(int fd, ds_err *failure)
     DS_CLEANUP_BUF ds_buf bytes = {0};
     bool end = false;
     if (!ds_wire_recv(fd, -1, &bytes, &end, NULL) && !end)
-        (void)!send_failure(fd, failure, NULL);
+        (void)!ds_desk_send_failure(fd, first_id(&bytes), failure, NULL);
     return 1;
 }
 
@@ -171,16 +158,20 @@ int ds_signer_main(int fd, const ds_signer_config *cfg)
     ds_issuer issuer = {0};
     if (ds_sandbox_harden(&e) || ds_issuer_open(cfg, cfg->log, &issuer, &e))
         return refuse(fd, &e);
+    ds_desk *desk = NULL;
     enum ds_class rc = ds_sandbox_enter(&e);
+    if (!rc)
+        rc = ds_desk_open(&issuer, fd, &desk, &e);
     if (rc) {
         ds_issuer_close(&issuer);
         return refuse(fd, &e);
     }
+    ds_wire_reader reader = {.fd = fd};
     bool end = false;
-    while (!rc && !end) {
-        rc = serve_one(&issuer, fd, &end, &e);
-        put_head_now_and_then(&issuer);
-    }
+    while (!rc && !end)
+        rc = serve_one(&issuer, desk, &reader, &end, &e);
+    ds_desk_close(desk);
+    ds_buf_free(&reader.bytes);
     if (!rc && ds_issuer_put_head(&issuer, &e))
         ds_log(DS_LOG_WARN, "%s", e.text);
     ds_issuer_close(&issuer);
@@ -203,7 +194,7 @@ int ds_ceremony_main(int fd, const ds_signer_config *cfg)
     if (request)
         devstamp__signer__request__free_unpacked(request, NULL);
     if (rc) {
-        (void)!send_failure(fd, &e, NULL);
+        (void)!ds_desk_send_failure(fd, 0, &e, NULL);
     } else {
         Devstamp__Signer__CaReply body = DEVSTAMP__SIGNER__CA_REPLY__INIT;
         reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;

@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // The signer process as the station sees it. The child is the same program ("devstamp signer --fd 3"), the only process
-// that loads a PKCS#11 module, sees the PIN or uses a CA key. Threads may share a ds_signer; calls queue.
+// that loads a PKCS#11 module, sees the PIN or uses a CA key. Threads may share a ds_signer; all ask it at once.
 #ifndef DS_SIGNER_H
 #define DS_SIGNER_H
 
@@ -89,7 +89,7 @@ typedef struct ds_sign_request {
 
 // DS_POLICY / DS_INPUT: refused, says why. DS_TOKEN: token or child is gone; the next call starts the child again where
 // the PIN source allows (a file), otherwise says so. A token that gives no answer within 20 s fails all who wait for
-// their turn at once; the child is started again 10 s later at the earliest, and not after a second time in a row. A
+// theirs at once; the child is started again 10 s later at the earliest, and not after a second time in a row. A
 // token that was pulled out is waited for as long as the configuration says, by all together.
 enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e) DS_MUST;
 

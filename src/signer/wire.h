@@ -18,4 +18,23 @@ enum ds_class ds_wire_send(int fd, const ProtobufCMessage *message, ds_err *e) D
 // other side closed between messages. DS_TOKEN: closed within one, oversized, or too slow.
 enum ds_class ds_wire_recv(int fd, int64_t deadline_ms, ds_buf *ret, bool *ret_end, ds_err *e) DS_MUST;
 
+// The same in two steps: append what ds_wire_send would send, and send what was gathered.
+enum ds_class ds_wire_pack(const ProtobufCMessage *message, ds_buf *ret, ds_err *e) DS_MUST;
+enum ds_class ds_wire_send_packed(int fd, ds_view packed, ds_err *e) DS_MUST;
+
+// Messages as they come, several by one system call. Zero-initialise but fd; free bytes.
+typedef struct ds_wire_reader {
+    int fd;
+    ds_buf bytes;
+    size_t used; // of bytes
+} ds_wire_reader;
+enum ds_wire_met {
+    DS_WIRE_MESSAGE,
+    DS_WIRE_END,  // the other side closed, between messages
+    DS_WIRE_LATE, // not by the deadline; what came of a message is kept
+};
+// The next message, borrowed until the next call. deadline_ms and DS_TOKEN as of ds_wire_recv.
+enum ds_class ds_wire_next(ds_wire_reader *r, int64_t deadline_ms, ds_view *ret, enum ds_wire_met *ret_met,
+                           ds_err *e) DS_MUST;
+
 #endif

@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: the devstamp authors
 """The Sub CA in a token (SoftHSM2), and the signer process spoken to without any of devstamp's own code."""
 
+import base64
 import os
 import pathlib
 import shutil
@@ -110,21 +111,21 @@ class Refused(Exception):
     hint = ""
 
 
-# What recipe "line" says of certificates: subject, P-256, serial numbers, alternative name.
-PROFILE = (field(1, "line") + field(2, "CN={serial},O=Acme") + field(3, 3) + field(5, "SN{counter}")
+PROFILE = (field(1, "acme") + field(2, "CN={serial},O=Acme") + field(3, 3) + field(5, "SN{counter}")
            + field(6, "urn:dev:{serial}"))
 
 
 class Signer:
     """devstamp signer over a socket pair."""
 
-    def __init__(self, token, ca, key=SUB_KEY, env=None):
+    def __init__(self, token, ca, key=SUB_KEY, env=None, log_key=None):
+        self.told = False  # the recipe's profile
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(60)
         args = [DEVSTAMP, "signer", "--fd", str(theirs.fileno()), "--key", key, "--module", token.shim, "--certificate",
                 ca / "subca.pem", "--log", ca / "issued.log", "--pin-file", token.pin]
+        args += ["--log-key", log_key] if log_key else []
         self.process = subprocess.Popen(args, env=env or token.env, pass_fds=[theirs.fileno()])
-        self.knows_recipe = False
         theirs.close()
 
     def ask(self, request):
@@ -147,12 +148,13 @@ class Signer:
         return out
 
     def status(self):
-        return decode(self.ask(field(1, b""))[4])
+        request = field(1, b"" if self.told else field(1, PROFILE))
+        self.told = True
+        return decode(self.ask(request)[4])
 
     def sign(self, device):
-        if not self.knows_recipe:  # profiles are taken once
-            self.ask(field(1, field(1, PROFILE)))
-            self.knows_recipe = True
+        if not self.told:
+            self.status()
         reply = decode(self.ask(field(2, device.request()))[5])
         return x509.load_der_x509_certificate(reply[1]), bool(reply.get(2))
 
@@ -167,13 +169,14 @@ class Device:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name),
                              x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")])
         self.csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(self.key, hashes.SHA256())
-        self.serial, self.name, self.subject, self.uri = os.urandom(16), name, f"CN={name},O=Acme", f"urn:dev:{name}"
+        self.name = name
+        self.serial, self.subject, self.uri = os.urandom(16), f"CN={name},O=Acme", f"urn:dev:{name}"
         self.not_before = int(load(ca / "subca.pem").not_valid_before.timestamp()) + 100
 
     def request(self):
         return (field(1, self.csr.public_bytes(serialization.Encoding.DER)) + field(2, self.serial)
                 + field(3, self.not_before) + field(4, 253402300799) + field(5, self.subject) + field(6, 3)
-                + field(7, self.uri) + field(8, "line") + field(9, self.name) + field(10, "240ac4000001"))
+                + field(7, self.uri) + field(8, "acme") + field(9, self.name) + field(10, "0123456789ab"))
 
 
 @pytest.fixture(params=["ecdsa-p256", "ecdsa-p384", "rsa-2048"])
@@ -430,6 +433,61 @@ def test_key_that_asks_at_every_use(token, ca, tmp_path):
         signer.sign(Device(f"SN{i}", strict))
     assert signer.stop() == 0
     assert token.count("context") == 3
+
+
+def test_log_key_in_the_same_token_signs_the_heads(token, ca, tmp_path):
+    """Heads by a key in the token, checked with openssl and the key that pkcs11-tool shows."""
+    token.run("pkcs11-tool", "--module", MODULE, "--token-label", "line", "--login", "--pin", PIN, "--keypairgen",
+              "--key-type", "EC:prime256v1", "--id", "77", "--label", "log")
+    token.run("pkcs11-tool", "--module", MODULE, "--token-label", "line", "--login", "--pin", PIN, "--read-object",
+              "--type", "pubkey", "--label", "log", "--output-file", tmp_path / "log.der")
+    public = tmp_path / "log.pem"
+    token.run("openssl", "pkey", "-pubin", "-inform", "DER", "-in", tmp_path / "log.der", "-out", public)
+    token.logins.unlink()
+    signer = Signer(token, ca, log_key="pkcs11:token=line;object=log")
+    for i in range(3):
+        signer.sign(Device(f"SN{i}", ca))
+    assert signer.stop() == 0
+    assert token.count() == 2  # the second key's, in the same process: it is told that it is logged in already
+    head = ca / "issued.log.head"
+    text = head.read_text()
+    assert "\nsize 3\n" in text
+    lines, signature = text[:text.index("signature ")], text.split("signature ")[1]
+    (tmp_path / "lines").write_text(lines)
+    (tmp_path / "signature").write_bytes(base64.b64decode(signature))
+    done = token.run("openssl", "dgst", "-sha256", "-verify", public, "-signature", tmp_path / "signature",
+                     tmp_path / "lines")
+    assert "Verified OK" in done.stdout
+    devstamp("log", "verify", "--log", ca / "issued.log", "--head", head, "--log-key", public)
+    with pytest.raises(Refused) as refused:
+        Signer(token, ca, log_key=SUB_KEY).status()
+    assert "it is the Sub CA's key" in refused.value.args[1]
+
+
+def test_many_requests_at_once_are_answered_each_with_its_own(token, ca):
+    """Sent without waiting; twice the same among them; a status in between. Replies carry the requests' numbers."""
+    signer = Signer(token, ca)
+    signer.status()
+    devices = [Device(f"SN{i}", ca) for i in range(20)]
+    sent = b""
+    for number, device in enumerate(devices + devices[:5], start=1):
+        request = field(2, device.request()) + field(6, number)
+        sent += struct.pack("<I", len(request)) + request
+    request = field(1, b"") + field(6, 99)
+    signer.socket.sendall(sent + struct.pack("<I", len(request)) + request)
+    certificates = {}
+    for _ in range(26):
+        reply = decode(signer.receive(struct.unpack("<I", signer.receive(4))[0]))
+        assert not reply.get(1), reply
+        certificates[reply[9]] = decode(reply[5 if reply[9] != 99 else 4])
+    assert certificates.pop(99)[4] == 20  # a status waits for what was asked before it
+    for number, reply in certificates.items():
+        cert = x509.load_der_x509_certificate(reply[1])
+        assert cert.serial_number == int.from_bytes(devices[(number - 1) % 20].serial, "big") & (1 << 127) - 1
+    for number in range(1, 6):
+        first, again = certificates[number], certificates[number + 20]
+        assert first[1] == again[1] and bool(first.get(2)) + bool(again.get(2)) == 1
+    assert signer.stop() == 0 and token.count() == 2  # ceremony and signer: one login each, whatever the sessions
 
 
 def test_token_that_is_pulled_out_ends_the_signer_and_loses_nothing(token, ca):
