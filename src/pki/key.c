@@ -28,7 +28,6 @@ struct ds_key {
     const ds_secret *pin;
     bool touch;       // it wants to be touched
     bool login_first; // it wants the PIN before each use, and libp11 does not know
-    bool used;        // since the last login
 };
 
 enum ds_class ds_key_uri_check(const char *uri, bool *ret_token, ds_err *e)
@@ -168,9 +167,7 @@ static enum ds_class open_token(ds_key *k, const ds_key_source *src, enum ds_key
 
 enum ds_class ds_key_ready(ds_key *k, ds_err *e)
 {
-    bool first = !k->used;
-    k->used = true;
-    return k->login_first && !first ? ds_token_login_again(k->token, k->pin, e) : DS_OK;
+    return k->login_first ? ds_token_login_again(k->token, k->pin, e) : DS_OK;
 }
 
 bool ds_key_wants_touch(const ds_key *k)

@@ -330,22 +330,47 @@ static enum ds_class check_guarded(ds_token *t, const ds_token_key *k, ds_err *e
     return DS_OK;
 }
 
-// What is there under the name already; a key that is to be replaced is given back.
+// Both halves of what has that label or id.
+static enum ds_class find_by(ds_token *t, const CK_ATTRIBUTE *by, ds_token_key *ret, CK_ULONG *ret_count, ds_err *e)
+{
+    CK_OBJECT_CLASS class[2] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
+    CK_ULONG most = 0;
+    *ret = (ds_token_key){0};
+    for (int half = 0; by && half < 2; half++) {
+        CK_ATTRIBUTE query[2] = {{CKA_CLASS, &class[half], sizeof class[half]}, *by};
+        CK_OBJECT_HANDLE found[2] = {0};
+        CK_ULONG count = 0;
+        CK_RV rv = t->fn->C_FindObjectsInit(t->session, query, 2);
+        if (rv == CKR_OK) {
+            rv = t->fn->C_FindObjects(t->session, found, 2, &count);
+            (void)t->fn->C_FindObjectsFinal(t->session);
+        }
+        if (rv != CKR_OK)
+            return ds_token_fail(e, rv, "look for the key");
+        *(half ? &ret->public_h : &ret->private_h) = found[0];
+        most = count > most ? count : most;
+    }
+    *ret_count = most;
+    return DS_OK;
+}
+
+// Label and id must both be free; but for the key that is to be replaced, which is given back.
 static enum ds_class check_place(ds_token *t, bool replace, ds_token_key *ret_old, ds_err *e)
 {
-    CK_OBJECT_HANDLE found[2], half[2];
-    CK_ULONG privates = 0, publics = 0;
-    if (find_objects(t, CKO_PRIVATE_KEY, NULL, found, &privates, e) ||
-        find_objects(t, CKO_PUBLIC_KEY, NULL, half, &publics, e))
+    ds_token_key by_id, by_label;
+    CK_ULONG ids = 0, labels = 0;
+    if (find_by(t, p11_kit_uri_get_attribute(t->uri, CKA_ID), &by_id, &ids, e) ||
+        find_by(t, p11_kit_uri_get_attribute(t->uri, CKA_LABEL), &by_label, &labels, e))
         return DS_TOKEN;
-    if (replace && privates <= 1 && publics == 1) {
-        *ret_old = (ds_token_key){.private_h = privates ? found[0] : 0, .public_h = half[0]};
+    if (replace && ids != 1)
+        return ds_hint((ds_fail(e, DS_POLICY, "%s of that id", ids ? "several keys" : "no key"), e),
+                       "leave --replace out where nothing is to be replaced");
+    bool same = labels == 1 && by_label.private_h == by_id.private_h && by_label.public_h == by_id.public_h;
+    if (replace && (labels == 0 || same)) {
+        *ret_old = by_id;
         return DS_OK;
     }
-    if (replace)
-        return ds_hint((ds_fail(e, DS_POLICY, "%s of that id", privates || publics ? "several keys" : "no key"), e),
-                       "leave --replace out where nothing is to be replaced");
-    if (privates || publics)
+    if (ids || labels)
         return ds_hint((ds_fail(e, DS_POLICY, "a key of that name exists already"), e),
                        "choose another object name, or use the key that is there (--existing, --sub-existing)");
     return DS_OK;

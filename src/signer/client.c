@@ -60,6 +60,7 @@ static void take_status(ds_signer *s, const Devstamp__Signer__StatusReply *statu
     memcpy(s->status.ca_fingerprint, status->ca_fingerprint.data, 32);
     ds_buf_clear(&s->status.ca_certificate);
     ds_buf_add(&s->status.ca_certificate, status->ca_certificate.data, status->ca_certificate.len);
+    s->status.wants_touch = status->wants_touch;
     s->status.quota_count = status->n_quota < DS_QUOTA_MAX ? status->n_quota : DS_QUOTA_MAX;
     for (size_t i = 0; i < s->status.quota_count; i++) {
         const Devstamp__Signer__Quota *q = status->quota[i];
@@ -373,6 +374,8 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     pthread_mutex_lock(&s->mutex);
     if (s->silent != silent)
         own = s->silence;
+    if (!own.cls && s->status.wants_touch && req->on_touch)
+        req->on_touch(req->arg);
     enum ds_class rc = own.cls ? own.cls : sign_or_wait(s, &request, ret_der, &own);
     pthread_mutex_unlock(&s->mutex);
     if (rc && e)

@@ -182,6 +182,9 @@ void ds_issuer_close(ds_issuer *i)
 
 enum ds_class ds_issuer_put_head(ds_issuer *i, ds_err *e)
 {
+    enum ds_class rc = i->log_key ? ds_key_ready(i->log_key, e) : DS_OK;
+    if (rc)
+        return ds_wrap(e, "log key");
     const ds_log_key key = {i->log_key ? ds_key_private(i->log_key) : NULL,
                             i->log_key ? ds_key_public(i->log_key) : NULL};
     return ds_log_put_head(i->log, i->log_key ? &key : NULL, e);
@@ -309,7 +312,7 @@ static enum ds_class issue(ds_issuer *i, const Devstamp__Signer__Sign *req, X509
     enum ds_class rc = check_moduli(i, csr, e);
     if (rc)
         return rc;
-    if (ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e))
+    if (ds_key_ready(i->key, e) || ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e))
         return ds_key_failed(i->key, e);
     rc = ds_issuer_record(i->log, cert, req->serial.data, req->recipe, ret, e);
     if (!rc)

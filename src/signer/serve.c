@@ -67,6 +67,7 @@ static enum ds_class answer_status(ds_issuer *i, const Devstamp__Signer__Status 
     status.ca_certificate = (ProtobufCBinaryData){der.len, der.ptr};
     status.log_entries = ds_log_entries(i->log);
     status.log_root = (ProtobufCBinaryData){32, root};
+    status.wants_touch = ds_key_wants_touch(i->key);
     reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_STATUS;
     reply.status = &status;
     return ds_wire_send(fd, &reply.base, e);
