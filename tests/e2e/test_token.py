@@ -212,7 +212,8 @@ def test_from_a_new_yubikey_to_a_sub_ca_that_an_auditor_accepts(officer):
     ca = officer.ca
     run("openssl", "verify", "-CAfile", key.maker_root, "-untrusted", ca / "attestation-chain.pem",
         ca / "attestation.pem")
-    assert load(ca / "attestation.pem").public_key() == load(ca / "subca.pem").public_key()
+    numbers = [load(ca / name).public_key().public_numbers() for name in ("attestation.pem", "subca.pem")]
+    assert numbers[0] == numbers[1]
     told = audit(ca, key.maker_root).stdout
     assert "slot 9c" in told and "firmware       5.4.3, USB-A" in told and "test only" in told
     # With the new secrets the others do not work any more.
@@ -337,7 +338,6 @@ def test_attestation_that_does_not_hold_makes_no_ca(officer):
     pem = officer.folder / "import.pem"
     run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", pem)
     key.tool("-a", "import-key", "-s", "83", "-i", pem)
-    yubikey.ID_OF["83"] = "06"
     assert "shows no attestation" in officer.make_ca("83", "--maker-root", key.maker_root, expect=5).stderr
     assert not ca.exists()
     officer.make_ca("82", "--maker-root", key.maker_root, "--attestation", officer.folder / "attestation.pem")
@@ -354,7 +354,6 @@ def test_attestation_that_does_not_hold_makes_no_ca(officer):
 @pytest.mark.parametrize("slot, policy", [("9a", "always"), ("9c", "once"), ("95", "always"), ("8c", "once")])
 def test_every_slot_and_policy_signs_again_and_again(officer, tmp_path, slot, policy):
     officer.pin.write_text(yubikey.PIN + "\n")
-    yubikey.ID_OF.setdefault(slot, f"{int(slot, 16) - 0x82 + 5:02x}")
     line = Line(officer.key, tmp_path, slot, "ECCP256", ("--pin-policy", policy))
     signer = line.signer()
     for i in range(4):
@@ -368,17 +367,14 @@ def test_who_stands_at_the_line_is_told_to_touch(products, factory, officer):
     key = officer.key
     officer.pin.write_text(yubikey.PIN + "\n")
     key.generate("82", "ECCP256", "--touch-policy", "always", "--pin-policy", "always")
-    hand = threading.Thread(target=key.touch)
-    hand.start()
-    officer.make_ca("82", "--root-key", f"file:{officer.folder}/root.key")
-    hand.join(5)
+    officer.make_ca("82")
     recipe = products.recipe(factory.folder, "esp32c3", endpoint_ca=officer.ca / "root.pem")
     factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
     station = factory.station(key=key.uri("82"), certificate=officer.ca / "subca.pem", module=MODULE,
                               pin_file=officer.pin)
     helper = threading.Thread(target=key.touch)
     helper.start()
-    done = run(DEVSTAMP, "provision", "--station", station, recipe, env=key.env)
+    done = run(DEVSTAMP, "provision", "--station", station, "--recipe", recipe, env=key.env)
     helper.join()
     told = done.stdout.splitlines()
     assert any("certificate" in line and "touch the token" in line for line in told), done.stdout
