@@ -7,6 +7,7 @@
 #include "tests/unit/piv_module.h"
 
 #include <openssl/core_names.h>
+#include <openssl/ec.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +20,8 @@ static struct {
     enum piv_module_fate fate;
     unsigned at, apdus;
     bool started, lost, again; // again: the card was reset, select and verify before the next command
+    bool present;              // as of the last list of slots: what is said of slots and sessions is as old as that
+    unsigned serial;
     bool open[SESSIONS], logged_in, signing;
     uint8_t pin[8]; // as kept after a login
     bool has_pin;
@@ -46,8 +49,8 @@ static bool befall(bool after)
         ds_piv_card_reset(m.card);
     if (!after && m.fate == PIV_MODULE_RESET)
         m.again = true;
-    bool gone = m.fate == (after ? PIV_MODULE_GONE_AFTER : PIV_MODULE_GONE_BEFORE) ||
-                (!after && m.fate == PIV_MODULE_BACK);
+    bool gone =
+        m.fate == (after ? PIV_MODULE_GONE_AFTER : PIV_MODULE_GONE_BEFORE) || (!after && m.fate == PIV_MODULE_BACK);
     if (gone && m.fate != PIV_MODULE_BACK)
         m.card = NULL;
     return !gone;
@@ -108,12 +111,12 @@ static int ask(const uint8_t *command, size_t len, ds_buf *ret)
 
 static CK_RV status_rv(int status)
 {
-    return status == DS_PIV_OK                ? CKR_OK
-           : status == SW_GONE                ? CKR_DEVICE_ERROR
-           : status == DS_PIV_BLOCKED         ? CKR_PIN_LOCKED
+    return status == DS_PIV_OK                 ? CKR_OK
+           : status == SW_GONE                 ? CKR_DEVICE_ERROR
+           : status == DS_PIV_BLOCKED          ? CKR_PIN_LOCKED
            : (status & 0xFFF0) == DS_PIV_WRONG ? CKR_PIN_INCORRECT
-           : status == DS_PIV_SECURITY        ? CKR_USER_NOT_LOGGED_IN
-                                              : CKR_DEVICE_ERROR;
+           : status == DS_PIV_SECURITY         ? CKR_USER_NOT_LOGGED_IN
+                                               : CKR_DEVICE_ERROR;
 }
 
 static bool is_open(CK_SESSION_HANDLE session)
@@ -128,6 +131,8 @@ static CK_RV initialize(void *args)
         return CKR_CRYPTOKI_ALREADY_INITIALIZED;
     m.started = true;
     m.lost = false;
+    m.present = m.card != NULL;
+    m.serial = m.card ? m.card->state.serial : 0;
     if (m.card)
         (void)select_piv();
     return CKR_OK;
@@ -163,7 +168,7 @@ static CK_RV get_info(CK_INFO *info)
 static CK_RV get_slot_list(CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *count)
 {
     (void)present;
-    bool there = m.card && !m.lost;
+    bool there = m.present = m.card && !m.lost;
     if (list && *count < there)
         return CKR_BUFFER_TOO_SMALL;
     if (list && there)
@@ -178,7 +183,7 @@ static CK_RV get_slot_info(CK_SLOT_ID slot, CK_SLOT_INFO *info)
     memset(info, 0, sizeof *info);
     fill(info->slotDescription, sizeof info->slotDescription, "no reader");
     fill(info->manufacturerID, sizeof info->manufacturerID, "devstamp tests");
-    info->flags = CKF_REMOVABLE_DEVICE | CKF_HW_SLOT | (m.card && !m.lost ? CKF_TOKEN_PRESENT : 0);
+    info->flags = CKF_REMOVABLE_DEVICE | CKF_HW_SLOT | (m.present ? CKF_TOKEN_PRESENT : 0);
     return CKR_OK;
 }
 
@@ -188,12 +193,12 @@ static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
     static const uint8_t tries[] = {0, 0x20, 0, 0x80};
     char text[33];
     (void)slot;
-    if (!m.card || m.lost)
+    if (!m.present)
         return CKR_TOKEN_NOT_PRESENT;
     memset(info, 0, sizeof *info);
-    snprintf(text, sizeof text, "YubiKey PIV #%u", m.card->state.serial);
+    snprintf(text, sizeof text, "YubiKey PIV #%u", m.serial);
     fill(info->label, sizeof info->label, text);
-    snprintf(text, sizeof text, "%u", m.card->state.serial);
+    snprintf(text, sizeof text, "%u", m.serial);
     fill(info->serialNumber, sizeof info->serialNumber, text);
     fill(info->manufacturerID, sizeof info->manufacturerID, "Yubico (www.yubico.com)");
     fill(info->model, sizeof info->model, "YubiKey YK5");
@@ -214,7 +219,7 @@ static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *arg, CK_NOTIFY notify, CK_SESSION_HANDLE *ret)
 {
     (void)slot, (void)flags, (void)arg, (void)notify;
-    if (!m.card || m.lost)
+    if (!m.present)
         return CKR_TOKEN_NOT_PRESENT;
     for (CK_ULONG i = 0; i < SESSIONS; i++) {
         if (m.open[i])
