@@ -15,7 +15,7 @@ import yubikey
 from factory import DEVSTAMP, run
 from test_ca_init import load, verify
 from test_ca_token import MODULE as SOFTHSM
-from test_ca_token import Device
+from test_ca_token import PIN, Device, Token, make_shim
 from test_yubikey import Line
 from yubikey import MANAGEMENT_KEY, MODULE, YubiKey
 
@@ -147,6 +147,20 @@ def test_policies_of_other_tokens(softhsm):
     assert "always authenticate" in softhsm.objects()
     done = softhsm.token("attest", "--key", uri, "--maker-root", softhsm.pin, expect=5)
     assert "no public key" in done.stderr or "shows no attestation" in done.stderr
+
+
+@hsm_only
+def test_policies_reach_a_newer_ykcs11(tmp_path):
+    shim = make_shim(tmp_path)
+    token = Token(tmp_path / "token", shim)
+    policies = tmp_path / "policies"
+    env = dict(token.env, DS_SHIM_YUBICO=PIN, DS_SHIM_POLICIES=str(policies))
+    for slot, options in (("%05", ("--pin-policy", "always", "--touch-policy", "cached")),
+                          ("%02", ("--pin-policy", "once")), ("%06", ("--pin-policy", "once", "--touch-policy", "never"))):
+        run(DEVSTAMP, "token", "generate", "--module", shim, "--key", f"pkcs11:token=line;id={slot}", "--so-pin-file",
+            secret(tmp_path, "so", NEW_KEY), *options, env=env)
+    # CKA_YUBICO_PIN_POLICY 3 is always, 2 once; CKA_YUBICO_TOUCH_POLICY 3 is cached. What the slot does anyway is not sent.
+    assert policies.read_text().splitlines() == ["d9554202 1 3", "d9554201 1 3", "d9554202 1 2"]
 
 
 # --- a YubiKey
