@@ -4,10 +4,12 @@
 // devstamp ca: make a root and a Sub CA, certify the endpoint's server, show certificates. Keys are used in the signer
 // process alone; what this file sees of the PIN is where it is.
 #include "src/cli/cmd_ca.h"
+#include "src/cli/cmd_token.h"
 
 #include "src/base/buf.h"
 #include "src/base/clock.h"
 #include "src/base/file.h"
+#include "src/pki/attest_file.h"
 #include "src/pki/cert.h"
 #include "src/pki/dn.h"
 #include "src/pki/key.h"
@@ -37,6 +39,9 @@ static const char init_usage[] =
     "  --pin-fd N            PIN from file descriptor N (neither: asked on the terminal)\n"
     "  --existing            the keys exist already; make only the certificates\n"
     "  --sub-existing        the Sub CA's key exists already (made with the token's own tool); the root's is made\n"
+    "  --maker-root FILE     the Sub CA's key must have been made in a token of the maker whose root this is: its\n"
+    "                        attestation is verified and kept as DIR/attestation.pem, attestation-chain.pem\n"
+    "  --attestation FILE    the attestation, where the token does not show it by itself\n"
     "  --name NAME           organization (default \"devstamp\"): names become \"NAME Root CA\" and \"NAME Sub CA\"\n"
     "  --key-type TYPE       of the Sub CA: ecdsa-p256 (default), ecdsa-p384, rsa-2048, rsa-3072, rsa-4096\n"
     "  --root-key-type TYPE  of the root (default ecdsa-p384)\n"
@@ -55,7 +60,7 @@ static const char server_usage[] =
 
 typedef struct options {
     ds_signer_config access;
-    const char *dir, *root_key, *sub_key, *name, *output, *key;
+    const char *dir, *root_key, *sub_key, *name, *output, *key, *maker_root, *attestation;
     const char *hosts[HOSTS_MAX];
     size_t host_count;
     enum ds_key_type root_type, sub_type;
@@ -95,7 +100,9 @@ enum option_id {
     YEARS,
     HOST,
     KEY,
-    DAYS
+    DAYS,
+    MAKER_ROOT,
+    ATTESTATION
 };
 
 static bool take_pin_fd(options *o, const char *text)
@@ -132,6 +139,10 @@ static const char **text_of(options *o, int id)
         return &o->name;
     case KEY:
         return &o->key;
+    case MAKER_ROOT:
+        return &o->maker_root;
+    case ATTESTATION:
+        return &o->attestation;
     default:
         return &o->output;
     }
@@ -181,6 +192,8 @@ static const struct option init_options[] = {
     {"key-type", required_argument, NULL, TYPE},
     {"root-key-type", required_argument, NULL, ROOT_TYPE},
     {"years", required_argument, NULL, YEARS},
+    {"maker-root", required_argument, NULL, MAKER_ROOT},
+    {"attestation", required_argument, NULL, ATTESTATION},
     {"help", no_argument, NULL, 'h'},
     {0},
 };
@@ -235,6 +248,24 @@ static void choose_pin_source(options *o)
         o->access.pin = DS_PIN_PROMPT;
 }
 
+// As it was kept: what an auditor will read.
+static enum ds_class show_attestation(const options *o, ds_view sub, ds_err *e)
+{
+    DS_CLEANUP_FREE char *path = ds_asprintf("%s/%s", o->dir, DS_ATTESTATION_FILE);
+    DS_CLEANUP_X509 X509 *cert = NULL;
+    ds_attestation_files files = {0};
+    ds_attestation a;
+    enum ds_class rc = ds_cert_parse(sub, &cert, e);
+    if (!rc)
+        rc = ds_attestation_files_read(path, &files, e);
+    if (!rc)
+        rc = ds_attestation_verify_files(&files, o->maker_root, X509_get0_pubkey(cert), ds_utc_now(), &a, e);
+    if (!rc)
+        ds_token_print_attestation(&a);
+    ds_attestation_files_free(&files);
+    return rc;
+}
+
 static enum ds_class show_made(const ds_ceremony_result *made, ds_err *e)
 {
     enum ds_class rc = ds_ca_print((ds_view){made->root.ptr, made->root.len}, "root CA", e);
@@ -276,6 +307,8 @@ static enum ds_class run_init(options *o, ds_err *e)
         .root_subject = root_subject,
         .sub_subject = sub_subject,
         .not_before_utc = from,
+        .maker_root = o->maker_root,
+        .attestation = o->attestation,
         .not_after_utc = o->years ? from + DAY + o->years * INT64_C(31556952) : DS_NO_EXPIRY,
     };
     ds_ceremony_result made = {0};
@@ -287,6 +320,8 @@ static enum ds_class run_init(options *o, ds_err *e)
         (void)rmdir(o->dir);
     if (!rc)
         rc = show_made(&made, e);
+    if (!rc && o->maker_root)
+        rc = show_attestation(o, ds_buf_view(&made.certificate), e);
     ds_buf_free(&made.root);
     ds_buf_free(&made.certificate);
     return rc;
@@ -299,6 +334,8 @@ static int cmd_init(int argc, char **argv)
     options o = {.name = "devstamp", .root_type = DS_KEY_ECDSA_P384, .sub_type = DS_KEY_ECDSA_P256};
     if (!read_options(argc, argv, init_options, init_usage, &o, &code))
         return code;
+    if (o.attestation && !o.maker_root)
+        return ds_cli_usage(init_usage, false);
     return run_init(&o, &e) ? ds_cli_fail(&e) : DS_EXIT_OK;
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// devstamp token: what tokens there are and how they are. A process that does nothing else: it gives up core dumps and
-// being traced before it loads a PKCS#11 module, as the signer does.
-#include "src/cli/cli.h"
+// devstamp token: what tokens there are and how they are; making them ready is in cmd_token_setup.c. A process that
+// does nothing else: it gives up core dumps and being traced before it loads a PKCS#11 module, as the signer does.
+#include "src/cli/cmd_token.h"
 
 #include "src/pki/token.h"
 #include "src/signer/signer.h"
@@ -122,7 +122,7 @@ static void on_token(void *arg, const ds_token_seen *t)
     print_name(t->maker);
     printf(", ");
     print_name(t->model);
-    printf("\n  PIN            %s\n", !t->initialised   ? "NOT SET UP: initialise it with the token's own tool"
+    printf("\n  PIN            %s\n", !t->initialised   ? "NOT SET UP: devstamp token init"
                                       : t->tries >= 0   ? left[t->tries]
                                       : t->wrong_before ? "a wrong one was entered before"
                                                         : "not near its limit");
@@ -215,6 +215,9 @@ int ds_cmd_token(int argc, char **argv)
     static const ds_verb verbs[] = {
         {"list", "list tokens", cmd_list},
         {"status", "list tokens and their keys", cmd_status},
+        {"init", "make a token ready for its first key", ds_cmd_token_init},
+        {"generate", "make a key inside a token", ds_cmd_token_generate},
+        {"attest", "verify that a key was made in a token", ds_cmd_token_attest},
         {"check-pin", "log in once, when few tries are left", cmd_check_pin},
         {NULL, NULL, NULL},
     };

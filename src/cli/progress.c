@@ -49,7 +49,9 @@ static void show_line(const ds_slot_result *r)
     }
     static const char *const words[] = {"waiting", "...", "holds already", "done", "failed", "not for this platform"};
     enum ds_step_state s = r->step_state[r->step];
-    if (s != DS_STEP_RUNNING)
+    if (r->wants[0])
+        printf("slot %-8s %-12s %s\n", r->slot, ds_step_names[r->step], r->wants);
+    else if (s != DS_STEP_RUNNING)
         printf("slot %-8s %-12s %s\n", r->slot, ds_step_names[r->step], words[s]);
 }
 
@@ -62,7 +64,9 @@ static void draw_row(const ds_slot_result *r)
            r->serial[0] ? r->serial : r->mac);
     for (unsigned i = 0; i < DS_STEP_COUNT; i++)
         fputs(marks[r->step_state[i]], stdout);
-    if (!r->finished)
+    if (!r->finished && r->wants[0])
+        printf("  \033[1;33m%.24s\033[0m\n", r->wants);
+    else if (!r->finished)
         printf("  %s\n", r->slot ? ds_step_names[r->step] : "");
     else if (r->ok)
         printf("  \033[1;32mPASS\033[0m %6.1f s  %.30s\n", seconds(r->total_ms), r->no_lock ? NO_LOCK : r->note);

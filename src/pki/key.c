@@ -5,6 +5,7 @@
 // where the key wants the PIN again at each use (CKA_ALWAYS_AUTHENTICATE), libp11 asks through an OpenSSL UI, which
 // answers from guarded memory.
 #include "src/pki/key.h"
+#include "src/pki/attest.h"
 #include "src/pki/keyfile.h"
 #include "src/pki/token.h"
 
@@ -25,6 +26,8 @@ struct ds_key {
     unsigned slot_count;
     UI_METHOD *ui;
     const ds_secret *pin;
+    bool touch;       // it wants to be touched
+    bool login_first; // it wants the PIN before each use, and libp11 does not know
 };
 
 enum ds_class ds_key_uri_check(const char *uri, bool *ret_token, ds_err *e)
@@ -117,6 +120,23 @@ static enum ds_class attach_private(ds_key *k, ds_err *e)
     return DS_OK;
 }
 
+// Which policies the key has, where its attestation says so. It is not verified for that: a false one gains nothing but
+// a login more, or a word too many.
+static void learn_policies(ds_key *k)
+{
+    X509 *leaf = NULL;
+    STACK_OF(X509) *chain = NULL;
+    ds_attestation a;
+    if (ds_token_attestation(k->token, &k->object, &leaf, &chain, NULL))
+        return;
+    if (!ds_attestation_read(leaf, &a, NULL)) {
+        k->touch = a.touch_policy > DS_TOUCH_POLICY_NEVER;
+        k->login_first = a.pin_policy == DS_PIN_POLICY_ALWAYS && !k->object.each_use;
+    }
+    X509_free(leaf);
+    sk_X509_pop_free(chain, X509_free);
+}
+
 static enum ds_class open_token(ds_key *k, const ds_key_source *src, enum ds_key_type create, ds_err *e)
 {
     const ds_token_access access = {
@@ -131,7 +151,8 @@ static enum ds_class open_token(ds_key *k, const ds_key_source *src, enum ds_key
     enum ds_class rc = ds_token_open(&access, &k->token, e);
     if (rc)
         return rc;
-    rc = create != DS_KEY_NONE ? ds_token_generate(k->token, create, &k->object, e)
+    const ds_token_new what = {.type = create};
+    rc = create != DS_KEY_NONE ? ds_token_generate(k->token, &what, &k->object, e)
                                : ds_token_find(k->token, &k->object, e);
     if (rc)
         return rc;
@@ -139,7 +160,26 @@ static enum ds_class open_token(ds_key *k, const ds_key_source *src, enum ds_key
     rc = k->public_key ? attach_private(k, e) : ds_ossl_fail(e, DS_INTERNAL, "public key");
     if (rc && create != DS_KEY_NONE)
         ds_token_destroy(k->token, &k->object);
+    if (!rc)
+        learn_policies(k);
     return rc;
+}
+
+enum ds_class ds_key_ready(ds_key *k, ds_err *e)
+{
+    return k->login_first ? ds_token_login_again(k->token, k->pin, e) : DS_OK;
+}
+
+bool ds_key_wants_touch(const ds_key *k)
+{
+    return k->touch;
+}
+
+enum ds_class ds_key_attestation(const ds_key *k, X509 **ret_leaf, STACK_OF(X509) * *ret_chain, ds_err *e)
+{
+    if (!k->token)
+        return ds_fail(e, DS_USAGE, "a key in a file has no attestation");
+    return ds_token_attestation(k->token, &k->object, ret_leaf, ret_chain, e);
 }
 
 static enum ds_class public_half(ds_key *k, ds_err *e)
@@ -217,5 +257,5 @@ EVP_PKEY *ds_key_public(const ds_key *k)
 
 bool ds_key_is_serial(const ds_key *k)
 {
-    return k->token && k->object.each_use;
+    return k->token && (k->object.each_use || k->login_first || k->touch);
 }

@@ -36,9 +36,16 @@ void ds_key_free(ds_key *k);
 EVP_PKEY *ds_key_private(const ds_key *k);
 EVP_PKEY *ds_key_public(const ds_key *k);
 
-// Must uses of the key come one after the other, because the token asks for the PIN at each of them? Other keys may be
-// used by several threads at once.
+// Must uses of the key come one after the other, because the token asks for the PIN or for a touch at each of them? Other
+// keys may be used by several threads at once.
 bool ds_key_is_serial(const ds_key *k);
+// Before each use: log in again where the key wants the PIN each time and the module does not say so (a YubiKey's
+// outside of slot 9c). At most one try of the PIN, and none where the token shows that few are left.
+enum ds_class ds_key_ready(ds_key *k, ds_err *e) DS_MUST;
+// Will a use wait for somebody to touch the token, as far as the token's attestation tells?
+bool ds_key_wants_touch(const ds_key *k);
+// As ds_token_attestation. DS_USAGE: the key is in a file.
+enum ds_class ds_key_attestation(const ds_key *k, X509 **ret_leaf, STACK_OF(X509) * *ret_chain, ds_err *e) DS_MUST;
 
 // A use of the key failed: say why as far as that can be known (ds_token_explain), and note it where the token refused
 // the PIN. Returns e's class.

@@ -7,6 +7,7 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 
+#include <ctype.h>
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +53,8 @@ static const struct {
     {CKR_PIN_EXPIRED, "set a new PIN with the token's own tool, then run again"},
     {CKR_PIN_LOCKED, "unlock the PIN with the token's own tool, then run again"},
     {CKR_USER_NOT_LOGGED_IN,
-     "touch the token when it blinks; in a YubiKey, use PIN policy \"always\" in slot 9c alone"},
+     "touch the token when it blinks; in a YubiKey, give an imported key PIN policy \"always\" in "
+     "slot 9c alone"},
     {CKR_USER_PIN_NOT_INITIALIZED, "set the user PIN with the token's own tool, then run again"},
 };
 
@@ -198,6 +200,8 @@ static enum ds_class find_slot(ds_token *t, ds_err *e)
         t->slot = slots[i];
         ds_token_text(t->identity.label, info.label, sizeof info.label);
         memcpy(t->identity.serial, info.serialNumber, sizeof t->identity.serial);
+        ds_token_text(t->serial, info.serialNumber, sizeof info.serialNumber);
+        t->yubico = ds_token_is_yubico(&info);
     }
     if (found == 1)
         return DS_OK;
@@ -211,15 +215,20 @@ static enum ds_class find_slot(ds_token *t, ds_err *e)
     return ds_hint(e, "is it plugged in? list tokens with: pkcs11-tool --module %s -T", t->module);
 }
 
-int ds_token_tries(const CK_TOKEN_INFO *info)
+bool ds_token_is_yubico(const CK_TOKEN_INFO *info)
 {
     static const char yubico[] = "Yubico";
+    return memcmp(info->manufacturerID, yubico, sizeof yubico - 1) == 0;
+}
+
+int ds_token_tries(const CK_TOKEN_INFO *info)
+{
     if (info->flags & CKF_USER_PIN_LOCKED)
         return 0;
     if (info->flags & CKF_USER_PIN_FINAL_TRY)
         return 1;
     // PKCS#11 lets it mean any number; ykcs11 sets it at two exactly.
-    if (info->flags & CKF_USER_PIN_COUNT_LOW && memcmp(info->manufacturerID, yubico, sizeof yubico - 1) == 0)
+    if (info->flags & CKF_USER_PIN_COUNT_LOW && ds_token_is_yubico(info))
         return 2;
     return -1;
 }
@@ -264,6 +273,39 @@ static enum ds_class check_serial(const ds_token *t, const CK_TOKEN_INFO *info, 
     return ds_hint(e, "plug in the token that belongs to this station, or correct token_serial");
 }
 
+enum ds_class ds_token_check_management_key(const ds_secret *key, ds_err *e)
+{
+    enum { DIGITS = 48 };
+    bool good = key->ptr && key->len == DIGITS;
+    for (size_t i = 0; good && i < DIGITS; i++)
+        good = isxdigit(key->ptr[i]) != 0;
+    return good ? DS_OK
+                : ds_hint((ds_fail(e, DS_INPUT, "a YubiKey's management key has 48 hexadecimal digits"), e),
+                          "give the management key where the SO PIN is asked for; nothing was sent");
+}
+
+// The officer's PIN has a count of its own in some tokens, and none in a YubiKey.
+static enum ds_class login_officer(ds_token *t, const CK_TOKEN_INFO *info, const ds_secret *pin, ds_err *e)
+{
+    if (!pin || !pin->ptr)
+        return ds_fail(e, DS_TOKEN, "token \"%s\" needs the SO PIN", t->identity.label);
+    if (t->yubico && ds_token_check_management_key(pin, e))
+        return DS_INPUT;
+    if (info->flags & (CKF_SO_PIN_LOCKED | CKF_SO_PIN_FINAL_TRY))
+        return ds_hint(
+            (ds_fail(e, DS_TOKEN, "token \"%s\": its SO PIN is locked or has one try left; nothing was tried",
+                     t->identity.label),
+             e),
+            "see to it with the token's own tool");
+    CK_RV rv = t->fn->C_Login(t->session, CKU_SO, pin->ptr, pin->len);
+    if (rv == CKR_OK)
+        return DS_OK;
+    (void)ds_token_fail(e, rv, t->yubico ? "log in with the management key" : "log in as officer");
+    if (rv == CKR_PIN_INCORRECT)
+        (void)ds_hint(e, "it was tried once and is not tried again by itself");
+    return ds_wrap(e, "token \"%s\"", t->identity.label);
+}
+
 // The one and only try.
 static enum ds_class login(ds_token *t, const ds_token_access *access, ds_err *e)
 {
@@ -274,6 +316,10 @@ static enum ds_class login(ds_token *t, const ds_token_access *access, ds_err *e
         return ds_token_fail(e, rv, "ask the token");
     if (check_serial(t, &info, access->serial, e))
         return DS_TOKEN;
+    if (access->user == DS_TOKEN_NOBODY)
+        return DS_OK;
+    if (access->user == DS_TOKEN_OFFICER)
+        return login_officer(t, &info, pin, e);
     if (!(info.flags & CKF_LOGIN_REQUIRED))
         return DS_OK;
     if (check_tries(t, &info, access->spend, e))
@@ -336,6 +382,13 @@ enum ds_class ds_token_open(const ds_token_access *access, ds_token **ret, ds_er
     }
     *ret = t;
     return DS_OK;
+}
+
+enum ds_class ds_token_login_again(ds_token *t, const ds_secret *pin, ds_err *e)
+{
+    const ds_token_access access = {.pin = pin};
+    (void)t->fn->C_Logout(t->session);
+    return login(t, &access, e);
 }
 
 void ds_token_close(ds_token *t)
@@ -406,4 +459,24 @@ const char *ds_token_module(const ds_token *t)
 unsigned long ds_token_slot(const ds_token *t)
 {
     return t->slot;
+}
+
+const char *ds_token_label(const ds_token *t)
+{
+    return t->identity.label;
+}
+
+const char *ds_token_serial(const ds_token *t)
+{
+    return t->serial;
+}
+
+enum ds_class ds_token_key_uri(ds_token *t, const ds_token_key *k, char ret[300], ds_err *e)
+{
+    CK_TOKEN_INFO info;
+    CK_RV rv = t->fn->C_GetTokenInfo(t->slot, &info);
+    if (rv != CKR_OK)
+        return ds_token_fail(e, rv, "ask the token");
+    ds_token_write_uri(&info, k, ret, 300);
+    return *ret ? DS_OK : ds_fail(e, DS_INTERNAL, "the key's URI is too long");
 }

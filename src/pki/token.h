@@ -20,9 +20,14 @@
 
 typedef struct ds_token ds_token;
 
+// Who logs in. Nobody: what is public alone is seen. The officer (PKCS#11's SO): with the SO PIN, which of a YubiKey is
+// the management key in hexadecimal.
+enum ds_token_user { DS_TOKEN_USER, DS_TOKEN_OFFICER, DS_TOKEN_NOBODY };
+
 typedef struct ds_token_access {
     const char *uri;
     const char *module;      // path; NULL: the URI's module-path
+    enum ds_token_user user; // whose PIN it is
     const ds_secret *pin;    // not kept
     const ds_pin_note *note; // NULL: none; must outlive the token
     bool rw;                 // a session that can write
@@ -53,11 +58,35 @@ void ds_token_key_free(ds_token_key *k);
 // The one key the URI names (object and/or id).
 enum ds_class ds_token_find(ds_token *t, ds_token_key *ret, ds_err *e) DS_MUST;
 
-// Make a key pair inside the token under the URI's name: sensitive, not extractable. DS_POLICY where the name is taken.
-enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key *ret, ds_err *e) DS_MUST;
+// The public half of the one key the URI names, without any login.
+enum ds_class ds_token_find_public(ds_token *t, ds_token_key *ret, ds_err *e) DS_MUST;
+
+// Make a key pair inside the token under the URI's name: sensitive, not extractable. DS_POLICY where the name is taken,
+// or where it is to replace a key that is not there. DS_TOKEN with CKR_ATTRIBUTE_TYPE_INVALID: the module takes no
+// policies; nothing was made.
+typedef struct ds_token_new {
+    enum ds_key_type type;
+    uint8_t pin_policy, touch_policy; // DS_PIN_POLICY_, DS_TOUCH_POLICY_ of attest.h; 0: the token's own
+    bool replace;                     // the key of that id is overwritten: the URI must name one by id
+} ds_token_new;
+enum ds_class ds_token_generate(ds_token *t, const ds_token_new *what, ds_token_key *ret, ds_err *e) DS_MUST;
 
 // Remove a key pair again: only for undoing ds_token_generate.
 void ds_token_destroy(ds_token *t, const ds_token_key *k);
+
+// What the token says of a key's origin: its attestation and the certificates that go with it. No login is needed.
+// DS_TOKEN: it shows none. Caller frees both (X509_free, sk_X509_pop_free).
+enum ds_class ds_token_attestation(ds_token *t, const ds_token_key *k, X509 **ret_leaf, STACK_OF(X509) * *ret_chain,
+                                   ds_err *e) DS_MUST;
+
+// Of the token that was opened: label and serial number as text, and a URI of a key in it as ds_token_key_seen has it.
+const char *ds_token_label(const ds_token *t);
+const char *ds_token_serial(const ds_token *t);
+enum ds_class ds_token_key_uri(ds_token *t, const ds_token_key *k, char ret[300], ds_err *e) DS_MUST;
+
+// Log out and in again, with the PIN that was accepted before: for keys that want it before each use although the
+// module says otherwise (ds_key_ready). One try, as at ds_token_open.
+enum ds_class ds_token_login_again(ds_token *t, const ds_secret *pin, ds_err *e) DS_MUST;
 
 // After a use of the key failed: was the token pulled out? Some modules report no more than an error then. Says so,
 // with CKR_DEVICE_REMOVED as code; the token is good for ds_token_close alone afterwards. Returns e's class.

@@ -19,6 +19,8 @@ struct ds_token {
     CK_SLOT_ID slot;
     CK_SESSION_HANDLE session;
     ds_pin_token identity;
+    bool yubico;
+    char serial[17];
     const ds_pin_note *note;
 };
 
@@ -46,5 +48,18 @@ enum ds_class ds_token_describe(ds_token *t, ds_token_key *k, ds_err *e) DS_MUST
 
 // How many tries of the PIN are left: 0, 1, 2; -1 where the token does not say.
 int ds_token_tries(const CK_TOKEN_INFO *info);
+
+// Is it one of Yubico's, behind Yubico's own module?
+bool ds_token_is_yubico(const CK_TOKEN_INFO *info);
+
+// The URI of a key by token and id; empty where it cannot be written.
+void ds_token_write_uri(const CK_TOKEN_INFO *info, const ds_token_key *k, char *ret, size_t cap);
+
+// A YubiKey's management key as its SO PIN: 48 hexadecimal digits. Anything else must not be sent: ykcs11 takes six to
+// eight characters for the PIN, at the cost of a try. DS_INPUT.
+enum ds_class ds_token_check_management_key(const ds_secret *key, ds_err *e) DS_MUST;
+
+// CKA_ID of a YubiKey's attestation key, which every one holds from the beginning.
+enum { DS_YUBIKEY_ATTESTATION_ID = 25 };
 
 #endif

@@ -5,6 +5,8 @@
 // named-curve keys whatever the module says of the curve (ykcs11 spells the parameters out).
 #include "src/pki/token_int.h"
 
+#include "src/pki/attest.h"
+
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/param_build.h>
@@ -198,29 +200,126 @@ enum ds_class ds_token_find(ds_token *t, ds_token_key *ret, ds_err *e)
     return ds_wrap(e, "token \"%s\"", t->identity.label);
 }
 
-static CK_RV generate_pair(ds_token *t, const ds_key_kind *kind, CK_ATTRIBUTE *label, CK_ATTRIBUTE *id, ds_token_key *k)
+enum ds_class ds_token_find_public(ds_token *t, ds_token_key *ret, ds_err *e)
 {
-    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-    CK_ULONG bits = kind->bits;
-    uint8_t f4[] = {1, 0, 1}, oid[16], *oid_end = oid;
-    CK_ATTRIBUTE public_part[8] = {{CKA_TOKEN, &yes, 1}, {CKA_VERIFY, &yes, 1}, *id};
-    CK_ATTRIBUTE private_part[8] = {{CKA_TOKEN, &yes, 1}, {CKA_PRIVATE, &yes, 1},    {CKA_SENSITIVE, &yes, 1},
-                                    {CKA_SIGN, &yes, 1},  {CKA_EXTRACTABLE, &no, 1}, *id};
-    CK_ULONG publics = 3, privates = 6;
-    if (label) {
-        public_part[publics++] = *label;
-        private_part[privates++] = *label;
+    CK_OBJECT_HANDLE found[2];
+    CK_ULONG count = 0;
+    if (find_objects(t, CKO_PUBLIC_KEY, NULL, found, &count, e))
+        return ds_wrap(e, "token \"%s\"", t->identity.label);
+    ds_token_key k = {.private_h = found[0]}; // id, label and type are the same on both halves
+    enum ds_class rc = DS_TOKEN;
+    if (count == 1)
+        rc = ds_token_describe(t, &k, e);
+    else
+        (void)ds_hint((ds_fail(e, DS_TOKEN, "%s of that name", count ? "several public keys" : "no public key"), e),
+                      "name the key by id, as devstamp token status shows it");
+    if (rc) {
+        ds_token_key_free(&k);
+        return ds_wrap(e, "token \"%s\"", t->identity.label);
     }
+    *ret = k;
+    return DS_OK;
+}
+
+// Yubico's vendor attributes of a private key, a byte each (yubico-piv-tool 2.3 and later).
+enum { YUBICO_TOUCH_POLICY = 0x59554201, YUBICO_PIN_POLICY = 0x59554202 };
+
+typedef struct templates {
+    CK_ATTRIBUTE public_part[8], private_part[12];
+    CK_ULONG publics, privates;
+} templates;
+
+static void put_private(templates *p, CK_ATTRIBUTE_TYPE type, void *value, CK_ULONG len)
+{
+    p->private_part[p->privates++] = (CK_ATTRIBUTE){type, value, len};
+}
+
+// Modules differ in what they take: ykcs11 2.2 does not know CKA_EXTRACTABLE, and lets no key out anyway, which is
+// checked afterwards. What the officer demands is never left out.
+static CK_RV generate_with(ds_token *t, CK_MECHANISM *mechanism, templates *p, ds_token_key *k)
+{
+    CK_BBOOL no = CK_FALSE;
+    put_private(p, CKA_EXTRACTABLE, &no, 1);
+    CK_RV rv = t->fn->C_GenerateKeyPair(t->session, mechanism, p->public_part, p->publics, p->private_part, p->privates,
+                                        &k->public_h, &k->private_h);
+    if (rv != CKR_ATTRIBUTE_TYPE_INVALID)
+        return rv;
+    return t->fn->C_GenerateKeyPair(t->session, mechanism, p->public_part, p->publics, p->private_part, p->privates - 1,
+                                    &k->public_h, &k->private_h);
+}
+
+// What a YubiKey's slot does by itself need not be demanded, which older modules could not take.
+static ds_token_new beyond_defaults(const ds_token *t, const ds_token_new *what, const CK_ATTRIBUTE *id)
+{
+    enum { SLOT_9C = 2, SLOT_9E = 4 };
+    ds_token_new w = *what;
+    uint8_t slot = t->yubico ? *(const uint8_t *)id->pValue : 0;
+    if (t->yubico && w.pin_policy == (slot == SLOT_9C   ? DS_PIN_POLICY_ALWAYS
+                                      : slot == SLOT_9E ? DS_PIN_POLICY_NEVER
+                                                        : DS_PIN_POLICY_ONCE))
+        w.pin_policy = 0;
+    if (w.touch_policy == DS_TOUCH_POLICY_NEVER)
+        w.touch_policy = 0;
+    return w;
+}
+
+static CK_RV generate_pair(ds_token *t, const ds_token_new *what, CK_ATTRIBUTE *id, ds_token_key *k)
+{
+    const ds_key_kind *kind = ds_key_kind_of(what->type);
+    CK_ATTRIBUTE *label = p11_kit_uri_get_attribute(t->uri, CKA_LABEL);
+    CK_BBOOL yes = CK_TRUE;
+    CK_ULONG bits = kind->bits;
+    uint8_t f4[] = {1, 0, 1}, oid[16], *oid_end = oid, pin_policy = what->pin_policy, touch_policy = what->touch_policy;
+    templates p = {.public_part = {{CKA_TOKEN, &yes, 1}, {CKA_VERIFY, &yes, 1}, *id},
+                   .publics = 3,
+                   .private_part = {{CKA_TOKEN, &yes, 1},
+                                    {CKA_PRIVATE, &yes, 1},
+                                    {CKA_SENSITIVE, &yes, 1},
+                                    {CKA_SIGN, &yes, 1},
+                                    *id},
+                   .privates = 5};
+    if (label) {
+        p.public_part[p.publics++] = *label;
+        put_private(&p, label->type, label->pValue, label->ulValueLen);
+    }
+    if (t->yubico && pin_policy)
+        put_private(&p, CKA_VENDOR_DEFINED | YUBICO_PIN_POLICY, &pin_policy, 1);
+    if (t->yubico && touch_policy)
+        put_private(&p, CKA_VENDOR_DEFINED | YUBICO_TOUCH_POLICY, &touch_policy, 1);
+    if (!t->yubico && pin_policy == DS_PIN_POLICY_ALWAYS)
+        put_private(&p, CKA_ALWAYS_AUTHENTICATE, &yes, 1);
     if (kind->curve) {
         int len = i2d_ASN1_OBJECT(OBJ_nid2obj(OBJ_sn2nid(kind->curve)), &oid_end);
-        public_part[publics++] = (CK_ATTRIBUTE){CKA_EC_PARAMS, oid, (CK_ULONG)len};
+        p.public_part[p.publics++] = (CK_ATTRIBUTE){CKA_EC_PARAMS, oid, (CK_ULONG)len};
     } else {
-        public_part[publics++] = (CK_ATTRIBUTE){CKA_MODULUS_BITS, &bits, sizeof bits};
-        public_part[publics++] = (CK_ATTRIBUTE){CKA_PUBLIC_EXPONENT, f4, sizeof f4};
+        p.public_part[p.publics++] = (CK_ATTRIBUTE){CKA_MODULUS_BITS, &bits, sizeof bits};
+        p.public_part[p.publics++] = (CK_ATTRIBUTE){CKA_PUBLIC_EXPONENT, f4, sizeof f4};
     }
     CK_MECHANISM mechanism = {kind->curve ? CKM_EC_KEY_PAIR_GEN : CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
-    return t->fn->C_GenerateKeyPair(t->session, &mechanism, public_part, publics, private_part, privates, &k->public_h,
-                                    &k->private_h);
+    return generate_with(t, &mechanism, &p, k);
+}
+
+// A demand that the module cannot know of is better refused than forgotten.
+static enum ds_class check_demands(ds_token *t, const ds_token_new *what, ds_err *e)
+{
+    const ds_key_kind *kind = ds_key_kind_of(what->type);
+    CK_MECHANISM_INFO info;
+    if (!kind)
+        return ds_fail(e, DS_USAGE, "no such key type");
+    if (what->replace && !p11_kit_uri_get_attribute(t->uri, CKA_ID))
+        return ds_hint((ds_fail(e, DS_USAGE, "a key is only replaced where its id is given"), e), "add id= to the URI");
+    const CK_ATTRIBUTE *id = p11_kit_uri_get_attribute(t->uri, CKA_ID);
+    if (t->yubico && id && (id->ulValueLen != 1 || *(const uint8_t *)id->pValue >= DS_YUBIKEY_ATTESTATION_ID))
+        return ds_fail(e, DS_POLICY, "no key is made in that place of a YubiKey");
+    if (t->yubico && !id)
+        return ds_hint((ds_fail(e, DS_USAGE, "a YubiKey's slot is named by id"), e), "id=%%01 is 9a, id=%%02 is 9c");
+    bool touch = what->touch_policy && what->touch_policy != DS_TOUCH_POLICY_NEVER;
+    if (!t->yubico && (touch || what->pin_policy == DS_PIN_POLICY_NEVER))
+        return ds_fail(e, DS_USAGE, "the token knows no %s policy of that kind", touch ? "touch" : "PIN");
+    if (!kind->curve && t->fn->C_GetMechanismInfo(t->slot, CKM_RSA_PKCS_KEY_PAIR_GEN, &info) == CKR_OK &&
+        info.ulMaxKeySize && kind->bits > info.ulMaxKeySize)
+        return ds_fail(e, DS_TOKEN, "the token makes RSA keys of %lu bits at most", info.ulMaxKeySize);
+    return DS_OK;
 }
 
 // The token must have kept its word: a key that could leave it again is no token key.
@@ -234,25 +333,73 @@ static enum ds_class check_guarded(ds_token *t, const ds_token_key *k, ds_err *e
     return DS_OK;
 }
 
-static enum ds_class check_unused(ds_token *t, ds_err *e)
+// Both halves of what has that label or id.
+static enum ds_class find_by(ds_token *t, const CK_ATTRIBUTE *by, ds_token_key *ret, CK_ULONG *ret_count, ds_err *e)
 {
-    CK_OBJECT_HANDLE found[2];
-    CK_ULONG privates = 0, publics = 0;
-    if (find_objects(t, CKO_PRIVATE_KEY, NULL, found, &privates, e) ||
-        find_objects(t, CKO_PUBLIC_KEY, NULL, found, &publics, e))
+    CK_OBJECT_CLASS class[2] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
+    CK_ULONG most = 0;
+    *ret = (ds_token_key){0};
+    for (int half = 0; by && half < 2; half++) {
+        CK_ATTRIBUTE query[2] = {{CKA_CLASS, &class[half], sizeof class[half]}, *by};
+        CK_OBJECT_HANDLE found[2] = {0};
+        CK_ULONG count = 0;
+        CK_RV rv = t->fn->C_FindObjectsInit(t->session, query, 2);
+        if (rv == CKR_OK) {
+            rv = t->fn->C_FindObjects(t->session, found, 2, &count);
+            (void)t->fn->C_FindObjectsFinal(t->session);
+        }
+        if (rv != CKR_OK)
+            return ds_token_fail(e, rv, "look for the key");
+        *(half ? &ret->public_h : &ret->private_h) = found[0];
+        most = count > most ? count : most;
+    }
+    *ret_count = most;
+    return DS_OK;
+}
+
+// Label and id must both be free; but for the key that is to be replaced, which is given back.
+static enum ds_class check_place(ds_token *t, bool replace, ds_token_key *ret_old, ds_err *e)
+{
+    ds_token_key by_id, by_label;
+    CK_ULONG ids = 0, labels = 0;
+    if (find_by(t, p11_kit_uri_get_attribute(t->uri, CKA_ID), &by_id, &ids, e) ||
+        find_by(t, p11_kit_uri_get_attribute(t->uri, CKA_LABEL), &by_label, &labels, e))
         return DS_TOKEN;
-    if (privates || publics)
+    if (replace && ids != 1)
+        return ds_hint((ds_fail(e, DS_POLICY, "%s of that id", ids ? "several keys" : "no key"), e),
+                       "leave --replace out where nothing is to be replaced");
+    bool same = labels == 1 && by_label.private_h == by_id.private_h && by_label.public_h == by_id.public_h;
+    if (replace && (labels == 0 || same)) {
+        *ret_old = by_id;
+        return DS_OK;
+    }
+    if (ids || labels)
         return ds_hint((ds_fail(e, DS_POLICY, "a key of that name exists already"), e),
                        "choose another object name, or use the key that is there (--existing, --sub-existing)");
     return DS_OK;
 }
 
-enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key *ret, ds_err *e)
+static enum ds_class not_made(const ds_token *t, const ds_token_new *what, CK_RV rv, ds_err *e)
 {
-    const ds_key_kind *kind = ds_key_kind_of(type);
-    if (!kind)
-        return ds_fail(e, DS_USAGE, "no such key type");
-    enum ds_class rc = check_unused(t, e);
+    bool policies = t->yubico && (what->pin_policy || what->touch_policy);
+    (void)ds_token_fail(e, rv, "make the key");
+    if (rv == CKR_ATTRIBUTE_TYPE_INVALID && policies)
+        (void)ds_hint((ds_fail(e, DS_TOKEN, "this ykcs11 takes no PIN or touch policies; nothing was made"), e),
+                      "make the key with yubico-piv-tool -a generate --pin-policy=… --touch-policy=…, or without "
+                      "them here");
+    else
+        (void)ds_hint(e, "a YubiKey makes keys with its management key: devstamp token generate, then --sub-existing");
+    if (e)
+        e->code = (uint32_t)rv;
+    return ds_wrap(e, "token \"%s\"", t->identity.label);
+}
+
+enum ds_class ds_token_generate(ds_token *t, const ds_token_new *what, ds_token_key *ret, ds_err *e)
+{
+    ds_token_key old = {0}, k = {0};
+    enum ds_class rc = check_demands(t, what, e);
+    if (!rc)
+        rc = check_place(t, what->replace, &old, e);
     if (rc)
         return ds_wrap(e, "token \"%s\"", t->identity.label);
     uint8_t random_id[8];
@@ -260,14 +407,13 @@ enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key
     CK_ATTRIBUTE id = {CKA_ID, random_id, sizeof random_id};
     if (p11_kit_uri_get_attribute(t->uri, CKA_ID))
         id = *p11_kit_uri_get_attribute(t->uri, CKA_ID);
-    ds_token_key k = {0};
-    CK_RV rv = generate_pair(t, kind, p11_kit_uri_get_attribute(t->uri, CKA_LABEL), &id, &k);
-    if (rv != CKR_OK) {
-        (void)ds_token_fail(e, rv, "make the key");
-        (void)ds_hint(
-            e, "a YubiKey makes keys with its management key: yubico-piv-tool -a generate -s 9c, then --sub-existing");
-        return ds_wrap(e, "token \"%s\"", t->identity.label);
-    }
+    const ds_token_new beyond = beyond_defaults(t, what, &id);
+    CK_RV rv = generate_pair(t, &beyond, &id, &k);
+    if (rv != CKR_OK)
+        return not_made(t, &beyond, rv, e);
+    // A YubiKey's slot holds one key, which is overwritten; elsewhere both are there until the old one is removed.
+    if (what->replace && !t->yubico)
+        ds_token_destroy(t, &old);
     rc = check_guarded(t, &k, e);
     if (!rc)
         rc = ds_token_describe(t, &k, e);
@@ -282,6 +428,8 @@ enum ds_class ds_token_generate(ds_token *t, enum ds_key_type type, ds_token_key
 
 void ds_token_destroy(ds_token *t, const ds_token_key *k)
 {
-    (void)t->fn->C_DestroyObject(t->session, k->private_h);
-    (void)t->fn->C_DestroyObject(t->session, k->public_h);
+    if (k->private_h)
+        (void)t->fn->C_DestroyObject(t->session, k->private_h);
+    if (k->public_h)
+        (void)t->fn->C_DestroyObject(t->session, k->public_h);
 }

@@ -10,7 +10,7 @@
 
 enum { SLOTS_MAX = 64, KEYS_MAX = 64 };
 
-static void write_uri(const CK_TOKEN_INFO *info, const ds_token_key *k, char *ret, size_t cap)
+void ds_token_write_uri(const CK_TOKEN_INFO *info, const ds_token_key *k, char *ret, size_t cap)
 {
     P11KitUri *uri = p11_kit_uri_new();
     char *text = NULL;
@@ -53,7 +53,7 @@ static void look_at_key(ds_token *t, const CK_TOKEN_INFO *info, CK_OBJECT_HANDLE
     if (!ds_token_describe(t, &k, NULL))
         seen.type = ds_key_type_of(k.public_key);
     snprintf(seen.label, sizeof seen.label, "%s", k.label);
-    write_uri(info, &k, seen.uri, sizeof seen.uri);
+    ds_token_write_uri(info, &k, seen.uri, sizeof seen.uri);
     seen.each_use = asks_each_time(t, &k);
     v->on_key(v->arg, &seen);
     ds_token_key_free(&k);

@@ -4,7 +4,9 @@
 // Ceremonies, the child's side; see ceremony.h.
 #include "src/signer/ceremony.h"
 
+#include "src/base/clock.h"
 #include "src/base/file.h"
+#include "src/pki/attest_file.h"
 #include "src/pki/dn.h"
 #include "src/pki/request.h"
 #include "src/pki/token.h"
@@ -18,7 +20,8 @@
 #include <unistd.h>
 
 enum { HOSTS_MAX = 16 };
-static const char *const products[] = {"root.pem", "subca.pem", "chain.pem", "root.log"};
+static const char *const products[] = {"root.pem", "subca.pem",         "chain.pem",
+                                       "root.log", DS_ATTESTATION_FILE, DS_ATTESTATION_CHAIN};
 enum { PRODUCTS = sizeof products / sizeof *products };
 
 static char *in_folder(const char *folder, const char *name)
@@ -69,6 +72,7 @@ typedef struct ceremony {
     const Devstamp__Signer__MakeCa *req;
     ds_key *root_key, *sub_key;
     X509 *root, *sub;
+    ds_attestation_files attestation;
 } ceremony;
 
 static bool sub_exists(const ceremony *c)
@@ -84,6 +88,23 @@ static enum ds_class get_key(const ceremony *c, bool root, const ds_signer_confi
     const ds_key_source src = {uri, access->module, &pin->secret, &pin->note, access->token_serial};
     return (root ? c->req->existing : sub_exists(c)) ? ds_key_open(&src, ret, e)
                                                      : ds_key_create(&src, (enum ds_key_type)type, ret, e);
+}
+
+// Where the maker is to vouch for the Sub CA's key, it does so before anything is certified.
+static enum ds_class check_attestation(ceremony *c, ds_err *e)
+{
+    ds_attestation a;
+    enum ds_class rc = DS_OK;
+    if (!c->req->maker_root[0])
+        return DS_OK;
+    if (c->req->attestation[0])
+        rc = ds_attestation_files_read(c->req->attestation, &c->attestation, e);
+    else
+        rc = ds_key_attestation(c->sub_key, &c->attestation.leaf, &c->attestation.chain, e);
+    if (!rc)
+        rc = ds_attestation_verify_files(&c->attestation, c->req->maker_root, ds_key_public(c->sub_key), ds_utc_now(),
+                                         &a, e);
+    return rc ? ds_wrap(e, "Sub CA's key") : DS_OK;
 }
 
 static enum ds_class make_cert(const ceremony *c, enum ds_cert_kind kind, const char *subject, const uint8_t serial[16],
@@ -102,6 +123,9 @@ static enum ds_class make_cert(const ceremony *c, enum ds_cert_kind kind, const 
         .not_before_utc = c->req->not_before_utc,
         .not_after_utc = c->req->not_after_utc,
     };
+    rc = ds_key_ready(c->root_key, e);
+    if (rc)
+        return rc;
     return ds_cert_make(&spec, root ? NULL : c->root, ds_key_private(c->root_key), ds_key_public(c->root_key), ret, e);
 }
 
@@ -147,6 +171,8 @@ static enum ds_class make_certificates(ceremony *c, ds_ceremony_result *ret, ds_
         rc = write_pem(c->req->folder, "subca.pem", c->sub, NULL, e);
     if (!rc)
         rc = write_pem(c->req->folder, "chain.pem", c->sub, c->root, e);
+    if (!rc && c->attestation.leaf)
+        rc = ds_attestation_files_write(&c->attestation, c->req->folder, e);
     return rc;
 }
 
@@ -172,6 +198,8 @@ static enum ds_class hold_ca(ceremony *c, const ds_signer_config *access, const 
     if (rc)
         (void)ds_wrap(e, "Sub CA");
     if (!rc)
+        rc = check_attestation(c, e);
+    if (!rc)
         rc = ds_sandbox_enter(e);
     if (!rc)
         rc = make_certificates(c, ret, e);
@@ -195,6 +223,7 @@ static enum ds_class make_ca(const ds_signer_config *access, const Devstamp__Sig
         rc = hold_ca(&c, access, &pin, ret, e);
     X509_free(c.root);
     X509_free(c.sub);
+    ds_attestation_files_free(&c.attestation);
     ds_key_free(c.sub_key);
     ds_key_free(c.root_key);
     ds_pin_free(&pin);
@@ -248,7 +277,9 @@ static enum ds_class certify_server(ds_issuer *i, const Devstamp__Signer__MakeSe
         .san = names,
         .san_count = req->n_host,
     };
-    rc = ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e);
+    rc = ds_key_ready(i->key, e);
+    if (!rc)
+        rc = ds_cert_make(&spec, i->ca, ds_key_private(i->key), ds_key_public(i->key), &cert, e);
     return rc ? rc : ds_issuer_record(i->log, cert, serial, "", ret, e);
 }
 

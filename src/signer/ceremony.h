@@ -3,7 +3,8 @@
 //
 // Ceremonies: making a root and the Sub CA below it, and certifying the endpoint's server. They run in a child of the
 // same kind as the signer, with the same cage, for one request; the folder holds what came of them:
-//   root.pem, subca.pem, chain.pem (Sub CA, then root), root.log (the root's issuance log).
+//   root.pem, subca.pem, chain.pem (Sub CA, then root), root.log (the root's issuance log);
+//   attestation.pem, attestation-chain.pem (attest_file.h), where the token's maker is to vouch for the Sub CA's key.
 // Server certificates are the root's, so that the Sub CA certifies devices and nothing else.
 #ifndef DS_SIGNER_CEREMONY_H
 #define DS_SIGNER_CEREMONY_H
@@ -19,6 +20,8 @@ typedef struct ds_ca_request {
     int root_key_type, sub_key_type;
     const char *root_subject, *sub_subject;
     int64_t not_before_utc, not_after_utc; // of both
+    const char *maker_root;                // of the token the Sub CA's key must have been made in; NULL: not asked
+    const char *attestation;               // file that says so, where the token does not; NULL: the token is asked
 } ds_ca_request;
 
 typedef struct ds_server_request {

@@ -65,6 +65,8 @@ enum ds_class ds_ceremony_make_ca(const ds_signer_config *access, const ds_ca_re
     body.not_before_utc = req->not_before_utc;
     body.not_after_utc = req->not_after_utc;
     body.folder = text(req->folder);
+    body.maker_root = text(req->maker_root ? req->maker_root : "");
+    body.attestation = text(req->attestation ? req->attestation : "");
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_CA;
     request.make_ca = &body;
     return hold(access, &request, ret, e);

@@ -31,6 +31,7 @@ enum { START_MS = 60000, SIGN_MS = 20000, PAUSE_MS = 10000, SILENT_MAX = 2, LOOK
 
 struct ds_signer {
     pthread_mutex_t mutex;
+    pthread_mutex_t touch;   // who holds it may have the token blink; taken before mutex
     pthread_cond_t turn;     // something of the following changed
     ds_signer_config config; // strings owned
     ds_post *post;           // NULL: no child runs
@@ -68,6 +69,7 @@ static void take_status(ds_signer *s, const Devstamp__Signer__StatusReply *statu
     memcpy(s->status.ca_fingerprint, status->ca_fingerprint.data, 32);
     ds_buf_clear(&s->status.ca_certificate);
     ds_buf_add(&s->status.ca_certificate, status->ca_certificate.data, status->ca_certificate.len);
+    s->status.wants_touch = status->wants_touch;
     s->status.quota_count = status->n_quota < DS_QUOTA_MAX ? status->n_quota : DS_QUOTA_MAX;
     for (size_t i = 0; i < s->status.quota_count; i++) {
         const Devstamp__Signer__Quota *q = status->quota[i];
@@ -198,6 +200,7 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
     ds_err own = DS_ERR_INIT; // the code decides what may be tried again
     ds_signer *s = ds_alloc(sizeof *s);
     pthread_mutex_init(&s->mutex, NULL);
+    pthread_mutex_init(&s->touch, NULL);
     pthread_cond_init(&s->turn, NULL);
     s->config = *cfg;
     s->config.key = copy(cfg->key);
@@ -234,6 +237,7 @@ void ds_signer_stop(ds_signer *s)
     free_copy(&s->config.pin_file);
     ds_buf_free(&s->status.ca_certificate);
     pthread_cond_destroy(&s->turn);
+    pthread_mutex_destroy(&s->touch);
     pthread_mutex_destroy(&s->mutex);
     free(s);
 }
@@ -494,6 +498,34 @@ static enum ds_class sign_or_wait(ds_signer *s, Devstamp__Signer__Request *reque
     return rc;
 }
 
+// How often a child was silent so far.
+static unsigned silences(ds_signer *s, ds_err *ret_last)
+{
+    pthread_mutex_lock(&s->mutex);
+    unsigned n = s->silent;
+    if (ret_last)
+        *ret_last = s->silence;
+    pthread_mutex_unlock(&s->mutex);
+    return n;
+}
+
+// A token that wants to be touched blinks for one request: each has its turn, and its slot says so then. Who waited for
+// that while the token fell silent fails as well.
+static enum ds_class sign_in_turn(ds_signer *s, const ds_sign_request *req, Devstamp__Signer__Request *request,
+                                  ds_buf *ret_der, ds_err *e)
+{
+    ds_err last = DS_ERR_INIT;
+    unsigned before = silences(s, NULL);
+    pthread_mutex_lock(&s->touch);
+    if (silences(s, &last) != before)
+        *e = last;
+    else if (req->on_touch)
+        req->on_touch(req->arg);
+    enum ds_class rc = e->cls ? e->cls : sign_or_wait(s, request, ret_der, e);
+    pthread_mutex_unlock(&s->touch);
+    return rc;
+}
+
 enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e)
 {
     ds_err own = DS_ERR_INIT;
@@ -511,7 +543,8 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     body.mac = text(req->mac);
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
     request.sign = &body;
-    enum ds_class rc = sign_or_wait(s, &request, ret_der, &own);
+    enum ds_class rc = s->status.wants_touch ? sign_in_turn(s, req, &request, ret_der, &own)
+                                              : sign_or_wait(s, &request, ret_der, &own);
     if (rc && e)
         *e = own;
     return rc;

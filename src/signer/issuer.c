@@ -185,6 +185,9 @@ void ds_issuer_close(ds_issuer *i)
 
 enum ds_class ds_issuer_put_head(ds_issuer *i, ds_err *e)
 {
+    enum ds_class rc = i->log_key ? ds_key_ready(i->log_key, e) : DS_OK;
+    if (rc)
+        return ds_wrap(e, "log key");
     const ds_log_key key = {i->log_key ? ds_key_private(i->log_key) : NULL,
                             i->log_key ? ds_key_public(i->log_key) : NULL};
     return ds_log_put_head(i->log, i->log_key ? &key : NULL, e);
@@ -351,7 +354,9 @@ enum ds_class ds_issuer_make(const ds_issuer *i, ds_case *c, ds_err *e)
         .not_after_utc = c->req->not_after_utc,
         .uri = c->req->subject_alt_uri,
     };
-    return ds_issue(i->issuing, ds_key_private(i->key), &spec, &c->der, e) ? ds_key_failed(i->key, e) : DS_OK;
+    if (ds_key_ready(i->key, e) || ds_issue(i->issuing, ds_key_private(i->key), &spec, &c->der, e))
+        return ds_key_failed(i->key, e);
+    return DS_OK;
 }
 
 enum ds_class ds_issuer_add(ds_issuer *i, const ds_case *c, ds_err *e)

@@ -59,6 +59,7 @@ static enum ds_class answer_status(ds_issuer *i, const request_t *request, int f
     status.log_entries = ds_log_entries(i->log);
     status.log_root = (ProtobufCBinaryData){32, root};
     reply.id = request->id;
+    status.wants_touch = ds_key_wants_touch(i->key);
     reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_STATUS;
     reply.status = &status;
     return ds_wire_send(fd, &reply.base, e);

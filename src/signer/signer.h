@@ -63,6 +63,7 @@ typedef struct ds_signer_status {
     uint8_t log_root[32];                // root hash of its Merkle tree
     ds_signer_quota quota[DS_QUOTA_MAX]; // as of the start
     size_t quota_count;
+    bool wants_touch; // somebody has to touch the token for each signature, as of the start
 } ds_signer_status;
 const ds_signer_status *ds_signer_get_status(const ds_signer *s);
 
@@ -84,7 +85,9 @@ typedef struct ds_sign_request {
     const char *subject_alt_uri; // NULL = none
     const char *recipe;          // whose profile it is judged by
     const char *device_serial;
-    const char *mac; // of the device, 12 hex digits
+    const char *mac;             // of the device, 12 hex digits
+    void (*on_touch)(void *arg); // it is this request's turn, and the token waits to be touched; NULL: not told
+    void *arg;
 } ds_sign_request;
 
 // DS_POLICY / DS_INPUT: refused, says why. DS_TOKEN: token or child is gone; the next call starts the child again where

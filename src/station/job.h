@@ -84,6 +84,8 @@ enum ds_class ds_flash_plain(ds_job *j, ds_rom *rom, ds_err *e) DS_MUST;
 enum ds_class ds_flash_signed(ds_job *j, ds_rom *rom, ds_err *e) DS_MUST;
 
 // --- line.c
+// Tell the observer what the slot waits for; "" takes it back.
+void ds_job_say(ds_job *j, const char *text);
 // This slot works on this device; DS_POLICY where another slot does already. Given up when the slot's run ends.
 enum ds_class ds_job_claim(ds_job *j, const ds_chip *chip, const uint8_t mac[6], ds_err *e) DS_MUST;
 

@@ -67,6 +67,14 @@ static void tell(ds_job *j)
     pthread_mutex_unlock(&observer_lock);
 }
 
+void ds_job_say(ds_job *j, const char *text)
+{
+    if (strcmp(j->result->wants, text) == 0)
+        return;
+    snprintf(j->result->wants, sizeof j->result->wants, "%s", text);
+    tell(j);
+}
+
 // What ROMs and ESP-IDF's bootloader print where they will not run what is in flash.
 static bool is_refusal(const char *line)
 {

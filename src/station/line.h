@@ -34,6 +34,7 @@ typedef struct ds_slot_result {
     unsigned step; // current, or the one that failed
     bool finished, ok;
     char serial[64], mac[18], note[96];
+    char wants[48];      // what the running step waits for somebody to do; mostly empty
     const char *chip;    // title, NULL until known
     const char *product; // NULL until a recipe was chosen
     bool no_lock;        // a platform without a lock: passed does not mean locked

@@ -149,6 +149,12 @@ enum ds_class ds_step_certificate_precondition(ds_job *j, enum ds_ready *ret, ds
     return DS_OK;
 }
 
+// The signer waits for a hand: whoever stands at the line must see for which slot, before the token gives up.
+static void say_touch(void *arg)
+{
+    ds_job_say(arg, "touch the token");
+}
+
 static enum ds_class sign(ds_job *j, ds_err *e)
 {
     char mac[13];
@@ -163,9 +169,13 @@ static enum ds_class sign(ds_job *j, ds_err *e)
         .recipe = j->recipe->product,
         .device_serial = j->device.serial,
         .mac = mac,
+        .on_touch = say_touch,
+        .arg = j,
     };
     DS_CLEANUP_BUF ds_buf der = {0};
-    if (ds_signer_sign(j->o->signer, &req, &der, e))
+    enum ds_class rc = ds_signer_sign(j->o->signer, &req, &der, e);
+    ds_job_say(j, "");
+    if (rc)
         return ds_wrap(e, "sign");
     if (ds_ledger_cert_signed(j->o->ledger, j->cert.id, ds_buf_view(&der), e))
         return e->cls;

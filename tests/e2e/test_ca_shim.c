@@ -4,12 +4,15 @@
 // A PKCS#11 module in front of another (DS_SHIM_MODULE), for tests: writes down every login (a line in the file
 // DS_SHIM_LOGINS; DS_SHIM_LOGIN_DIES: and the process ends in the middle of it; DS_SHIM_CONTEXT_REFUSED: those at a use
 // of a key fail), adds flags to what the token says of itself (DS_SHIM_FLAGS, a number), loses the token while the file
-// DS_SHIM_GONE exists, and never ends a signature while the file DS_SHIM_HANG exists.
+// DS_SHIM_GONE exists, and never ends a signature while the file DS_SHIM_HANG exists. With DS_SHIM_YUBICO, a user PIN,
+// it passes for a newer ykcs11: keys are made by the officer, and Yubico's policies of a new key are written down, a
+// line in the file DS_SHIM_POLICIES, and taken off; CKA_EXTRACTABLE it does not know.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <p11-kit/pkcs11.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static CK_FUNCTION_LIST *real, mine;
@@ -21,6 +24,9 @@ static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *
         (void)!write(fd, user == CKU_USER ? "user\n" : "context\n", user == CKU_USER ? 5 : 8);
         close(fd);
     }
+    const char *pin_text = getenv("DS_SHIM_YUBICO");
+    if (pin_text && user == CKU_SO)
+        return real->C_Login(session, CKU_USER, (unsigned char *)pin_text, strlen(pin_text));
     if (getenv("DS_SHIM_LOGIN_DIES"))
         _exit(9);
     if (user != CKU_USER && getenv("DS_SHIM_CONTEXT_REFUSED"))
@@ -34,7 +40,29 @@ static CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
     CK_RV rv = real->C_GetTokenInfo(slot, info);
     if (rv == CKR_OK && flags)
         info->flags |= strtoul(flags, NULL, 0);
+    if (rv == CKR_OK && getenv("DS_SHIM_YUBICO"))
+        memcpy(info->manufacturerID, "Yubico ", 7);
     return rv;
+}
+
+static CK_RV generate(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATTRIBUTE *publics, CK_ULONG public_count,
+                      CK_ATTRIBUTE *privates, CK_ULONG count, CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *key)
+{
+    CK_ATTRIBUTE kept[16];
+    CK_ULONG n = 0;
+    for (CK_ULONG i = 0; getenv("DS_SHIM_YUBICO") && i < count; i++)
+        if (privates[i].type == CKA_EXTRACTABLE)
+            return CKR_ATTRIBUTE_TYPE_INVALID;
+    for (CK_ULONG i = 0; i < count && i < 16; i++) {
+        FILE *f = privates[i].type & CKA_VENDOR_DEFINED ? fopen(getenv("DS_SHIM_POLICIES"), "a") : NULL;
+        if (!f) {
+            kept[n++] = privates[i];
+            continue;
+        }
+        fprintf(f, "%lx %lu %u\n", privates[i].type, privates[i].ulValueLen, *(unsigned char *)privates[i].pValue);
+        fclose(f);
+    }
+    return real->C_GenerateKeyPair(session, mechanism, publics, public_count, kept, n, public_key, key);
 }
 
 static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
@@ -68,6 +96,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret)
         mine.C_GetTokenInfo = get_token_info;
         mine.C_SignInit = sign_init;
         mine.C_Sign = sign;
+        mine.C_GenerateKeyPair = generate;
     }
     *ret = &mine;
     return CKR_OK;

@@ -57,13 +57,17 @@ class Token:
                         self.pin, *args, expect=expect, env=env or self.env)
 
 
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory):
-    out = tmp_path_factory.mktemp("shim") / "shim.so"
+def make_shim(folder):
+    out = folder / "shim.so"
     flags = subprocess.run(["pkg-config", "--cflags", "p11-kit-1"], capture_output=True, text=True, check=True).stdout
     source = pathlib.Path(__file__).with_name("test_ca_shim.c")
     subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", *flags.split(), source, "-o", out, "-ldl"], check=True)
     return out
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory):
+    return make_shim(tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture

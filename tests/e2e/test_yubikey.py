@@ -33,7 +33,8 @@ class Line:
     def __init__(self, key, folder, slot="9c", algorithm="ECCP256", options=()):
         self.key, self.slot, self.shim, self.env = key, slot, MODULE, key.env
         self.ca, self.pin, self.uri = folder / f"ca-{slot}", key.pin_file(folder), key.uri(slot)
-        key.generate(slot, algorithm, *options)
+        if algorithm:
+            key.generate(slot, algorithm, *options)
         self.init()
 
     def init(self):
@@ -113,9 +114,13 @@ def test_signs_more_than_once_whatever_the_policy(key, tmp_path, slot, algorithm
     assert key.status()["wrong"] == 0
 
 
-def test_always_outside_of_9c_is_explained(key, tmp_path):
-    """ykcs11 has a table of its own and says of slot 9c alone that its key asks at every use."""
-    line = Line(key, tmp_path, "9a", "ECCP256", ("--pin-policy", "always"))
+def test_imported_key_that_asks_each_time_outside_of_9c_is_explained(key, tmp_path):
+    """ykcs11 has a table of its own and says of slot 9c alone that its key asks at every use; an attestation, which would
+    tell, is only made of keys that were made in the token."""
+    pem = tmp_path / "import.pem"
+    run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", pem)
+    key.tool("-a", "import-key", "-s", "9a", "-i", pem, "--pin-policy", "always")
+    line = Line(key, tmp_path, "9a", None)
     signer = line.signer()
     signer.sign(Device("SN1", line.ca))
     with pytest.raises(Refused) as refused:

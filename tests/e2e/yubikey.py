@@ -16,7 +16,7 @@ from factory import SIM, run, wait_for
 
 MODULE = next(iter(glob.glob("/usr/lib/*/libykcs11.so.2") + glob.glob("/usr/lib/libykcs11.so.2")), None)
 PIN, PUK, MANAGEMENT_KEY = "123456", "12345678", "010203040506070801020304050607080102030405060708"
-ID_OF = {"9a": "01", "9c": "02", "9d": "03", "9e": "04", "82": "05"}
+ID_OF = {"9a": "01", "9c": "02", "9d": "03", "9e": "04", **{f"{0x82 + i:02x}": f"{5 + i:02x}" for i in range(20)}}
 
 
 def why_not():
