@@ -44,10 +44,12 @@ static void put_quota(ds_signer_quota *left, size_t count, Devstamp__Signer__Quo
     }
 }
 
-static enum ds_class answer_status(ds_issuer *i, const Devstamp__Signer__Status *asked, int fd, ds_err *e)
+static enum ds_class answer_status(ds_issuer *i, const Devstamp__Signer__Status *asked, bool first, int fd, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf der = {0};
-    enum ds_class rc = asked->n_profile ? ds_profiles_take(&i->profiles, asked->profile, asked->n_profile, e) : DS_OK;
+    enum ds_class rc = DS_OK;
+    if (asked->n_profile && !first) // those of the first request are taken already
+        rc = ds_profiles_take(&i->profiles, asked->profile, asked->n_profile, e);
     if (!rc)
         rc = ds_cert_der(i->ca, &der, e);
     if (rc)
@@ -125,10 +127,10 @@ static void put_head_now_and_then(ds_issuer *i)
         ds_log(DS_LOG_WARN, "%s", e.text);
 }
 
-static enum ds_class answer(ds_issuer *i, const request_t *request, int fd, ds_err *e)
+static enum ds_class answer(ds_issuer *i, const request_t *request, bool first, int fd, ds_err *e)
 {
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_STATUS)
-        return answer_status(i, request->status, fd, e);
+        return answer_status(i, request->status, first, fd, e);
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN)
         return answer_sign(i, request->sign, fd, e);
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY)
@@ -136,54 +138,94 @@ static enum ds_class answer(ds_issuer *i, const request_t *request, int fd, ds_e
     return ds_fail(e, DS_INPUT, "the signer was asked for something it does not do");
 }
 
-// One request: received, answered. *ret_end: there will be no more.
-static enum ds_class serve_one(ds_issuer *i, int fd, bool *ret_end, ds_err *e)
+// Answer one request; *ret_end: there can be no more.
+static enum ds_class serve(ds_issuer *i, const request_t *request, bool first, int fd, bool *ret_end, ds_err *e)
 {
-    DS_CLEANUP_BUF ds_buf bytes = {0};
-    enum ds_class rc = ds_wire_recv(fd, -1, &bytes, ret_end, e);
-    if (rc || *ret_end)
-        return rc;
-    request_t *request = devstamp__signer__request__unpack(NULL, bytes.len, bytes.ptr);
-    if (!request)
-        return ds_fail(e, DS_TOKEN, "a request that cannot be read");
     ds_err failure = DS_ERR_INIT;
-    rc = answer(i, request, fd, &failure);
-    devstamp__signer__request__free_unpacked(request, NULL);
+    enum ds_class rc = answer(i, request, first, fd, &failure);
     if (!rc)
         return DS_OK;
     *ret_end = rc == DS_TOKEN;
     return send_failure(fd, &failure, e);
 }
 
-// The first request is answered with the reason why nothing can be signed.
-static int refuse(int fd, ds_err *failure)
+// The next request; NULL with DS_OK: there will be no more. devstamp__signer__request__free_unpacked.
+static enum ds_class next_request(int fd, request_t **ret, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf bytes = {0};
     bool end = false;
-    if (!ds_wire_recv(fd, -1, &bytes, &end, NULL) && !end)
+    *ret = NULL;
+    enum ds_class rc = ds_wire_recv(fd, -1, &bytes, &end, e);
+    if (rc || end)
+        return rc;
+    *ret = devstamp__signer__request__unpack(NULL, bytes.len, bytes.ptr);
+    return *ret ? DS_OK : ds_fail(e, DS_TOKEN, "a request that cannot be read");
+}
+
+// Nothing can be signed: the first request is answered with the reason.
+static int refuse(int fd, ds_err *failure)
+{
+    request_t *request = NULL;
+    if (!next_request(fd, &request, NULL) && request)
         (void)!send_failure(fd, failure, NULL);
+    if (request)
+        devstamp__signer__request__free_unpacked(request, NULL);
     return 1;
+}
+
+// A seal is bound to the recipes: they are known before anything is opened.
+static enum ds_class open_for(const ds_signer_config *cfg, const request_t *first, ds_issuer *ret, ds_err *e)
+{
+    ds_profiles profiles = {0};
+    enum ds_class rc = DS_OK;
+    if (first->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_STATUS)
+        rc = ds_profiles_take(&profiles, first->status->profile, first->status->n_profile, e);
+    if (!rc)
+        rc = ds_issuer_open(cfg, cfg->log, &profiles, ret, e);
+    if (!rc)
+        rc = ds_sandbox_enter(e);
+    ds_profiles_free(&profiles);
+    return rc;
+}
+
+static enum ds_class serve_all(ds_issuer *i, const request_t *first, int fd, ds_err *e)
+{
+    bool end = false;
+    enum ds_class rc = serve(i, first, true, fd, &end, e);
+    put_head_now_and_then(i);
+    while (!rc && !end) {
+        request_t *request = NULL;
+        rc = next_request(fd, &request, e);
+        end = request == NULL;
+        if (!rc && !end)
+            rc = serve(i, request, false, fd, &end, e);
+        if (request)
+            devstamp__signer__request__free_unpacked(request, NULL);
+        put_head_now_and_then(i);
+    }
+    return rc;
 }
 
 int ds_signer_main(int fd, const ds_signer_config *cfg)
 {
     ds_err e = DS_ERR_INIT;
     ds_issuer issuer = {0};
-    if (ds_sandbox_harden(&e) || ds_issuer_open(cfg, cfg->log, &issuer, &e))
+    request_t *first = NULL;
+    if (ds_sandbox_harden(&e))
         return refuse(fd, &e);
-    enum ds_class rc = ds_sandbox_enter(&e);
+    enum ds_class rc = next_request(fd, &first, &e);
+    if (rc || !first)
+        return rc ? 1 : 0;
+    rc = open_for(cfg, first, &issuer, &e);
     if (rc) {
-        ds_issuer_close(&issuer);
-        return refuse(fd, &e);
+        (void)!send_failure(fd, &e, NULL);
+    } else {
+        rc = serve_all(&issuer, first, fd, &e);
+        if (!rc && ds_issuer_put_head(&issuer, &e))
+            ds_log(DS_LOG_WARN, "%s", e.text);
     }
-    bool end = false;
-    while (!rc && !end) {
-        rc = serve_one(&issuer, fd, &end, &e);
-        put_head_now_and_then(&issuer);
-    }
-    if (!rc && ds_issuer_put_head(&issuer, &e))
-        ds_log(DS_LOG_WARN, "%s", e.text);
     ds_issuer_close(&issuer);
+    devstamp__signer__request__free_unpacked(first, NULL);
     return rc ? 1 : 0;
 }
 
