@@ -41,10 +41,10 @@ typedef struct ds_signer_config {
     const char *quota;        // quota file; NULL: none
     enum ds_pin_source pin;
     const char *pin_file;
-    const char *seal;     // the PIN is in this seal (seal.h), whose token serial number counts; NULL: none
-    const char *seal_key; // the seal's key file; NULL: none
-    const char *seal_tpm; // address of the seal's TPM; NULL: the usual one
-    const char *station;  // the station's name, for the seal; NULL without one
+    const char *seal;                  // the PIN is in this seal (seal.h), whose token serial number counts; NULL: none
+    const char *seal_key;              // the seal's key file; NULL: none
+    const char *seal_tpm;              // address of the seal's TPM; NULL: the usual one
+    const char *station;               // the station's name, for the seal; NULL without one
     const ds_signer_profile *profiles; // borrowed until ds_signer_stop
     size_t profile_count;
     int wait_ms; // how long a signature waits for a token that was pulled out; 0: not at all
