@@ -233,7 +233,8 @@ static enum ds_class read_file(const char *path, ds_buf *ret, struct stat *ret_s
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return ds_fail_errno(e, DS_INPUT, errno, "open");
+        return ds_hint((ds_fail_errno(e, DS_INPUT, errno, "open"), e),
+                       "let the officer make one: devstamp seal create");
     size_t len = 0;
     enum ds_class rc = DS_OK;
     if (fstat(fd, ret_st) != 0)

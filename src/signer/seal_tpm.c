@@ -50,7 +50,7 @@ static enum ds_class check_address(const char *address, ds_err *e)
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strncmp(address, known[i], strlen(known[i])) == 0)
             return DS_OK;
-    return ds_hint((ds_fail(e, DS_USAGE, "'%.60s' is no address of a TPM", address), e),
+    return ds_hint((ds_fail(e, DS_INPUT, "'%.60s' is no address of a TPM", address), e),
                    "write device:/dev/tpmrm0, tabrmd:, or swtpm:host=127.0.0.1,port=2321");
 }
 
@@ -85,7 +85,7 @@ static enum ds_class tpm_open(const char *address, tpm *t, ds_err *e)
     *t = (tpm){.primary = ESYS_TR_NONE, .session = ESYS_TR_NONE, .object = ESYS_TR_NONE};
     address = address ? address : DS_SEAL_TPM_DEFAULT;
     if (check_address(address, e))
-        return DS_USAGE;
+        return DS_INPUT;
     (void)setenv("TSS2_LOG", "all+NONE", 0); // what went wrong is said once, by us
     TSS2_RC rc = Tss2_TctiLdr_Initialize(address, &t->tcti);
     if (!rc)

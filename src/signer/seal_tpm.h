@@ -10,7 +10,7 @@
 #include "src/signer/seal.h"
 
 // Fill in u's parent, and with u->pcrs the sealed object, which ret_public and ret_area hold; *ret: its 32 bytes.
-// DS_USAGE: an address that is not used here; DS_TOKEN: the TPM.
+// DS_INPUT: an address that is not used here; DS_TOKEN: the TPM.
 enum ds_class ds_seal_tpm_make(const char *address, ds_seal_unlocker *u, ds_buf *ret_public, ds_buf *ret_area,
                                ds_secret *ret, ds_err *e) DS_MUST;
 
