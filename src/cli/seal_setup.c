@@ -180,6 +180,7 @@ enum ds_class ds_seal_setup_open(const ds_seal_options *o, bool identify, ds_sea
     ret->config = (ds_signer_config){
         .key = ret->station->signer_key,
         .module = ret->station->signer_module,
+        .log_key = ret->station->signer_log_key,
         .station = ret->station->name,
         .profiles = ret->profiles,
         .profile_count = o->recipe_count,

@@ -18,7 +18,7 @@ enum ds_seal_kind {
     DS_SEAL_RECIPE = 1, // one or more; text: the product
     DS_SEAL_TOKEN,      // exactly one, as all that follow; text: the serial number
     DS_SEAL_CA,         // text: the Sub CA's subject; digest: of its certificate's DER
-    DS_SEAL_KEY,        // the key's URI and the PKCS#11 module's path; text: the URI
+    DS_SEAL_KEY,        // the key's URI, the PKCS#11 module's path, the log key; text: the URI
     DS_SEAL_QUOTA,      // digest: of the file, zeros where there is none
     DS_SEAL_STATION,    // text: the station's name
     DS_SEAL_MACHINE,    // the computer: digest of /etc/machine-id

@@ -90,17 +90,28 @@ static void describe_recipe(const ds_signer_profile *r, ds_seal_part *ret)
     end(&h, ret->digest);
 }
 
-static void describe_text(enum ds_seal_kind kind, const char *text, const char *more, ds_seal_part *ret)
+static void describe_text(enum ds_seal_kind kind, const char *text, ds_seal_part *ret)
 {
     hasher h;
-    begin(&h, kind == DS_SEAL_TOKEN ? "devstamp token 1"
-              : kind == DS_SEAL_KEY ? "devstamp key 1"
-                                    : "devstamp station 1");
+    begin(&h, kind == DS_SEAL_TOKEN ? "devstamp token 1" : "devstamp station 1");
     add_text(&h, text);
-    if (kind == DS_SEAL_KEY)
-        add_text(&h, more);
     *ret = (ds_seal_part){.kind = kind};
     set_text(ret, text);
+    end(&h, ret->digest);
+}
+
+// A log key in a file is named by a path that may be spelled in several ways: that there is one is what counts.
+static void describe_key(const ds_signer_config *c, ds_seal_part *ret)
+{
+    static const char file[] = "file:";
+    bool in_file = c->log_key && strncmp(c->log_key, file, strlen(file)) == 0;
+    hasher h;
+    begin(&h, "devstamp key 1");
+    add_text(&h, c->key);
+    add_text(&h, c->module);
+    add_text(&h, in_file ? file : c->log_key);
+    *ret = (ds_seal_part){.kind = DS_SEAL_KEY};
+    set_text(ret, c->key);
     end(&h, ret->digest);
 }
 
@@ -121,11 +132,11 @@ enum ds_class ds_seal_describe(const ds_seal_station *st, ds_seal_part *ret, siz
     for (size_t i = 0; i < c->profile_count; i++)
         describe_recipe(&c->profiles[i], &ret[n++]);
     if (c->token_serial)
-        describe_text(DS_SEAL_TOKEN, c->token_serial, NULL, &ret[n++]);
+        describe_text(DS_SEAL_TOKEN, c->token_serial, &ret[n++]);
     describe_digest(DS_SEAL_CA, st->ca_subject, st->ca, &ret[n++]);
-    describe_text(DS_SEAL_KEY, c->key, c->module, &ret[n++]);
+    describe_key(c, &ret[n++]);
     describe_digest(DS_SEAL_QUOTA, st->quota ? "quota file" : "no quota", st->quota, &ret[n++]);
-    describe_text(DS_SEAL_STATION, c->station, NULL, &ret[n++]);
+    describe_text(DS_SEAL_STATION, c->station, &ret[n++]);
     describe_digest(DS_SEAL_MACHINE, st->machine_text, st->machine, &ret[n++]);
     *ret_count = n;
     return DS_OK;
@@ -171,8 +182,10 @@ static void explain(const ds_seal *s, const ds_seal_part *here, ds_err *e)
         (void)ds_fail(e, DS_POLICY, "it is for another Sub CA certificate (sealed: %.100s; here: %.100s)", was, is);
         break;
     case DS_SEAL_KEY:
-        (void)ds_fail(e, DS_POLICY,
-                      "the key or its module is not the one it was sealed for (sealed: %.100s; here: %.100s)", was, is);
+        (void)ds_fail(
+            e, DS_POLICY,
+            "the key, its module or the log key is not the one it was sealed for (sealed: %.100s; here: %.100s)", was,
+            is);
         break;
     case DS_SEAL_QUOTA:
         (void)ds_fail(e, DS_POLICY, "the quota is not as it was sealed (sealed: %s; here: %s)", was, is);

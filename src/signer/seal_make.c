@@ -41,6 +41,11 @@ static enum ds_class check(const ds_seal_plan *plan, ds_err *e)
                        "say who may open it: --by passphrase, key-file=PATH, credential=NAME or tpm");
     if (plan->part_count > DS_SEAL_PARTS || !plan->pin->len || plan->pin->len > UINT8_MAX)
         return ds_fail(e, DS_USAGE, "the PIN, or what the seal is tied to, does not fit");
+    size_t key_files = 0;
+    for (size_t i = 0; i < plan->unlocker_count; i++)
+        key_files += plan->unlockers[i].by == DS_SEAL_KEY_FILE;
+    if (plan->all && key_files > 1)
+        return ds_fail(e, DS_USAGE, "a station names one key file, and more are needed together");
     for (size_t i = 0; i < plan->unlocker_count; i++) {
         const ds_seal_new *n = &plan->unlockers[i];
         size_t least = n->by == DS_SEAL_PASSPHRASE ? DS_SEAL_PASSPHRASE_MIN : DS_SEAL_KEY_MIN;

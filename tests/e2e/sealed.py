@@ -162,7 +162,7 @@ def vectors():
     plug = recipe_digest(b"\xa1" * 32, "plug", "CN={mac}", "{mac}", "urn:x", 1, 0)
     uri, module, token = "pkcs11:token=line;object=subca", "/usr/lib/m.so", "0123456789abcdef"
     parts = [(1, "lamp", lamp), (1, "plug", plug), (2, token, digest_of(b"devstamp token 1", token)),
-             (3, "CN=Sub CA", b"\xca" * 32), (4, uri, digest_of(b"devstamp key 1", uri, module)),
+             (3, "CN=Sub CA", b"\xca" * 32), (4, uri, digest_of(b"devstamp key 1", uri, module, "")),
              (5, "quota file", b"\x90" * 32), (6, "line-1", digest_of(b"devstamp station 1", "line-1")),
              (7, "line-pc", b"\x3c" * 32)]
     out, steps = {}, {"pin": PIN.decode(), "passphrases": [FIRST.decode(), SECOND.decode()], "key": KEY.hex()}

@@ -115,7 +115,7 @@ def test_line_runs_by_a_sealed_pin_and_another_program_reads_the_seal(line):
     assert parts["quota"][1] == hashlib.sha256(line.quota.read_bytes()).digest()
     assert parts["token"] == (serial, digest_of(b"devstamp token 1", serial)) and len(serial) == 16
     assert parts["station"] == ("line-1", digest_of(b"devstamp station 1", "line-1"))
-    assert parts["key"] == (SUB_KEY, digest_of(b"devstamp key 1", SUB_KEY, str(line.token.shim)))
+    assert parts["key"] == (SUB_KEY, digest_of(b"devstamp key 1", SUB_KEY, str(line.token.shim), ""))
     machine = open("/etc/machine-id").read().strip()
     assert parts["computer"][1] == digest_of(b"devstamp computer 1", machine)
     assert machine.encode() not in line.seal.read_bytes()
@@ -170,9 +170,11 @@ def test_anything_changed_keeps_the_seal_shut_and_costs_no_try(line, products):
     line.station(name="line-2")
     line.refused("it is for station station, and this is line-2")
     line.station(key=SUB_KEY + "%20")
-    line.refused("the key or its module is not the one it was sealed for")
+    line.refused("the key, its module or the log key is not the one it was sealed for")
+    line.station(log_key="file:log.key")
+    line.refused("the key, its module or the log key is not the one it was sealed for")
     line.station(module="/usr/lib/softhsm/libsofthsm2.so")
-    line.refused("the key or its module is not the one it was sealed for")
+    line.refused("the key, its module or the log key is not the one it was sealed for")
     line.station()
     line.file.write_text(line.file.read_text().replace("signer:\n", "signer:\n  token_serial: 0123\n"))
     line.refused("it is for the token with serial number")
@@ -245,39 +247,49 @@ def test_sealed_pin_that_is_wrong_is_tried_once_in_three_runs(line):
     assert line.token.count() == before + 1
 
 
+def typed(env, args, *answers):
+    """Run a program on a terminal of its own and answer what it asks; its exit code and what it said."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(args[0], [str(a) for a in args], dict(env))
+    out = b""
+    for answer in answers:
+        while not out.endswith(b": "):
+            out += os.read(fd, 1000)
+        os.write(fd, answer.encode() + b"\n")
+        out += b"|"
+    try:
+        while more := os.read(fd, 1000):
+            out += more
+    except OSError:
+        pass
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), out.decode()
+
+
 def test_create_asks_twice_and_show_tells_no_secret(line):
     def create(*answers):
-        args = [DEVSTAMP, "seal", "create", "--station", line.file, "--recipe", line.recipe, "--by", "passphrase=officer",
-                "--by", f"key-file={line.key}", "--all", *CHEAP]
-        pid, fd = pty.fork()
-        if pid == 0:
-            os.execve(args[0], [str(a) for a in args], dict(line.token.env))
-        out = b""
-        for answer in answers:
-            while not out.endswith(b": "):
-                out += os.read(fd, 1000)
-            os.write(fd, answer.encode() + b"\n")
-            out += b"|"
-        try:
-            while more := os.read(fd, 1000):
-                out += more
-        except OSError:
-            pass
-        os.close(fd)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), out.decode()
+        return typed(line.token.env, [DEVSTAMP, "seal", "create", "--station", line.file, "--recipe", line.recipe, "--by",
+                                      "passphrase=officer", "--by", f"key-file={line.key}", "--all", *CHEAP], *answers)
 
     code, said = create(PIN, PIN, PASSPHRASE, "correct horse batter")
     assert code == 3 and "the two are not the same" in said and not line.seal.exists()
     code, said = create(PIN, PIN, PASSPHRASE, PASSPHRASE)
     assert code == 0 and PIN not in said and PASSPHRASE not in said, said
     assert line.seal.stat().st_mode & 0o777 == 0o600
-    code, said = 0, run(DEVSTAMP, "seal", "show", line.seal).stdout
+    said = run(DEVSTAMP, "seal", "show", line.seal).stdout
     for words in ("all of these together", 'passphrase "officer", Argon2id, 1 passes over 1 MiB', 'key file "key"', "recipe",
                   "demo-esp32c3", "Sub CA", "quota"):
         assert words in said
     assert PIN not in said
     line.station(seal_key=line.key)
     assert line.check("--passphrase-file", line.words).returncode == 0
+    provision = [DEVSTAMP, "provision", "--recipe", line.recipe, "--station", line.file]
+    before = line.token.count()
+    code, said = typed(line.token.env, provision, "wrong wrong")
+    assert code == 3 and "Passphrase of the seal (officer): " in said and line.token.count() == before
+    code, said = typed(line.token.env, provision, PASSPHRASE)
+    assert code == 1 and PASSPHRASE not in said and line.token.count() == before + 1
     line.station()
     line.refused("key file: none was named")
     again = run(DEVSTAMP, "seal", "create", "--station", line.file, "--recipe", line.recipe, "--by", "passphrase", ok=False,

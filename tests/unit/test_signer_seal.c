@@ -217,6 +217,10 @@ static void change_module(setting *s)
 {
     s->cfg.module = "/tmp/m.so";
 }
+static void add_log_key(setting *s)
+{
+    s->cfg.log_key = "file:/k";
+}
 static void change_quota(setting *s)
 {
     s->quota[9] ^= 1;
@@ -250,8 +254,9 @@ static void test_seal_names_the_one_part_that_differs(void **state)
         {change_product, "recipe lantern is none of those it was sealed for"},
         {change_token, "it is for the token with serial number 0123456789abcdef, not 0123456789abcdee"},
         {change_ca, "it is for another Sub CA certificate"},
-        {change_key, "the key or its module is not the one it was sealed for"},
-        {change_module, "the key or its module is not the one it was sealed for"},
+        {change_key, "the key, its module or the log key is not the one it was sealed for"},
+        {change_module, "the key, its module or the log key is not the one it was sealed for"},
+        {add_log_key, "the key, its module or the log key is not the one it was sealed for"},
         {change_quota, "the quota is not as it was sealed"},
         {remove_quota, "the quota is not as it was sealed (sealed: quota file; here: no quota)"},
         {change_station, "it is for station line-1, and this is line-2"},
@@ -334,6 +339,13 @@ static void test_seal_make_refuses_what_protects_nothing(void **state)
     plan.unlocker_count = 0;
     assert_int_equal(ds_seal_make(&plan, &out, &e), DS_USAGE);
     plan.unlocker_count = 1;
+    ds_seal_new two[2] = {one, one};
+    two[0].by = two[1].by = DS_SEAL_KEY_FILE;
+    ds_seal_plan keys = plan;
+    keys.unlockers = two;
+    keys.unlocker_count = 2;
+    keys.all = true;
+    assert_int_equal(ds_seal_make(&keys, &out, &e), DS_USAGE);
     plan.part_count--; // no computer
     assert_int_equal(ds_seal_make(&plan, &out, &e), DS_INTERNAL);
     plan.part_count++;
