@@ -15,10 +15,16 @@ import tempfile
 import time
 
 import pytest
+import yaml
 
+import test_ca_token
 from factory import DEVSTAMP, run, wait_for
 from sealed import Seal, digest_of, recipe_digest, vectors
-from test_ca_token import PIN, SUB_KEY, shim, token  # noqa: F401 (fixtures)
+from test_ca_token import PIN, SUB_KEY, decode, field
+
+NO_IDENTITY = not os.path.exists("/etc/machine-id") or len(open("/etc/machine-id").read()) < 32
+pytestmark = [test_ca_token.pytestmark, pytest.mark.skipif(NO_IDENTITY, reason="this computer has no /etc/machine-id")]
+shim, token = test_ca_token.shim, test_ca_token.token  # fixtures
 
 PASSPHRASE = "correct horse battery"
 CHEAP = ("--kdf-passes", "1", "--kdf-memory", "1")
@@ -80,7 +86,7 @@ class Station:
 
 
 @pytest.fixture
-def line(products, factory, token):  # noqa: F811
+def line(products, factory, token):
     return Station(products, factory, token)
 
 
@@ -124,10 +130,8 @@ def test_line_runs_by_a_sealed_pin_and_another_program_reads_the_seal(line):
     assert seal.open({0: b"correct horse batterz"}) is None
 
 
-def digest_of_recipe(line):
-    """As docs/seal.md has it, of the recipe that the factory wrote."""
-    import yaml
-
+def files_of_recipe(line):
+    """The recipe that the factory wrote, and the digest of all its files, as docs/seal.md has it."""
     def padded(name):
         data = (line.recipe.parent / name).read_bytes()
         return data + b"\xff" * (-len(data) % 4)
@@ -137,7 +141,11 @@ def digest_of_recipe(line):
              padded(r["images"]["bootloader"]["file"]), padded(r["images"]["secure_bootloader"]["file"]),
              (line.recipe.parent / r["partition_table"]["file"]).read_bytes(), padded(r["images"]["mfg"]["file"]),
              padded(r["images"]["app"]["file"])]
-    whole = hashlib.sha256(b"".join(hashlib.sha256(f).digest() for f in files)).digest()
+    return r, hashlib.sha256(b"".join(hashlib.sha256(f).digest() for f in files)).digest()
+
+
+def digest_of_recipe(line):
+    r, whole = files_of_recipe(line)
     return recipe_digest(whole, r["product"], r["certificate"]["subject"], r["stamp"]["serial"], "", 3,
                          r["certificate"]["days"])
 
@@ -193,11 +201,47 @@ def test_anything_changed_keeps_the_seal_shut_and_costs_no_try(line, products):
                env=line.token.env).returncode == 0
 
 
+def test_hostile_station_cannot_tell_the_signer_of_other_recipes(line):
+    """The signer's first message, made here: profiles that are not the sealed ones get no PIN."""
+    line.create(f"key-file={line.key}")
+    r, whole = files_of_recipe(line)
+    honest = {1: r["product"], 2: r["certificate"]["subject"], 3: 3, 4: r["certificate"]["days"], 5: r["stamp"]["serial"],
+              7: whole}
+
+    def first_answer(*profiles):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            child = subprocess.Popen([DEVSTAMP, "signer", "--fd", str(theirs.fileno()), "--key", SUB_KEY, "--module",
+                                      line.token.shim, "--certificate", line.folder / "ca/subca.pem", "--log",
+                                      line.folder / "issuance.log", "--quota", line.quota, "--seal", line.seal, "--seal-key",
+                                      line.key, "--station", "station"], env=line.token.env, pass_fds=[theirs.fileno()])
+            theirs.close()
+            ours.settimeout(60)
+            status = field(1, b"".join(field(1, b"".join(field(k, v) for k, v in p.items())) for p in profiles))
+            ours.sendall(struct.pack("<I", len(status)) + status)
+            size = struct.unpack("<I", ours.recv(4, socket.MSG_WAITALL))[0]
+            answer = decode(ours.recv(size, socket.MSG_WAITALL))
+        child.wait(30)
+        return answer
+
+    before = line.token.count()
+    for lie in ({2: "CN={serial},O=Somebody Else"}, {3: 1}, {4: 7}, {5: "{counter}"}, {6: "urn:x"}, {7: bytes(32)}, {1: "x"}):
+        answer = first_answer(honest | lie)
+        assert answer.get(1) == 7 and b"sealed" in answer[2], (lie, answer)
+    assert first_answer(honest, honest | {2: "CN={serial},O=Two"})[1] == 7
+    assert first_answer()[1] == 7
+    assert line.token.count() == before
+    assert 4 in first_answer(honest)
+    assert line.token.count() == before + 1
+
+
 def test_seal_copied_to_another_computer_does_not_open(line):
     line.create("passphrase")
     other = line.folder / "machine-id"
     other.write_text("0123456789abcdef0123456789abcdef\n")
     flags = "-m" if os.geteuid() == 0 else "-rm"
+    if subprocess.run(["unshare", flags, "true"], capture_output=True).returncode:
+        pytest.skip("neither root nor user namespaces")
     inside = ["unshare", flags, "sh", "-c", 'mount --bind "$0" /etc/machine-id && exec "$@"', other]
     before = line.token.count()
     done = run(*inside, DEVSTAMP, "provision", "--recipe", line.recipe, "--station", line.file, "--passphrase-file", line.words,
@@ -314,10 +358,14 @@ class Tpm:
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="devstamp-tpm")
         for _ in range(20):  # two ports in a row that nobody has
-            with socket.socket() as probe:
+            with socket.socket() as probe, socket.socket() as following:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
-            if self.port < 65000 and self.start():
+                try:
+                    following.bind(("127.0.0.1", self.port + 1))
+                except (OSError, OverflowError):
+                    continue
+            if self.start():
                 break
         else:
             raise AssertionError("swtpm does not start")
