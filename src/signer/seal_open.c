@@ -179,14 +179,19 @@ static bool open_by_passphrase(const ds_seal *s, reader *r, ds_secret *ret, ds_e
 
 static enum ds_class open_any(const ds_seal *s, reader *r, ds_secret *ret, ds_err *e)
 {
-    ds_err why = DS_ERR_INIT;
+    ds_err why = DS_ERR_INIT, person = DS_ERR_INIT;
     if (open_unattended(s, r->from, DS_SEAL_TPM, ret, &why) ||
         open_unattended(s, r->from, DS_SEAL_CREDENTIAL, ret, &why) ||
-        open_unattended(s, r->from, DS_SEAL_KEY_FILE, ret, &why) || open_by_passphrase(s, r, ret, &why))
+        open_unattended(s, r->from, DS_SEAL_KEY_FILE, ret, &why) || open_by_passphrase(s, r, ret, &person))
         return DS_OK;
+    // Who gave a passphrase wants to know of that first.
+    bool given = r->from->passphrase != DS_PIN_NONE && person.cls;
+    ds_err *first = given || !why.cls ? &person : &why, *then = first == &why ? &person : &why;
+    if (then->cls)
+        gather(first, then);
     if (e)
-        *e = why;
-    return why.cls;
+        *e = *first;
+    return first->cls;
 }
 
 static enum ds_class gather_shares(const ds_seal *s, reader *r, ds_secret *shares, ds_err *e)

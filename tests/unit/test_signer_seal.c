@@ -66,6 +66,8 @@ static void test_seal_by_a_wrong_or_missing_secret_says_so(void **state)
     expect_closed("k", false, &nothing, DS_POLICY, "key file: none was named");
     expect_closed("p", false, &nothing, DS_POLICY, "passphrase: it was not given");
     expect_closed("pk", false, &nothing, DS_POLICY, "key file: none was named; passphrase: it was not given");
+    wrong.key_file = other_key_path;
+    expect_closed("kp", false, &wrong, DS_INPUT, "the passphrase is wrong; key file: it is not the one that opens it");
     wrong.key_file = key_path;
     expect_closed("pk", true, &wrong, DS_INPUT, "the passphrase is wrong, or the key");
     ds_seal_access right = by_words(PASSPHRASE "\n");
