@@ -81,7 +81,7 @@ enum ds_class ds_secret_read_line(int fd, size_t max, ds_secret *ret, ds_err *e)
     return DS_OK;
 }
 
-enum ds_class ds_secret_read_file(const char *path, size_t max, ds_secret *ret, ds_err *e)
+enum ds_class ds_secret_open_file(const char *path, int *ret, ds_err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
@@ -94,10 +94,50 @@ enum ds_class ds_secret_read_file(const char *path, size_t max, ds_secret *ret, 
         rc = ds_fail(e, DS_INPUT, "%s: not a regular file", path);
     else if (st.st_mode & 077)
         rc = ds_hint((ds_fail(e, DS_POLICY, "%s: readable by others than its owner", path), e), "chmod 600 %s", path);
-    else if ((rc = ds_secret_read_line(fd, max, ret, e)) != DS_OK)
-        (void)ds_wrap(e, "%s", path);
-    close(fd);
+    if (rc)
+        close(fd);
+    else
+        *ret = fd;
     return rc;
+}
+
+enum ds_class ds_secret_read_file(const char *path, size_t max, ds_secret *ret, ds_err *e)
+{
+    int fd = -1;
+    enum ds_class rc = ds_secret_open_file(path, &fd, e);
+    if (rc)
+        return rc;
+    rc = ds_secret_read_line(fd, max, ret, e);
+    close(fd);
+    return rc ? ds_wrap(e, "%s", path) : DS_OK;
+}
+
+enum ds_class ds_secret_read_all(int fd, size_t max, ds_secret *ret, ds_err *e)
+{
+    DS_CLEANUP_SECRET ds_secret all = {0};
+    ds_secret out = {0};
+    size_t len = 0;
+    enum ds_class rc = ds_secret_new(&all, max + 1, e);
+    while (!rc && len <= max) {
+        ssize_t n = read(fd, all.ptr + len, max + 1 - len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            rc = ds_fail_errno(e, DS_INPUT, errno, "read secret");
+        if (n <= 0)
+            break;
+        len += (size_t)n;
+    }
+    if (!rc && (len == 0 || len > max))
+        rc = len ? ds_fail(e, DS_INPUT, "the secret is longer than %zu bytes", max)
+                 : ds_fail(e, DS_INPUT, "the secret is empty");
+    if (!rc)
+        rc = ds_secret_new(&out, len, e);
+    if (rc)
+        return rc;
+    memcpy(out.ptr, all.ptr, len);
+    *ret = out;
+    return DS_OK;
 }
 
 enum ds_class ds_secret_prompt(const char *prompt, size_t max, ds_secret *ret, ds_err *e)

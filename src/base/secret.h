@@ -24,6 +24,12 @@ enum ds_class ds_secret_read_line(int fd, size_t max, ds_secret *ret, ds_err *e)
 // As above from a file that only its owner can read; refuses (DS_POLICY) any group or other permission.
 enum ds_class ds_secret_read_file(const char *path, size_t max, ds_secret *ret, ds_err *e) DS_MUST;
 
+// Open such a file for reading by ds_secret_read_line, once for each line. *ret is the caller's to close.
+enum ds_class ds_secret_open_file(const char *path, int *ret, ds_err *e) DS_MUST;
+
+// All that is behind fd, at most max bytes, whatever they are. DS_INPUT on nothing, or more.
+enum ds_class ds_secret_read_all(int fd, size_t max, ds_secret *ret, ds_err *e) DS_MUST;
+
 // Ask on the controlling terminal without echo.
 enum ds_class ds_secret_prompt(const char *prompt, size_t max, ds_secret *ret, ds_err *e) DS_MUST;
 

@@ -37,6 +37,7 @@ int ds_cmd_ledger(int argc, char **argv);
 int ds_cmd_log(int argc, char **argv);
 int ds_cmd_provision(int argc, char **argv);
 int ds_cmd_registry(int argc, char **argv);
+int ds_cmd_seal(int argc, char **argv);
 int ds_cmd_signer(int argc, char **argv);
 int ds_cmd_token(int argc, char **argv);
 int ds_cmd_verify(int argc, char **argv);

@@ -8,6 +8,7 @@
 #include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/cli/progress.h"
+#include "src/signer/seal.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -29,6 +30,10 @@ static const char usage[] =
     "  --station FILE   slots, signer and ledger\n"
     "  --pin-file FILE  token PIN in a file that only its owner can read (else the station file's, else asked for)\n"
     "  --pin-fd N       token PIN from an open file descriptor\n"
+    "  --passphrase-file FILE, --passphrase-fd N, --passphrase\n"
+    "                   where the PIN is sealed (signer.seal): the seal's passphrase in a file, from a descriptor, or "
+    "asked\n"
+    "                   for; asked for by itself where nothing else opens the seal\n"
     "  --json           one JSON document on standard output\n"
     "  --report FILE    the same document in a file\n"
     "  --qr             print each device's proof-of-possession QR code\n"
@@ -39,8 +44,9 @@ static const char usage[] =
 typedef struct options {
     const char *recipe_paths[MAX_RECIPES];
     unsigned recipe_count;
-    const char *station, *pin_file, *report;
+    const char *station, *pin_file, *report; // the PIN's file, or the passphrase's
     int pin_fd;
+    bool pin, passphrase, ask; // which of the two was given a place; the passphrase is asked for
     bool json, qr, verbose;
 } options;
 
@@ -49,6 +55,9 @@ static const struct option long_options[] = {
     {"station", required_argument, NULL, 's'},
     {"pin-file", required_argument, NULL, 'p'},
     {"pin-fd", required_argument, NULL, 'd'},
+    {"passphrase-file", required_argument, NULL, 'P'},
+    {"passphrase-fd", required_argument, NULL, 'D'},
+    {"passphrase", no_argument, NULL, 'A'},
     {"report", required_argument, NULL, 'R'},
     {"json", no_argument, NULL, 'j'},
     {"qr", no_argument, NULL, 'q'},
@@ -81,10 +90,17 @@ static int parse(int argc, char **argv, options *o)
             o->station = optarg;
             break;
         case 'p':
+        case 'P':
             o->pin_file = optarg;
+            *(c == 'p' ? &o->pin : &o->passphrase) = true;
             break;
         case 'd':
+        case 'D':
             ok = parse_fd(optarg, &o->pin_fd);
+            *(c == 'd' ? &o->pin : &o->passphrase) = true;
+            break;
+        case 'A':
+            o->ask = o->passphrase = true;
             break;
         case 'R':
             o->report = optarg;
@@ -106,7 +122,7 @@ static int parse(int argc, char **argv, options *o)
         if (!ok)
             return ds_cli_usage(usage, false) + 1;
     }
-    if (optind != argc || !o->recipe_count || !o->station || (o->pin_file && o->pin_fd >= 0))
+    if (optind != argc || !o->recipe_count || !o->station || (o->pin_file != NULL) + (o->pin_fd >= 0) + o->ask > 1)
         return ds_cli_usage(usage, false) + 1;
     return 0;
 }
@@ -156,14 +172,7 @@ static void run_close(run *r)
 static void make_profiles(run *r)
 {
     for (unsigned i = 0; i < r->recipe_count; i++)
-        r->profiles[i] = (ds_signer_profile){
-            .recipe = r->recipes[i]->product,
-            .subject = r->recipes[i]->subject,
-            .serial_format = r->recipes[i]->serial_format,
-            .key_type = r->recipes[i]->key_type,
-            .days = r->recipes[i]->certificate_days,
-            .subject_alt_uri = "",
-        };
+        r->profiles[i] = ds_recipe_profile(r->recipes[i]);
 }
 
 static ds_signer_config signer_config(const options *o, const run *r)
@@ -182,10 +191,32 @@ static ds_signer_config signer_config(const options *o, const run *r)
         .profiles = r->profiles,
         .profile_count = r->recipe_count,
         .pin_file = o->pin_file ? o->pin_file : s->pin_file,
+        .seal = s->seal,
+        .seal_key = s->seal_key,
+        .seal_tpm = s->seal_tpm,
+        .station = s->seal ? s->name : NULL,
     };
-    bool token = strncmp(s->signer_key, "pkcs11:", 7) == 0;
-    c.pin = o->pin_fd >= 0 ? DS_PIN_FD : c.pin_file ? DS_PIN_FILE : token ? DS_PIN_PROMPT : DS_PIN_NONE;
+    bool ask = s->seal ? o->ask : strncmp(s->signer_key, "pkcs11:", 7) == 0;
+    c.pin = o->pin_fd >= 0 ? DS_PIN_FD : c.pin_file ? DS_PIN_FILE : ask ? DS_PIN_PROMPT : DS_PIN_NONE;
     return c;
+}
+
+// A sealed PIN comes out of the seal alone. Where nothing but a passphrase opens it, somebody is asked.
+static enum ds_class check_place(options *o, const ds_station *s, ds_err *e)
+{
+    ds_seal seal = {.all = false};
+    if (s->seal && o->pin)
+        return ds_hint((ds_fail(e, DS_USAGE, "the station's PIN is sealed, and another one is given"), e),
+                       "leave --pin-file and --pin-fd out; --passphrase-file gives the seal's passphrase");
+    if (!s->seal && o->passphrase)
+        return ds_fail(e, DS_USAGE, "a passphrase is given, and the station file names no seal");
+    if (!s->seal || o->passphrase)
+        return DS_OK;
+    enum ds_class rc = ds_seal_read(s->seal, &seal, e);
+    if (!rc)
+        o->ask = ds_seal_wants_passphrase(&seal);
+    ds_seal_free(&seal);
+    return rc;
 }
 
 static enum ds_class compare_log(const run *r, const uint8_t ca[32], ds_err *e)
@@ -221,12 +252,13 @@ static enum ds_class report_can_be_written(const char *path, ds_err *e)
     return DS_OK;
 }
 
-static enum ds_class run_open(run *r, const options *o, ds_err *e)
+static enum ds_class run_open(run *r, options *o, ds_err *e)
 {
     for (; r->recipe_count < o->recipe_count; r->recipe_count++)
         if (ds_recipe_load(o->recipe_paths[r->recipe_count], &r->recipes[r->recipe_count], e))
             return e->cls;
-    if (ds_station_load(o->station, &r->station, e) || ds_ledger_open(r->station->ledger, false, &r->ledger, e))
+    if (ds_station_load(o->station, &r->station, e) || check_place(o, r->station, e) ||
+        ds_ledger_open(r->station->ledger, false, &r->ledger, e))
         return e->cls;
     make_profiles(r);
     const ds_signer_config c = signer_config(o, r);

@@ -20,6 +20,7 @@ static const ds_verb verbs[] = {
     {"image", "merge, sign, verify and show firmware images", ds_cmd_image},
     {"ca", "make and show the certificate authorities", ds_cmd_ca},
     {"token", "list tokens and look at them", ds_cmd_token},
+    {"seal", "tie the token's PIN to a station", ds_cmd_seal},
     {"label", "print a device's proof-of-possession QR code", ds_cmd_label},
     {"ledger", "list, show and check the record", ds_cmd_ledger},
     {"log", "verify the signer's issuance log, and prove what is in it", ds_cmd_log},

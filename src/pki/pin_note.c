@@ -146,17 +146,18 @@ static void append(entries *all, const ds_pin_note *n, const ds_pin_token *token
 static enum ds_class deny(const entry *x, const ds_pin_note *n, const ds_pin_token *token, ds_err *e)
 {
     char when[21];
+    const char *what = n->seal ? "the PIN of this seal" : "this PIN file";
     ds_utc_format(x->when, when);
     if (x->refused) {
-        (void)ds_fail(e, DS_TOKEN, "this PIN file was refused by token \"%s\" on %s; it is not tried again",
-                      token->label, when);
+        (void)ds_fail(e, DS_TOKEN, "%s was refused by token \"%s\" on %s; it is not tried again", what, token->label,
+                      when);
+        if (n->seal)
+            (void)ds_hint(e, "let the officer seal the right PIN (touch %s where it is right after all)", n->file);
         (void)ds_hint(e, "correct the PIN file %s, then run again (touch it where the PIN is right after all)",
                       n->file);
     } else {
-        (void)ds_fail(e, DS_TOKEN,
-                      "no answer came from token \"%s\" when it was given this PIN file on %s; it is not "
-                      "tried again",
-                      token->label, when);
+        (void)ds_fail(e, DS_TOKEN, "no answer came from token \"%s\" when it was given %s on %s; it is not tried again",
+                      token->label, what, when);
         (void)ds_hint(e, "make sure of the PIN in it, then run: touch %s", n->file);
     }
     if (e)

@@ -22,6 +22,7 @@
 typedef struct ds_pin_note {
     char *path; // of the note
     char *file; // the PIN file, as messages name it
+    bool seal;  // that is a seal, and the PIN in it
     uint64_t device, inode;
     int64_t size, seconds, nanoseconds;
 } ds_pin_note;

@@ -358,11 +358,11 @@ static enum ds_class open_parts(ds_token *t, const ds_token_access *access, ds_e
     return login(t, access, e);
 }
 
-enum ds_class ds_token_open(const ds_token_access *access, ds_token **ret, ds_err *e)
+// A token that is not open yet, for the URI. ds_token_close.
+static enum ds_class prepare(const char *uri, const char *module, ds_token **ret, ds_err *e)
 {
-    const char *module = access->module;
     P11KitUri *parsed = NULL;
-    enum ds_class rc = parse_uri(access->uri, &parsed, e);
+    enum ds_class rc = parse_uri(uri, &parsed, e);
     if (rc)
         return rc;
     if (!module)
@@ -374,6 +374,16 @@ enum ds_class ds_token_open(const ds_token_access *access, ds_token **ret, ds_er
     ds_token *t = ds_alloc(sizeof *t);
     t->uri = parsed;
     t->module = ds_strdup(module);
+    *ret = t;
+    return DS_OK;
+}
+
+enum ds_class ds_token_open(const ds_token_access *access, ds_token **ret, ds_err *e)
+{
+    ds_token *t = NULL;
+    enum ds_class rc = prepare(access->uri, access->module, &t, e);
+    if (rc)
+        return rc;
     t->note = access->note;
     rc = open_parts(t, access, e);
     if (rc) {
@@ -389,6 +399,20 @@ enum ds_class ds_token_login_again(ds_token *t, const ds_secret *pin, ds_err *e)
     const ds_token_access access = {.pin = pin};
     (void)t->fn->C_Logout(t->session);
     return login(t, &access, e);
+}
+
+enum ds_class ds_token_identify(const char *uri, const char *module, char ret[17], ds_err *e)
+{
+    ds_token *t = NULL;
+    enum ds_class rc = prepare(uri, module, &t, e);
+    if (!rc)
+        rc = ds_token_load(t, e);
+    if (!rc)
+        rc = find_slot(t, e);
+    if (!rc)
+        ds_token_text(ret, t->identity.serial, sizeof t->identity.serial);
+    ds_token_close(t);
+    return rc;
 }
 
 void ds_token_close(ds_token *t)

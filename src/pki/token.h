@@ -40,6 +40,9 @@ typedef struct ds_token_access {
 enum ds_class ds_token_open(const ds_token_access *access, ds_token **ret, ds_err *e) DS_MUST;
 void ds_token_close(ds_token *t);
 
+// The serial number of the one token the URI names; nothing is sent to it.
+enum ds_class ds_token_identify(const char *uri, const char *module, char ret[17], ds_err *e) DS_MUST;
+
 // What libp11 needs to find the same token again.
 const char *ds_token_module(const ds_token *t);
 unsigned long ds_token_slot(const ds_token *t);

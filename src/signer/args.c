@@ -33,6 +33,10 @@ void ds_signer_args_write(const ds_signer_args *args, ds_signer_argv *ret)
     put(ret, &n, "--log", c->log);
     put(ret, &n, "--log-key", c->log_key);
     put(ret, &n, "--quota", c->quota);
+    put(ret, &n, "--seal", c->seal);
+    put(ret, &n, "--seal-key", c->seal_key);
+    put(ret, &n, "--seal-tpm", c->seal_tpm);
+    put(ret, &n, "--station", c->station);
     put(ret, &n, "--pin-file", c->pin == DS_PIN_FILE ? c->pin_file : NULL);
     put(ret, &n, "--pin-fd", c->pin == DS_PIN_FD ? ret->numbers[1] : NULL);
     if (c->pin == DS_PIN_PROMPT)
@@ -78,6 +82,14 @@ static bool take(ds_signer_args *a, const char *name, const char *value)
         c->log_key = value;
     } else if (strcmp(name, "--quota") == 0) {
         c->quota = value;
+    } else if (strcmp(name, "--seal") == 0) {
+        c->seal = value;
+    } else if (strcmp(name, "--seal-key") == 0) {
+        c->seal_key = value;
+    } else if (strcmp(name, "--seal-tpm") == 0) {
+        c->seal_tpm = value;
+    } else if (strcmp(name, "--station") == 0) {
+        c->station = value;
     } else {
         return false;
     }

@@ -13,7 +13,7 @@ typedef struct ds_signer_args {
     bool ceremony;
 } ds_signer_args;
 
-enum { DS_SIGNER_ARGV = 24 };
+enum { DS_SIGNER_ARGV = 40 };
 
 // Fill argv (NULL-terminated, borrowed from args but for numbers, which live in numbers).
 typedef struct ds_signer_argv {

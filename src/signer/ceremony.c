@@ -240,7 +240,7 @@ static enum ds_class open_root(const ds_signer_config *access, const Devstamp__S
     cfg.key = req->root_key;
     cfg.certificate = cert;
     cfg.log = log;
-    enum ds_class rc = ds_issuer_open(&cfg, beside, i, e);
+    enum ds_class rc = ds_issuer_open(&cfg, beside, NULL, i, e);
     return rc ? rc : ds_sandbox_enter(e);
 }
 

@@ -50,12 +50,13 @@ static void close_pin(int fd)
 }
 
 // Given by whoever started this program? Our own files are all close-on-exec.
-static enum ds_class check_pin(int fd, ds_err *e)
+static enum ds_class check_pin(int fd, bool seal, ds_err *e)
 {
     int flags = fcntl(fd, F_GETFD);
     if (flags < 0 || flags & FD_CLOEXEC)
         return ds_hint((ds_fail(e, DS_USAGE, "file descriptor %d was not given to this program", fd), e),
-                       "open it in the shell: devstamp ... --pin-fd %d %d<FILE", fd, fd);
+                       "open it in the shell: devstamp ... %s %d %d<FILE", seal ? "--passphrase-fd" : "--pin-fd", fd,
+                       fd);
     return DS_OK;
 }
 
@@ -65,7 +66,7 @@ enum ds_class ds_child_start(const ds_signer_args *args, ds_child *ret, ds_err *
     theirs.fd = CHILD_SOCKET;
     theirs.config.pin_fd = CHILD_PIN;
     int pin_fd = args->config.pin == DS_PIN_FD ? args->config.pin_fd : -1;
-    if (pin_fd >= 0 && check_pin(pin_fd, e))
+    if (pin_fd >= 0 && check_pin(pin_fd, args->config.seal != NULL, e))
         return DS_USAGE;
     ds_signer_argv line;
     ds_signer_args_write(&theirs, &line);

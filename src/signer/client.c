@@ -98,6 +98,13 @@ static char *text(const char *s)
     return p;
 }
 
+static ProtobufCBinaryData binary(const uint8_t *bytes, size_t len)
+{
+    ProtobufCBinaryData data = {.len = len};
+    memcpy(&data.data, &bytes, sizeof bytes); // protobuf-c wants it writable and only reads
+    return data;
+}
+
 static void put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *wire, Devstamp__Signer__Profile **list)
 {
     for (size_t i = 0; i < c->profile_count; i++) {
@@ -109,6 +116,8 @@ static void put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *w
         wire[i].subject_alt_uri = text(p->subject_alt_uri);
         wire[i].key_type = (uint32_t)p->key_type;
         wire[i].days = p->days;
+        if (p->digest)
+            wire[i].digest = binary(p->digest, 32);
         list[i] = &wire[i];
     }
 }
@@ -211,6 +220,10 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
     s->config.log_key = copy(cfg->log_key);
     s->config.quota = copy(cfg->quota);
     s->config.pin_file = copy(cfg->pin_file);
+    s->config.seal = copy(cfg->seal);
+    s->config.seal_key = copy(cfg->seal_key);
+    s->config.seal_tpm = copy(cfg->seal_tpm);
+    s->config.station = copy(cfg->station);
     enum ds_class rc = start(s, true, &own);
     if (rc) {
         ds_signer_stop(s);
@@ -235,6 +248,10 @@ void ds_signer_stop(ds_signer *s)
     free_copy(&s->config.log_key);
     free_copy(&s->config.quota);
     free_copy(&s->config.pin_file);
+    free_copy(&s->config.seal);
+    free_copy(&s->config.seal_key);
+    free_copy(&s->config.seal_tpm);
+    free_copy(&s->config.station);
     ds_buf_free(&s->status.ca_certificate);
     pthread_cond_destroy(&s->turn);
     pthread_mutex_destroy(&s->touch);
@@ -323,13 +340,6 @@ static void take_note(ds_signer *s, enum ds_child_state state, ds_err *e)
         (void)ds_hint(e, "nothing is lost: the same request gives the same certificate when asked again");
     }
     s->told = s->told || state != DS_CHILD_FINE;
-}
-
-static ProtobufCBinaryData binary(const uint8_t *bytes, size_t len)
-{
-    ProtobufCBinaryData data = {.len = len};
-    memcpy(&data.data, &bytes, sizeof bytes); // protobuf-c wants it writable and only reads
-    return data;
 }
 
 // Ask the child, started again where need be.

@@ -12,6 +12,7 @@
 #include "src/pki/token.h"
 
 #include <openssl/x509v3.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,9 +50,14 @@ static enum ds_class read_pin_fd(int fd, const char *note, ds_pin *ret, ds_err *
     return DS_OK;
 }
 
+static char *note_beside(const char *beside)
+{
+    return ds_asprintf("%s.pin-refused", beside);
+}
+
 enum ds_class ds_issuer_read_pin(const ds_signer_config *cfg, const char *beside, ds_pin *ret, ds_err *e)
 {
-    DS_CLEANUP_FREE char *note = ds_asprintf("%s.pin-refused", beside);
+    DS_CLEANUP_FREE char *note = note_beside(beside);
     enum ds_class rc = DS_OK;
     if (cfg->pin == DS_PIN_FILE)
         rc = read_pin_file(cfg->pin_file, note, ret, e);
@@ -93,7 +99,7 @@ static enum ds_class match(const ds_issuer *i, ds_err *e)
 // One PIN is given: it must not reach two tokens, since the second would count it as wrong.
 static enum ds_class open_log_key(const ds_signer_config *cfg, ds_issuer *i, ds_err *e)
 {
-    const ds_key_source src = {cfg->log_key, cfg->module, &i->pin.secret, &i->pin.note, cfg->token_serial};
+    const ds_key_source src = {cfg->log_key, cfg->module, &i->pin.secret, &i->pin.note, i->token_serial};
     uint8_t digest[32];
     bool token = false, log_token = false;
     enum ds_class rc = ds_key_uri_check(cfg->key, &token, e);
@@ -147,11 +153,13 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
         rc = remember_moduli(i, e);
     if (!rc && cfg->quota)
         rc = ds_quota_read(cfg->quota, i->info.fingerprint, &i->quota, e);
+    i->token_serial = cfg->token_serial ? ds_strdup(cfg->token_serial) : NULL;
+    DS_CLEANUP_FREE char *note = note_beside(beside);
     if (!rc)
-        rc = ds_issuer_read_pin(cfg, beside, &i->pin, e);
+        rc = cfg->seal ? ds_issuer_unseal(cfg, note, i, e) : ds_issuer_read_pin(cfg, beside, &i->pin, e);
     if (rc)
         return rc;
-    const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note, cfg->token_serial};
+    const ds_key_source src = {cfg->key, cfg->module, &i->pin.secret, &i->pin.note, i->token_serial};
     rc = ds_key_open(&src, &i->key, e);
     if (!rc)
         rc = match(i, e);
@@ -160,9 +168,14 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
     return rc;
 }
 
-enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_issuer *ret, ds_err *e)
+enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_profiles *profiles, ds_issuer *ret,
+                             ds_err *e)
 {
     *ret = (ds_issuer){0};
+    if (profiles) {
+        ret->profiles = *profiles;
+        *profiles = (ds_profiles){0};
+    }
     enum ds_class rc = open_parts(cfg, beside, ret, e);
     if (rc)
         ds_issuer_close(ret);
@@ -177,6 +190,7 @@ void ds_issuer_close(ds_issuer *i)
     ds_key_free(i->log_key);
     ds_key_free(i->key);
     ds_pin_free(&i->pin);
+    free(i->token_serial);
     ds_log_close(i->log);
     ds_issuing_free(i->issuing);
     X509_free(i->ca);

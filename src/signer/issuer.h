@@ -24,6 +24,7 @@ typedef struct ds_pin {
 
 typedef struct ds_issuer {
     ds_pin pin;
+    char *token_serial; // of the one token that may be given the PIN; NULL: any that the key names
     ds_key *key;
     X509 *ca;
     ds_cert_info info;
@@ -40,9 +41,14 @@ typedef struct ds_issuer {
 enum ds_class ds_issuer_read_pin(const ds_signer_config *cfg, const char *beside, ds_pin *ret, ds_err *e) DS_MUST;
 void ds_pin_free(ds_pin *pin);
 
-// Certificate, log, PIN, key, in this order: everything that can be wrong without a PIN is found before one is tried.
-// beside: as of ds_issuer_read_pin.
-enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_issuer *ret, ds_err *e) DS_MUST;
+// The PIN out of cfg->seal, and the token's serial number, into i, whose certificate, quota and profiles must be there:
+// the seal is opened only where it was made for exactly these. note: as "<beside>.pin-refused" above.
+enum ds_class ds_issuer_unseal(const ds_signer_config *cfg, const char *note, ds_issuer *i, ds_err *e) DS_MUST;
+
+// Certificate, log, quota, PIN, key, in this order: everything that can be wrong without a PIN is found before one is
+// tried. beside: as of ds_issuer_read_pin. profiles are taken over, also on a failure; NULL: none yet.
+enum ds_class ds_issuer_open(const ds_signer_config *cfg, const char *beside, ds_profiles *profiles, ds_issuer *ret,
+                             ds_err *e) DS_MUST;
 void ds_issuer_close(ds_issuer *i);
 
 // One request on its way to a certificate. Zero-initialise; ds_case_free.

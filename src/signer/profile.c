@@ -12,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { PROFILES_MAX = 64, NAME_MAX_LEN = 63, TEXT_MAX = 255, BACKDATED = 3600 };
+enum { PROFILES_MAX = 64, NAME_MAX_LEN = 63, TEXT_MAX = 255, BACKDATED = 3600, DIGEST = 32 };
 
 static void free_text(const char *text)
 {
@@ -28,9 +28,19 @@ void ds_profiles_free(ds_profiles *p)
         free_text(p->profile[i].subject);
         free_text(p->profile[i].serial_format);
         free_text(p->profile[i].subject_alt_uri);
+        free_text((const char *)p->profile[i].digest);
     }
     free(p->profile);
     *p = (ds_profiles){0};
+}
+
+static const uint8_t *copy_digest(const ProtobufCBinaryData *wire)
+{
+    if (!wire->len)
+        return NULL;
+    uint8_t *copy = ds_alloc(wire->len);
+    memcpy(copy, wire->data, wire->len);
+    return copy;
 }
 
 enum ds_class ds_profiles_take(ds_profiles *p, Devstamp__Signer__Profile *const *wire, size_t count, ds_err *e)
@@ -43,7 +53,7 @@ enum ds_class ds_profiles_take(ds_profiles *p, Devstamp__Signer__Profile *const 
         const Devstamp__Signer__Profile *w = wire[i];
         if (!w->recipe[0] || strlen(w->recipe) > NAME_MAX_LEN || !w->subject[0] || strlen(w->subject) > TEXT_MAX ||
             strlen(w->serial_format) > TEXT_MAX || strlen(w->subject_alt_uri) > TEXT_MAX ||
-            !ds_key_kind_of((enum ds_key_type)w->key_type))
+            !ds_key_kind_of((enum ds_key_type)w->key_type) || (w->digest.len && w->digest.len != DIGEST))
             return ds_fail(e, DS_INPUT, "profile %zu cannot be", i + 1);
     }
     p->profile = ds_alloc((count ? count : 1) * sizeof *p->profile);
@@ -55,6 +65,7 @@ enum ds_class ds_profiles_take(ds_profiles *p, Devstamp__Signer__Profile *const 
             .subject_alt_uri = ds_strdup(wire[i]->subject_alt_uri),
             .key_type = (int)wire[i]->key_type,
             .days = wire[i]->days,
+            .digest = copy_digest(&wire[i]->digest),
         };
     p->count = count;
     return DS_OK;

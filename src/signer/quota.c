@@ -8,6 +8,7 @@
 #include "src/base/file.h"
 
 #include <jansson.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct ds_quota {
     char *path;
     limit limits[DS_QUOTA_MAX];
     size_t count;
+    uint8_t digest[32]; // of the file
 };
 
 void ds_quota_free(ds_quota *q)
@@ -140,6 +142,7 @@ enum ds_class ds_quota_read(const char *path, const uint8_t ca[32], ds_quota **r
         return ds_fail(e, DS_INPUT, "quota %s:%d: %s", path, why.line, why.text);
     ds_quota *q = ds_alloc(sizeof *q);
     q->path = ds_strdup(path);
+    (void)crypto_hash_sha256(q->digest, text.ptr, text.len);
     rc = take(q, doc, ca, e);
     json_decref(doc);
     if (rc) {
@@ -148,6 +151,11 @@ enum ds_class ds_quota_read(const char *path, const uint8_t ca[32], ds_quota **r
     }
     *ret = q;
     return DS_OK;
+}
+
+const uint8_t *ds_quota_digest(const ds_quota *q)
+{
+    return q->digest;
 }
 
 static const limit *find(const ds_quota *q, const char *recipe)

@@ -24,6 +24,9 @@ typedef struct ds_quota ds_quota;
 enum ds_class ds_quota_read(const char *path, const uint8_t ca[32], ds_quota **ret, ds_err *e) DS_MUST;
 void ds_quota_free(ds_quota *q);
 
+// SHA-256 of the file as it was read: what a seal is bound to. 32 bytes, borrowed.
+const uint8_t *ds_quota_digest(const ds_quota *q);
+
 // May one more certificate be signed for that recipe and device, now? DS_POLICY says why not, how many are left, and
 // what to do. q NULL: there is no quota, and it may.
 enum ds_class ds_quota_check(const ds_quota *q, const ds_log_file *log, const char *recipe, const char *device_serial,

@@ -7,9 +7,10 @@
 // At start (ds_sandbox_harden): no core dumps, not dumpable (no ptrace by others of the same user, /proc/PID/mem
 // closed), no new privileges.
 //
-// After the token is open (ds_sandbox_enter): terminal interrupts are ignored, since the station decides when the
-// signer ends (until then they end it, so that a PIN prompt can be left), and a seccomp filter is set. It is a list of
-// what is refused, since modules differ in what they need (files, threads, a local socket to pcscd or a TPM broker):
+// After the seal, by a TPM perhaps, and the token are open (ds_sandbox_enter): terminal interrupts are ignored, since
+// the station decides when the signer ends (until then they end it, so that a PIN prompt can be left), and a seccomp
+// filter is set. It is a list of what is refused, since modules differ in what they need (files, threads, a local
+// socket to pcscd or a TPM broker):
 // - starting programs: execve, execveat; new processes: fork, vfork, clone without CLONE_THREAD (clone3 reports ENOSYS,
 // so
 //   that libc falls back to clone, whose flags can be judged)

@@ -34,11 +34,13 @@ static void put_quota(ds_signer_quota *left, size_t count, Devstamp__Signer__Quo
     }
 }
 
-static enum ds_class answer_status(ds_issuer *i, const request_t *request, int fd, ds_err *e)
+static enum ds_class answer_status(ds_issuer *i, const request_t *request, bool first, int fd, ds_err *e)
 {
     const Devstamp__Signer__Status *asked = request->status;
     DS_CLEANUP_BUF ds_buf der = {0};
-    enum ds_class rc = asked->n_profile ? ds_profiles_take(&i->profiles, asked->profile, asked->n_profile, e) : DS_OK;
+    enum ds_class rc = DS_OK;
+    if (asked->n_profile && !first) // those of the first request are taken already
+        rc = ds_profiles_take(&i->profiles, asked->profile, asked->n_profile, e);
     if (!rc)
         rc = ds_cert_der(i->ca, &der, e);
     if (rc)
@@ -92,90 +94,128 @@ static enum ds_class answer_consistency(ds_issuer *i, const request_t *request, 
     return ds_wire_send(fd, &reply.base, e);
 }
 
-static enum ds_class answer(ds_issuer *i, const request_t *request, int fd, ds_err *e)
+static enum ds_class answer(ds_issuer *i, const request_t *request, bool first, int fd, ds_err *e)
 {
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_STATUS)
-        return answer_status(i, request, fd, e);
+        return answer_status(i, request, first, fd, e);
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY)
         return answer_consistency(i, request, fd, e);
     return ds_fail(e, DS_INPUT, "the signer was asked for something it does not do");
 }
 
 // What is no certificate; meanwhile nobody else touches the issuer or sends.
-static enum ds_class serve_here(ds_issuer *i, ds_desk *desk, const request_t *request, int fd, bool *ret_end, ds_err *e)
+static enum ds_class serve_here(ds_issuer *i, ds_desk *desk, const request_t *request, bool first, int fd,
+                                bool *ret_end, ds_err *e)
 {
     ds_err failure = DS_ERR_INIT;
     *ret_end = !ds_desk_rest(desk);
     if (*ret_end)
         return DS_OK;
-    enum ds_class rc = answer(i, request, fd, &failure);
+    enum ds_class rc = answer(i, request, first, fd, &failure);
     *ret_end = rc == DS_TOKEN;
     return rc ? ds_desk_send_failure(fd, request->id, &failure, e) : DS_OK;
 }
 
-// One request: received, answered or given to the desk. *ret_end: there will be no more.
-static enum ds_class serve_one(ds_issuer *i, ds_desk *desk, ds_wire_reader *reader, bool *ret_end, ds_err *e)
+// One request, answered or given to the desk; it is freed. *ret_end: there can be no more.
+static enum ds_class serve(ds_issuer *i, ds_desk *desk, request_t *request, bool first, int fd, bool *ret_end,
+                           ds_err *e)
 {
-    ds_view bytes = {0};
-    enum ds_wire_met met = DS_WIRE_MESSAGE;
-    enum ds_class rc = ds_wire_next(reader, -1, &bytes, &met, e);
-    *ret_end = met == DS_WIRE_END;
-    if (rc || *ret_end)
-        return rc;
-    request_t *request = devstamp__signer__request__unpack(NULL, bytes.len, bytes.ptr);
-    if (!request)
-        return ds_fail(e, DS_TOKEN, "a request that cannot be read");
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN) {
         ds_desk_put(desk, request);
         return DS_OK;
     }
-    rc = serve_here(i, desk, request, reader->fd, ret_end, e);
+    enum ds_class rc = serve_here(i, desk, request, first, fd, ret_end, e);
     devstamp__signer__request__free_unpacked(request, NULL);
     return rc;
 }
 
-static uint64_t first_id(const ds_buf *bytes)
+// The next request; NULL with DS_OK: there will be no more. devstamp__signer__request__free_unpacked.
+static enum ds_class next_request(ds_wire_reader *reader, request_t **ret, ds_err *e)
 {
-    request_t *request = devstamp__signer__request__unpack(NULL, bytes->len, bytes->ptr);
-    uint64_t id = request ? request->id : 0;
-    if (request)
-        devstamp__signer__request__free_unpacked(request, NULL);
-    return id;
+    ds_view bytes = {0};
+    enum ds_wire_met met = DS_WIRE_MESSAGE;
+    *ret = NULL;
+    enum ds_class rc = ds_wire_next(reader, -1, &bytes, &met, e);
+    if (rc || met == DS_WIRE_END)
+        return rc;
+    *ret = devstamp__signer__request__unpack(NULL, bytes.len, bytes.ptr);
+    return *ret ? DS_OK : ds_fail(e, DS_TOKEN, "a request that cannot be read");
 }
 
-// The first request is answered with the reason why nothing can be signed.
+// Nothing can be signed: the first request is answered with the reason.
 static int refuse(int fd, ds_err *failure)
 {
-    DS_CLEANUP_BUF ds_buf bytes = {0};
-    bool end = false;
-    if (!ds_wire_recv(fd, -1, &bytes, &end, NULL) && !end)
-        (void)!ds_desk_send_failure(fd, first_id(&bytes), failure, NULL);
+    ds_wire_reader reader = {.fd = fd};
+    request_t *request = NULL;
+    if (!next_request(&reader, &request, NULL) && request)
+        (void)!ds_desk_send_failure(fd, request->id, failure, NULL);
+    if (request)
+        devstamp__signer__request__free_unpacked(request, NULL);
+    ds_buf_free(&reader.bytes);
     return 1;
+}
+
+// A seal is bound to the recipes: they are known before anything is opened.
+static enum ds_class open_for(const ds_signer_config *cfg, const request_t *first, ds_issuer *ret, ds_err *e)
+{
+    ds_profiles profiles = {0};
+    enum ds_class rc = DS_OK;
+    if (first->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_STATUS)
+        rc = ds_profiles_take(&profiles, first->status->profile, first->status->n_profile, e);
+    if (!rc)
+        rc = ds_issuer_open(cfg, cfg->log, &profiles, ret, e);
+    if (!rc)
+        rc = ds_sandbox_enter(e);
+    ds_profiles_free(&profiles);
+    return rc;
+}
+
+// From the first request, which is freed, to the last.
+static enum ds_class serve_all(ds_issuer *i, ds_desk *desk, request_t *first, ds_wire_reader *reader, ds_err *e)
+{
+    bool end = false;
+    enum ds_class rc = serve(i, desk, first, true, reader->fd, &end, e);
+    while (!rc && !end) {
+        request_t *request = NULL;
+        rc = next_request(reader, &request, e);
+        end = request == NULL;
+        if (!rc && !end)
+            rc = serve(i, desk, request, false, reader->fd, &end, e);
+    }
+    return rc;
+}
+
+static enum ds_class open_and_serve(const ds_signer_config *cfg, request_t *first, ds_wire_reader *reader, ds_err *e)
+{
+    ds_issuer issuer = {0};
+    ds_desk *desk = NULL;
+    enum ds_class rc = open_for(cfg, first, &issuer, e);
+    if (!rc)
+        rc = ds_desk_open(&issuer, reader->fd, &desk, e);
+    if (rc) {
+        (void)!ds_desk_send_failure(reader->fd, first->id, e, NULL);
+        devstamp__signer__request__free_unpacked(first, NULL);
+    } else {
+        rc = serve_all(&issuer, desk, first, reader, e);
+        ds_desk_close(desk);
+        if (!rc && ds_issuer_put_head(&issuer, e))
+            ds_log(DS_LOG_WARN, "%s", e->text);
+    }
+    ds_issuer_close(&issuer);
+    return rc;
 }
 
 int ds_signer_main(int fd, const ds_signer_config *cfg)
 {
     ds_err e = DS_ERR_INIT;
-    ds_issuer issuer = {0};
-    if (ds_sandbox_harden(&e) || ds_issuer_open(cfg, cfg->log, &issuer, &e))
-        return refuse(fd, &e);
-    ds_desk *desk = NULL;
-    enum ds_class rc = ds_sandbox_enter(&e);
-    if (!rc)
-        rc = ds_desk_open(&issuer, fd, &desk, &e);
-    if (rc) {
-        ds_issuer_close(&issuer);
-        return refuse(fd, &e);
-    }
     ds_wire_reader reader = {.fd = fd};
-    bool end = false;
-    while (!rc && !end)
-        rc = serve_one(&issuer, desk, &reader, &end, &e);
-    ds_desk_close(desk);
+    request_t *first = NULL;
+    if (ds_sandbox_harden(&e))
+        return refuse(fd, &e);
+    enum ds_class rc = next_request(&reader, &first, &e);
+    if (!rc && first)
+        rc = open_and_serve(cfg, first, &reader, &e);
     ds_buf_free(&reader.bytes);
-    if (!rc && ds_issuer_put_head(&issuer, &e))
-        ds_log(DS_LOG_WARN, "%s", e.text);
-    ds_issuer_close(&issuer);
     return rc ? 1 : 0;
 }
 

@@ -9,7 +9,7 @@
 #include "src/base/buf.h"
 #include "src/pki/merkle.h"
 
-// Where the child finds the PIN; the parent never reads it.
+// Where the child finds the PIN or, with a seal, the seal's passphrase; the parent never reads it.
 enum ds_pin_source { DS_PIN_NONE, DS_PIN_PROMPT, DS_PIN_FD, DS_PIN_FILE };
 
 // What a recipe says of certificates: the signer refuses what no profile names.
@@ -20,6 +20,7 @@ typedef struct ds_signer_profile {
     int key_type;                // Devstamp__KeyType
     unsigned days;               // a certificate is valid for that many days and the hour before; 0: without end
     const char *subject_alt_uri; // with placeholders as the subject; "": none
+    const uint8_t *digest;       // 32: of the recipe with all it names; NULL: not known
 } ds_signer_profile;
 
 // What the quota leaves for a recipe.
@@ -40,6 +41,10 @@ typedef struct ds_signer_config {
     const char *quota;        // quota file; NULL: none
     enum ds_pin_source pin;
     const char *pin_file;
+    const char *seal;                  // the PIN is in this seal (seal.h), whose token serial number counts; NULL: none
+    const char *seal_key;              // the seal's key file; NULL: none
+    const char *seal_tpm;              // address of the seal's TPM; NULL: the usual one
+    const char *station;               // the station's name, for the seal; NULL without one
     const ds_signer_profile *profiles; // borrowed until ds_signer_stop
     size_t profile_count;
     int wait_ms; // how long a signature waits for a token that was pulled out; 0: not at all

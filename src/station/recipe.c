@@ -265,6 +265,17 @@ static enum ds_class load_all(ds_recipe *r, ds_err *e)
     return ds_recipe_check(r, e);
 }
 
+// Over the file's own digest, that of each region (of nothing where there is none), and that of the endpoint's CA.
+static void digest_whole(ds_recipe *r, const uint8_t file[32])
+{
+    uint8_t digests[2 + DS_REGION_COUNT][32];
+    memcpy(digests[0], file, 32);
+    (void)EVP_Digest(r->endpoint_ca.ptr, r->endpoint_ca.len, digests[1], NULL, EVP_sha256(), NULL);
+    for (int i = 0; i < DS_REGION_COUNT; i++)
+        memcpy(digests[2 + i], r->regions[i].sha256, 32);
+    (void)EVP_Digest(digests, sizeof digests, r->digest, NULL, EVP_sha256(), NULL);
+}
+
 static void digest_regions(ds_recipe *r)
 {
     for (int i = 0; i < DS_REGION_COUNT; i++) {
@@ -281,7 +292,8 @@ enum ds_class ds_recipe_load(const char *path, ds_recipe **ret, ds_err *e)
     ds_recipe *r = ds_alloc(sizeof *r);
     r->path = ds_strdup(path);
     void *yaml = NULL;
-    if (ds_yaml_load(path, &recipe_schema, &yaml, e)) {
+    uint8_t file[32];
+    if (ds_yaml_load(path, &recipe_schema, &yaml, file, e)) {
         ds_recipe_free(r);
         return e->cls;
     }
@@ -291,6 +303,7 @@ enum ds_class ds_recipe_load(const char *path, ds_recipe **ret, ds_err *e)
         return e->cls;
     }
     digest_regions(r);
+    digest_whole(r, file);
     *ret = r;
     return DS_OK;
 }
@@ -305,6 +318,19 @@ void ds_recipe_free(ds_recipe *r)
     ds_yaml_free(&recipe_schema, r->yaml);
     free(r->path);
     free(r);
+}
+
+ds_signer_profile ds_recipe_profile(const ds_recipe *r)
+{
+    return (ds_signer_profile){
+        .recipe = r->product,
+        .subject = r->subject,
+        .serial_format = r->serial_format,
+        .key_type = r->key_type,
+        .days = r->certificate_days,
+        .subject_alt_uri = "",
+        .digest = r->digest,
+    };
 }
 
 enum ds_class ds_recipe_subject(const ds_recipe *r, const char *serial, const uint8_t mac[6], char ret[256], ds_err *e)

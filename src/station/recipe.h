@@ -11,6 +11,7 @@
 #include "src/esp/image.h"
 #include "src/esp/ptable.h"
 #include "src/esp/sbv2.h"
+#include "src/signer/signer.h"
 
 enum ds_region_id {
     DS_REGION_BOOTLOADER,
@@ -65,12 +66,16 @@ typedef struct ds_recipe {
     bool release;           // flash encryption in release mode is expected
     bool full_proof;        // negative proof by the ROM demanded
     uint8_t key_digest[32]; // secure boot key digest that bootloader and app are signed with
+    uint8_t digest[32];     // SHA-256 of the recipe with every file it names, as they were read
 } ds_recipe;
 
 // DS_INPUT names file, line and key, or the image and what is wrong with it; DS_POLICY: a combination that must not be
 // built (images signed with different keys, a signed mfg image).
 enum ds_class ds_recipe_load(const char *path, ds_recipe **ret, ds_err *e) DS_MUST;
 void ds_recipe_free(ds_recipe *r);
+
+// What it says of certificates, for the signer to judge by; borrowed from r.
+ds_signer_profile ds_recipe_profile(const ds_recipe *r);
 
 // {serial}, {mac}, {product} replaced. DS_INPUT on an unknown placeholder.
 enum ds_class ds_recipe_subject(const ds_recipe *r, const char *serial, const uint8_t mac[6], char ret[256],

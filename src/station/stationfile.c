@@ -12,7 +12,7 @@
 #include <string.h>
 
 typedef struct yaml_signer {
-    char *certificate, *key, *module, *log, *log_key, *quota, *pin_file, *token_serial;
+    char *certificate, *key, *module, *log, *log_key, *quota, *pin_file, *token_serial, *seal, *seal_key, *seal_tpm;
     uint32_t token_wait;
 } yaml_signer;
 
@@ -44,6 +44,9 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, quota, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pin_file, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, token_serial, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, seal, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, seal_key, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, seal_tpm, CYAML_FLAG_OPTIONAL),
     CYAML_FIELD_UINT("token_wait", CYAML_FLAG_OPTIONAL, yaml_signer, token_wait),
     CYAML_FIELD_END,
 };
@@ -166,6 +169,9 @@ static void take_fields(ds_station *s)
     s->token_serial = y->signer.token_serial;
     s->token_wait_s = y->signer.token_wait ? y->signer.token_wait : 120;
     s->pin_file = y->signer.pin_file ? ds_path_beside(s->path, y->signer.pin_file) : NULL;
+    s->seal = y->signer.seal ? ds_path_beside(s->path, y->signer.seal) : NULL;
+    s->seal_key = y->signer.seal_key ? ds_path_beside(s->path, y->signer.seal_key) : NULL;
+    s->seal_tpm = y->signer.seal_tpm;
     s->signer_key = key_uri(s, y->signer.key);
     s->signer_log_key = y->signer.log_key ? key_uri(s, y->signer.log_key) : NULL;
     s->baud = y->baud ? y->baud : 115200;
@@ -175,10 +181,22 @@ static void take_fields(ds_station *s)
         add_slot(s, y->slots[i].name, y->slots[i].port, y->slots[i].product, y->slots[i].reset, y->slots[i].command);
 }
 
-static enum ds_class check(ds_station *s, ds_err *e)
+static enum ds_class check_signer(const ds_station *s, ds_err *e)
 {
     if (s->yaml->station != 1)
         return ds_fail(e, DS_INPUT, "%s: station: version %d is not known", s->path, s->yaml->station);
+    if (s->seal && s->pin_file)
+        return ds_hint((ds_fail(e, DS_INPUT, "%s: signer: seal and pin_file are both given", s->path), e),
+                       "the PIN is in the seal: remove pin_file, and the file");
+    if (s->seal && strncmp(s->signer_key, "pkcs11:", 7) != 0)
+        return ds_fail(e, DS_INPUT, "%s: signer.seal: a seal holds a token's PIN, and the key is in a file", s->path);
+    if (!s->seal && (s->seal_key || s->seal_tpm))
+        return ds_fail(e, DS_INPUT, "%s: signer: seal_key and seal_tpm are given, but no seal", s->path);
+    return DS_OK;
+}
+
+static enum ds_class check(ds_station *s, ds_err *e)
+{
     if (!baud_ok(s->baud) || !baud_ok(s->flash_baud))
         return ds_fail(e, DS_INPUT, "%s: baud and flash_baud must be 1200 to 5000000", s->path);
     if (s->token_wait_s > 3600)
@@ -194,25 +212,35 @@ static enum ds_class check(ds_station *s, ds_err *e)
     return DS_OK;
 }
 
-enum ds_class ds_station_load(const char *path, ds_station **ret, ds_err *e)
+static enum ds_class load(const char *path, bool slots, ds_station **ret, ds_err *e)
 {
     ds_err local = DS_ERR_INIT;
     e = e ? e : &local;
     ds_station *s = ds_alloc(sizeof *s);
     s->path = ds_strdup(path);
     void *yaml = NULL;
-    if (ds_yaml_load(path, &station_schema, &yaml, e)) {
+    if (ds_yaml_load(path, &station_schema, &yaml, NULL, e)) {
         ds_station_free(s);
         return e->cls;
     }
     s->yaml = yaml;
     take_fields(s);
-    if (check(s, e)) {
+    if (check_signer(s, e) || (slots && check(s, e))) {
         ds_station_free(s);
         return e->cls;
     }
     *ret = s;
     return DS_OK;
+}
+
+enum ds_class ds_station_load(const char *path, ds_station **ret, ds_err *e)
+{
+    return load(path, true, ret, e);
+}
+
+enum ds_class ds_station_load_signer(const char *path, ds_station **ret, ds_err *e)
+{
+    return load(path, false, ret, e);
 }
 
 void ds_station_free(ds_station *s)
@@ -233,6 +261,8 @@ void ds_station_free(ds_station *s)
     free(s->signer_log_key);
     free(s->signer_quota);
     free(s->pin_file);
+    free(s->seal);
+    free(s->seal_key);
     ds_yaml_free(&station_schema, s->yaml);
     free(s->path);
     free(s);

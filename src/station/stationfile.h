@@ -31,6 +31,8 @@ typedef struct ds_station {
     char *signer_quota;                    // path, or NULL
     const char *token_serial;              // of the one token that may be given the PIN; or NULL
     char *pin_file;                        // or NULL
+    char *seal, *seal_key;                 // paths, or NULL
+    const char *seal_tpm;                  // address of a TPM, or NULL
     uint32_t token_wait_s;                 // how long the line waits for a token that was pulled out
     uint32_t baud, flash_baud;
     ds_slot_config *slots;
@@ -40,6 +42,8 @@ typedef struct ds_station {
 // DS_INPUT names file, line and key. Ports named by "discover" are looked for now; none found and none named is
 // DS_DEVICE.
 enum ds_class ds_station_load(const char *path, ds_station **ret, ds_err *e) DS_MUST;
+// The same without slots: nothing is looked for, and there may be none.
+enum ds_class ds_station_load_signer(const char *path, ds_station **ret, ds_err *e) DS_MUST;
 void ds_station_free(ds_station *s);
 
 #endif

@@ -8,6 +8,7 @@
 #include "src/base/file.h"
 
 #include <ctype.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,11 +69,14 @@ static void find_key_line(diag *d, const ds_buf *text)
     }
 }
 
-enum ds_class ds_yaml_load(const char *path, const cyaml_schema_value_t *schema, void **ret, ds_err *e)
+enum ds_class ds_yaml_load(const char *path, const cyaml_schema_value_t *schema, void **ret, uint8_t *ret_sha256,
+                           ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf text = {0};
     if (ds_file_read(path, 1 << 20, &text, e))
         return e ? e->cls : DS_INPUT;
+    if (ret_sha256)
+        (void)EVP_Digest(text.ptr, text.len, ret_sha256, NULL, EVP_sha256(), NULL);
     diag d = {0};
     const cyaml_config_t cfg = {.log_fn = gather, .log_ctx = &d, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_WARNING};
     cyaml_data_t *data = NULL;

@@ -86,12 +86,12 @@ static inline int teardown(void **state)
 
 #define ACME "CN={serial},O=Acme Devices,serialNumber={serial}"
 static const ds_signer_profile profiles[] = {
-    {"lamp", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 1, ""},
-    {"other", "CN={serial},O=Other Devices", "SN{counter:4}", DS_KEY_ECDSA_P256, 1, ""},
-    {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_2048, 1, "urn:dev:{serial}"}, // for two chips
-    {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_3072, 1, ""},
-    {"long", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 9, ""},
-    {"ever", "CN={mac},O={product}", "{mac}", DS_KEY_ECDSA_P384, 0, ""},
+    {"lamp", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 1, "", NULL},
+    {"other", "CN={serial},O=Other Devices", "SN{counter:4}", DS_KEY_ECDSA_P256, 1, "", NULL},
+    {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_2048, 1, "urn:dev:{serial}", NULL}, // for two chips
+    {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_3072, 1, "", NULL},
+    {"long", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 9, "", NULL},
+    {"ever", "CN={mac},O={product}", "{mac}", DS_KEY_ECDSA_P384, 0, "", NULL},
 };
 
 static inline ds_signer_config config(void)

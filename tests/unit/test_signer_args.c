@@ -24,6 +24,11 @@ static void test_signer_args_survive_the_way_and_hold_no_secret(void **state)
                    .quota = "/q",
                    .pin = DS_PIN_FILE,
                    .pin_file = "/p",
+                   .seal = "/s",
+                   .seal_key = "/sk",
+                   .seal_tpm = "device:/t",
+                   .station = "line-1",
+                   .token_serial = "12",
                    .pin_fd = -1},
         .fd = 3,
     };
@@ -44,6 +49,10 @@ static void test_signer_args_survive_the_way_and_hold_no_secret(void **state)
     assert_string_equal(out.config.log, "/l");
     assert_string_equal(out.config.log_key, "file:/k");
     assert_string_equal(out.config.quota, "/q");
+    assert_string_equal(out.config.seal, "/s");
+    assert_string_equal(out.config.seal_key, "/sk");
+    assert_string_equal(out.config.seal_tpm, "device:/t");
+    assert_string_equal(out.config.station, "line-1");
     char verb[] = "signer", pin[] = "--pin", value[] = "1234";
     char *with_pin[] = {verb, pin, value, NULL};
     assert_int_equal(ds_signer_args_read(3, with_pin, &out, &e), DS_USAGE);
