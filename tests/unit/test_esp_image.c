@@ -162,6 +162,80 @@ static void test_image_parse_flipped_bit_anywhere_is_refused(void **state)
     }
 }
 
+// Flash of which nothing behind its end is ever asked for; the farthest byte that was.
+typedef struct flash {
+    ds_view content;
+    size_t farthest;
+    bool broken;
+} flash;
+
+static bool read_flash(void *ctx, uint32_t addr, void *buf, uint32_t len)
+{
+    flash *f = ctx;
+    ds_view part;
+    assert_true(ds_view_slice(f->content, addr, len, &part));
+    memcpy(buf, part.ptr, len);
+    f->farthest = addr + len > f->farthest ? addr + len : f->farthest;
+    return !f->broken;
+}
+
+static void test_image_load_reads_image_and_signature_and_no_more(void **state)
+{
+    (void)state;
+    enum { AT = 0x1000, ROOM = 0x10000 };
+    DS_CLEANUP_BUF ds_buf image = {0};
+    DS_CLEANUP_BUF ds_buf content = {0};
+    build_app(&image, false);
+    ds_buf_resize(&content, AT, 0x5A);
+    ds_buf_add(&content, image.ptr, image.len);
+    ds_buf_resize(&content, AT + ROOM, 0x5A);
+    flash f = {.content = ds_buf_view(&content)};
+    const ds_image_source from = {read_flash, &f};
+    ds_err e = DS_ERR_INIT;
+    // One sector of image, one where its signature would be; where there is less room, what there is.
+    const uint32_t rooms[] = {ROOM, 0x2000, 0x1800, (uint32_t)image.len}, want[] = {0x2000, 0x2000, 0x1800, rooms[3]};
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
+        DS_CLEANUP_BUF ds_buf got = {0};
+        ds_image_info info;
+        f.farthest = 0;
+        assert_int_equal(ds_image_load(&from, AT, rooms[i], &got, &e), DS_OK);
+        assert_int_equal(got.len, want[i]);
+        assert_int_equal(f.farthest, AT + want[i]);
+        assert_memory_equal(got.ptr, content.ptr + AT, got.len);
+        assert_int_equal(ds_image_parse(ds_buf_view(&got), &info, &e), DS_OK);
+    }
+}
+
+static void test_image_load_never_leaves_its_room(void **state)
+{
+    (void)state;
+    DS_CLEANUP_BUF ds_buf image = {0};
+    build_app(&image, false);
+    flash f = {.content = ds_buf_view(&image)};
+    const ds_image_source from = {read_flash, &f};
+    ds_err e = DS_ERR_INIT;
+    for (uint32_t room = 0; room < image.len; room++) {
+        DS_CLEANUP_BUF ds_buf got = {0};
+        assert_int_not_equal(ds_image_load(&from, 0, room, &got, &e), DS_OK);
+        assert_int_equal(got.len, 0);
+    }
+    // Lengths that lie, and a count of segments that does.
+    static const struct {
+        size_t at;
+        uint8_t value;
+    } lies[] = {{0, 0}, {1, 255}, {28, 0xFF}, {30, 0xFF}, {31, 0xFF}};
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        DS_CLEANUP_BUF ds_buf got = {0};
+        uint8_t was = image.ptr[lies[i].at];
+        image.ptr[lies[i].at] = lies[i].value;
+        assert_int_equal(ds_image_load(&from, 0, (uint32_t)image.len, &got, &e), DS_INPUT);
+        image.ptr[lies[i].at] = was;
+    }
+    f.broken = true;
+    DS_CLEANUP_BUF ds_buf got = {0};
+    assert_int_equal(ds_image_load(&from, 0, (uint32_t)image.len, &got, &e), DS_DEVICE);
+}
+
 static void test_image_parse_old_header_takes_legacy_revision(void **state)
 {
     (void)state;
@@ -233,6 +307,8 @@ int main(void)
         cmocka_unit_test(test_image_parse_boot_desc_is_read),
         cmocka_unit_test(test_image_parse_truncated_anywhere_says_what_is_missing),
         cmocka_unit_test(test_image_parse_flipped_bit_anywhere_is_refused),
+        cmocka_unit_test(test_image_load_reads_image_and_signature_and_no_more),
+        cmocka_unit_test(test_image_load_never_leaves_its_room),
         cmocka_unit_test(test_image_parse_old_header_takes_legacy_revision),
         cmocka_unit_test(test_image_build_bad_spec_is_refused),
         cmocka_unit_test(test_version_compare_orders_as_numbers),

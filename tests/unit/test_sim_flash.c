@@ -68,6 +68,26 @@ static void test_flash_new_file_is_blank_and_private(void **state)
     ds_sim_flash_close(NULL);
 }
 
+static void test_flash_created_with_content_is_that_and_blank_behind(void **state)
+{
+    (void)state;
+    DS_CLEANUP_BUF ds_buf content = {0}, large = {0};
+    uint8_t got[8];
+    ds_sim_flash *f;
+    ds_err e = DS_ERR_INIT;
+    ds_buf_add(&content, "image", 5);
+    ds_buf_resize(&large, SIZE + 1, 0);
+    assert_int_equal(ds_sim_flash_create(path, SIZE, &large, &e), DS_INPUT);
+    assert_int_equal(ds_sim_flash_create(path, 3 << 20, &content, &e), DS_USAGE);
+    assert_int_equal(ds_sim_flash_create(path, SIZE, &content, &e), DS_OK);
+    assert_int_equal(ds_sim_flash_open(path, SIZE, NULL, NULL, &f, &e), DS_OK);
+    assert_true(ds_sim_flash_read(f, 0, got, sizeof got));
+    assert_memory_equal(got, "image\xFF\xFF\xFF", sizeof got);
+    assert_true(ds_sim_flash_read(f, SIZE - 1, got, 1));
+    assert_int_equal(got[0], 0xFF);
+    ds_sim_flash_close(f);
+}
+
 static void test_flash_program_only_clears_bits(void **state)
 {
     (void)state;
@@ -232,6 +252,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_flash_new_file_is_blank_and_private, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_flash_created_with_content_is_that_and_blank_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flash_program_only_clears_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flash_erase_takes_whole_sectors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flash_outside_is_refused_and_changes_nothing, setup, teardown),
