@@ -6,7 +6,7 @@
 // Each run of the signer is a process. After each: was a try spent that nobody asked for? A try is asked for by writing
 // or touching the PIN file (one), and by devstamp token check-pin (one a run).
 //
-// DEVSTAMP_ROUNDS (default 100; script/fuzz: 10,000) and DEVSTAMP_SEED. The seed is printed.
+// DEVSTAMP_ROUNDS (default 60; script/fuzz: 10,000) and DEVSTAMP_SEED. The seed is printed.
 #include "tests/unit/piv_module.h"
 
 #include "src/base/file.h"
@@ -271,7 +271,7 @@ static void test_no_try_is_spent_that_nobody_asked_for(void **state)
     assert_true(w.counts != MAP_FAILED);
     make_cards(&w);
     write_pin(&w, true);
-    w.rounds = (unsigned)number_of("DEVSTAMP_ROUNDS", 100);
+    w.rounds = (unsigned)number_of("DEVSTAMP_ROUNDS", 60);
     printf("seed %llu, %u rounds\n", (unsigned long long)w.chance, w.rounds);
     for (unsigned i = 0; i < w.rounds; i++)
         play_round(&w, i);
