@@ -23,10 +23,10 @@ def test_quota_stops_the_line_and_a_new_one_lets_it_go_on(products, factory):
     assert len(failed) == 1 and failed[0]["error"]["class"] == "policy"
     assert "the quota for recipe demo-esp32c3 is used up: 0 of 2 certificates left" in failed[0]["error"]["text"]
     assert "officer" in failed[0]["error"]["hint"]
-    allow(3, first="SN-0001", last="SN-0002")
+    allow(3, first="SN-0101", last="SN-0102")
     _, doc = factory.provision(recipe, station, ok=False)
     failed = [s for s in doc["slots"] if s.get("error")]
-    assert len(failed) == 1 and "is not within the quota's SN-0001 to SN-0002; 1 of 3" in failed[0]["error"]["text"]
+    assert len(failed) == 1 and "is not within the quota's SN-0101 to SN-0102; 1 of 3" in failed[0]["error"]["text"]
     allow(3, first="SN-0001", last="SN-0003", until="2090-01-01T00:00:00Z")
     p = run(DEVSTAMP, "provision", "--recipe", recipe, "--station", station)
     assert ("quota for demo-esp32c3: 1 of 3 certificates left, serial numbers SN-0001 to SN-0003, until "
