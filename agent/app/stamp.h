@@ -13,7 +13,8 @@
 
 #include <mbedtls/pk.h>
 
-// ---- Values. NOT_FOUND where absent, NO_SPACE where buf is too small (*ret_len is the length all the same).
+// ---- Values. NOT_FOUND where absent, NO_SPACE where buf is too small (*ret_len is the length all the same). MISMATCH
+// where the device's stamp was lost or replaced: the chip is tied to a certificate and encrypted storage holds no stamp.
 
 ds_status ds_stamp_serial(ds_agent *a, char ret[DS_AGENT_SERIAL_MAX + 1]);
 ds_status ds_stamp_endpoint(ds_agent *a, char ret[DS_AGENT_ENDPOINT_MAX + 1]); // "mqtts://host:port"
@@ -23,7 +24,7 @@ ds_status ds_stamp_endpoint_ca(ds_agent *a, void *buf, size_t cap, size_t *ret_l
 ds_status ds_stamp_chain(ds_agent *a, void *buf, size_t cap, size_t *ret_len);
 // The proof-of-possession secret, 8..64 bytes: for SRP or a label on the device's own screen. Wipe it after use.
 ds_status ds_stamp_pop(ds_agent *a, void *buf, size_t cap, size_t *ret_len);
-// Any other value: of the recipe, or of the app. NOT_ALLOWED for the private key.
+// Any other value: of the recipe, or of the app. NOT_ALLOWED for the private key and the secrets that protect it.
 ds_status ds_stamp_value(ds_agent *a, const char *name_space, const char *key, void *buf, size_t cap, size_t *ret_len);
 // The same as text with its NUL; cap includes it.
 ds_status ds_stamp_text(ds_agent *a, const char *name_space, const char *key, char *buf, size_t cap);
