@@ -14,7 +14,8 @@
 #include <mbedtls/pk.h>
 
 // ---- Values. NOT_FOUND where absent, NO_SPACE where buf is too small (*ret_len is the length all the same). MISMATCH
-// where the device's stamp was lost or replaced: the chip is tied to a certificate and encrypted storage holds no stamp.
+// where the device's stamp was lost or replaced: the chip is tied to a certificate, and encrypted storage holds no
+// stamp.
 
 ds_status ds_stamp_serial(ds_agent *a, char ret[DS_AGENT_SERIAL_MAX + 1]);
 ds_status ds_stamp_endpoint(ds_agent *a, char ret[DS_AGENT_ENDPOINT_MAX + 1]); // "mqtts://host:port"
@@ -79,8 +80,9 @@ size_t ds_stamp_health_json(const ds_health *h, char *buf, size_t cap);
 // erased there.
 ds_status ds_stamp_reset(ds_agent *a);
 
-// Complete a factory reset that was cut off; OK at once where there is none. ds_app_run() does it at every boot, before
-// anything else reads encrypted storage; a firmware without ds_app_run() calls it after ds_app_migrate().
+// Complete a factory reset that was cut off; OK at once where there is none. ds_app_run() does it at every boot. A
+// firmware whose other tasks read encrypted storage calls it before they start, after ds_app_migrate(), as
+// devstamp_app_start() does: else they would still find what is to be erased, and lose what they write meanwhile.
 ds_status ds_stamp_reset_resume(ds_agent *a);
 
 #endif
