@@ -107,8 +107,11 @@ static void test_wrong_root_name_or_time(void **state)
     assert_refused(DS_POLICY, DS_COMPANION_COUNTERFEIT);
     replace_owner(BENCH_SERIAL, BENCH_POP, &ca, 1900000000); // 2030-03-17
     assert_refused(DS_POLICY, DS_COMPANION_COUNTERFEIT);
+    assert_non_null(strstr(e.text, "as today is taken to be 2030-03-17"));
+    assert_non_null(strstr(e.hint, "set the clock"));
     replace_owner(BENCH_SERIAL, BENCH_POP, &ca, 1500000000); // 2017
     assert_refused(DS_POLICY, DS_COMPANION_COUNTERFEIT);
+    assert_non_null(strstr(e.hint, "set the clock"));
     replace_owner(BENCH_SERIAL, BENCH_POP, &ca, 0); // no clock
     assert_works();
 }
