@@ -46,6 +46,7 @@ def fails(factory, recipe, station, code, *words):
         ({"endpoint": "mqtts://host:70000"}, 3, ["mqtts://host:port"]),
         ({"endpoint_ca": "partitions.csv"}, 3, ["endpoint_ca"]),
         ({"days": "4000000"}, 3, ["certificate.days"]),
+        ({"close_download": "false\n  pop_length: 11"}, 3, ["pop_length", "12 to 63"]),
         ({"product": "\"a\\eb\""}, 3, ["product"]),
         ({"value": "{namespace: cfg, key: x, type: u8, value: \"300\"}"}, 3, ["cfg/x", "range"]),
         ({"value": "{namespace: cfg, key: region, type: u8, value: \"1\"}"}, 3, ["cfg/region", "twice"]),
