@@ -341,18 +341,31 @@ static ds_status store_text(ds_agent *a, const char *key, const uint8_t *text, s
     return ds_store_put(a, DS_AREA_ENCRYPTED, &v);
 }
 
+// Of the credentials: the name (arg not NULL), or what goes with it.
+static bool is_another(void *arg, const char *name_space, const char *key)
+{
+    bool name = strcmp(key, "ssid") == 0, rest = strcmp(key, "pass") == 0 || strcmp(key, "extra") == 0;
+    return strcmp(name_space, "wifi") != 0 || !(arg != NULL ? name : rest);
+}
+
+// The name goes first and comes last: power lost in between leaves no network, rather than one with another one's
+// passphrase. Nothing extra of an owner before stays.
 ds_status ds_owner_store_wifi(void *agent, const ds_owner_credentials *c)
 {
     ds_agent *a = agent;
     if (memchr(c->ssid, 0, c->ssid_len) != NULL ||
         (c->passphrase_len > 0 && memchr(c->passphrase, 0, c->passphrase_len) != NULL))
         return DS_STATUS(OWNER, BAD_REQUEST);
-    ds_status s = store_text(a, "ssid", c->ssid, c->ssid_len);
+    if (a->port->values_clear == NULL)
+        return DS_STATUS(OWNER, UNSUPPORTED);
+    ds_status s = a->port->values_clear(a->port->ctx, DS_AREA_ENCRYPTED, is_another, a);
+    if (s == DS_STATUS_OK)
+        s = a->port->values_clear(a->port->ctx, DS_AREA_ENCRYPTED, is_another, NULL);
     if (s == DS_STATUS_OK)
         s = store_text(a, "pass", c->passphrase_len > 0 ? c->passphrase : (const uint8_t *)"", c->passphrase_len);
     if (s == DS_STATUS_OK && c->extra_len > 0) {
         ds_value v = ds_value_of("wifi", "extra", DS_VALUE_BLOB, c->extra, c->extra_len);
         s = ds_store_put(a, DS_AREA_ENCRYPTED, &v);
     }
-    return s;
+    return s == DS_STATUS_OK ? store_text(a, "ssid", c->ssid, c->ssid_len) : s;
 }

@@ -65,7 +65,8 @@ size_t ds_owner_handle(void *owner, const uint8_t *in, size_t len, uint8_t *ret,
 void ds_owner_close(ds_owner *o);
 
 // A ds_owner_take_fn for firmware without a better place: strings "ssid" and "pass" in namespace "wifi" of encrypted
-// storage; extra, where given, as blob "extra". agent is a ds_agent. BAD_REQUEST where a NUL is among the bytes.
+// storage; extra, where given, as blob "extra". They replace what an owner before handed over, its extra included;
+// without an "ssid" there are none. agent is a ds_agent. BAD_REQUEST where a NUL is among the bytes.
 ds_status ds_owner_store_wifi(void *agent, const ds_owner_credentials *c);
 
 #endif

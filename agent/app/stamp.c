@@ -8,13 +8,35 @@
 
 #include <string.h>
 
+// Where the stamp lies. On a device that is tied to its certificate what lies in plain flash is not the device's, but
+// what somebody who can write flash put there.
+static ds_status trusted_area(ds_agent *a, enum ds_area *ret)
+{
+    uint8_t anchor[32];
+    size_t len = 0;
+    ds_status s = ds_store_area(a, ret);
+    if (s != DS_STATUS_OK || *ret != DS_AREA_PLAIN || a->port->anchor_get == NULL)
+        return s;
+    s = a->port->anchor_get(a->port->ctx, anchor, &len);
+    return s == DS_STATUS_OK && len > 0 ? DS_STATUS(VALUE, MISMATCH) : s;
+}
+
+static bool is_secret(const char *name_space, const char *key)
+{
+    static const char *const secrets[] = {DS_VALUE_KEY, DS_VALUE_DSIG_SECRET, DS_VALUE_NVS_SECRET};
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
+        if (strcmp(name_space, DS_AGENT_NAMESPACE) == 0 && strcmp(key, secrets[i]) == 0)
+            return true;
+    return false;
+}
+
 ds_status ds_stamp_value(ds_agent *a, const char *name_space, const char *key, void *buf, size_t cap, size_t *ret_len)
 {
     enum ds_area area;
     *ret_len = 0;
-    if (strcmp(name_space, DS_AGENT_NAMESPACE) == 0 && strcmp(key, DS_VALUE_KEY) == 0)
+    if (is_secret(name_space, key))
         return DS_STATUS(VALUE, NOT_ALLOWED);
-    ds_status s = ds_store_area(a, &area);
+    ds_status s = trusted_area(a, &area);
     return s == DS_STATUS_OK ? a->port->value_get(a->port->ctx, area, name_space, key, buf, cap, ret_len) : s;
 }
 

@@ -13,7 +13,9 @@
 
 #include <mbedtls/pk.h>
 
-// ---- Values. NOT_FOUND where absent, NO_SPACE where buf is too small (*ret_len is the length all the same).
+// ---- Values. NOT_FOUND where absent, NO_SPACE where buf is too small (*ret_len is the length all the same). MISMATCH
+// where the device's stamp was lost or replaced: the chip is tied to a certificate, and encrypted storage holds no
+// stamp.
 
 ds_status ds_stamp_serial(ds_agent *a, char ret[DS_AGENT_SERIAL_MAX + 1]);
 ds_status ds_stamp_endpoint(ds_agent *a, char ret[DS_AGENT_ENDPOINT_MAX + 1]); // "mqtts://host:port"
@@ -23,7 +25,7 @@ ds_status ds_stamp_endpoint_ca(ds_agent *a, void *buf, size_t cap, size_t *ret_l
 ds_status ds_stamp_chain(ds_agent *a, void *buf, size_t cap, size_t *ret_len);
 // The proof-of-possession secret, 8..64 bytes: for SRP or a label on the device's own screen. Wipe it after use.
 ds_status ds_stamp_pop(ds_agent *a, void *buf, size_t cap, size_t *ret_len);
-// Any other value: of the recipe, or of the app. NOT_ALLOWED for the private key.
+// Any other value: of the recipe, or of the app. NOT_ALLOWED for the private key and the secrets that protect it.
 ds_status ds_stamp_value(ds_agent *a, const char *name_space, const char *key, void *buf, size_t cap, size_t *ret_len);
 // The same as text with its NUL; cap includes it.
 ds_status ds_stamp_text(ds_agent *a, const char *name_space, const char *key, char *buf, size_t cap);
@@ -78,8 +80,9 @@ size_t ds_stamp_health_json(const ds_health *h, char *buf, size_t cap);
 // erased there.
 ds_status ds_stamp_reset(ds_agent *a);
 
-// Complete a factory reset that was cut off; OK at once where there is none. ds_app_run() does it at every boot, before
-// anything else reads encrypted storage; a firmware without ds_app_run() calls it after ds_app_migrate().
+// Complete a factory reset that was cut off; OK at once where there is none. ds_app_run() does it at every boot. A
+// firmware whose other tasks read encrypted storage calls it before they start, after ds_app_migrate(), as
+// devstamp_app_start() does: else they would still find what is to be erased, and lose what they write meanwhile.
 ds_status ds_stamp_reset_resume(ds_agent *a);
 
 #endif

@@ -34,6 +34,15 @@ static ds_status know_secret(ds_agent *a, const char *name, uint8_t ret[SECRET])
     return ds_store_put(a, DS_AREA_PLAIN, &v);
 }
 
+// Burn a key block; its failures are told apart from those of storage, as what to do about them is another thing.
+static ds_status burn_block(ds_agent *a, enum ds_key_use use, const uint8_t secret[SECRET])
+{
+    ds_status s = a->port->key_burn(a->port->ctx, use, secret);
+    if (DS_STATUS_IS(s, NO_SPACE))
+        return DS_STATUS(KEY, NO_SPACE);
+    return DS_STATUS_IS(s, NOT_ALLOWED) ? DS_STATUS(KEY, NOT_ALLOWED) : s;
+}
+
 // --- keys of encrypted NVS
 
 // Does the HMAC peripheral make what the secret makes?
@@ -76,7 +85,7 @@ static ds_status burn_nvs(ds_agent *a, const uint8_t secret[SECRET])
     bool proved = false;
     ds_status s = nvs_proved(a, secret, &proved), burned = DS_STATUS(KEY, FLASH);
     for (int i = 0; s == DS_STATUS_OK && !proved && i < BURNS; i++) {
-        burned = a->port->key_burn(a->port->ctx, DS_KEY_USE_NVS, secret);
+        burned = burn_block(a, DS_KEY_USE_NVS, secret);
         if (burned != DS_STATUS_OK && !DS_STATUS_IS(burned, FLASH))
             return burned;
         s = nvs_proved(a, secret, &proved);
@@ -120,7 +129,7 @@ static ds_status burn_dsig(ds_agent *a, const uint8_t secret[SECRET])
 {
     ds_status s = ds_chain_fits_dsig(a);
     for (int i = 0; DS_STATUS_IS(s, MISMATCH) && i < BURNS; i++) {
-        ds_status burned = a->port->key_burn(a->port->ctx, DS_KEY_USE_DSIG, secret);
+        ds_status burned = burn_block(a, DS_KEY_USE_DSIG, secret);
         if (burned != DS_STATUS_OK && !DS_STATUS_IS(burned, FLASH))
             return burned;
         s = ds_chain_fits_dsig(a);

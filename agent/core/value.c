@@ -158,6 +158,14 @@ static ds_status digest_stamp(ds_agent *a, uint8_t ret[32], uint32_t *ret_count)
     return s;
 }
 
+// The app adds its marks and a list of the values where the stamp moves to, an area as large as this one. What it could
+// not put there must be known now: by its first boot the device is locked.
+static bool leaves_room(ds_agent *a, uint32_t count)
+{
+    enum { MARKS = 1024, LISTED = 4 };
+    return count <= DS_AGENT_VALUES_MAX && a->port->area_free(a->port->ctx, DS_AREA_PLAIN) >= MARKS + LISTED * count;
+}
+
 ds_status ds_handle_finish_stamp(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
 {
     const Devstamp__FinishStamp *f = q->finish_stamp;
@@ -171,8 +179,8 @@ ds_status ds_handle_finish_stamp(ds_agent *a, const Devstamp__Request *q, ds_rep
         s = DS_STATUS(VALUE, NOT_ALLOWED);
     if (s == DS_STATUS_OK)
         s = digest_stamp(a, digest, &count);
-    if (s == DS_STATUS_OK && count > DS_AGENT_VALUES_MAX)
-        s = DS_STATUS(VALUE, NO_SPACE); // known now, not at first boot
+    if (s == DS_STATUS_OK && stage == (int)DEVSTAMP__STAGE__STAGE_CERTIFIED && !leaves_room(a, count))
+        s = DS_STATUS(VALUE, NO_SPACE);
     if (s == DS_STATUS_OK && (count != f->count || memcmp(digest, f->digest.data, f->digest.len) != 0))
         s = DS_STATUS(VALUE, MISMATCH);
     if (s != DS_STATUS_OK || stage != (int)DEVSTAMP__STAGE__STAGE_CERTIFIED)

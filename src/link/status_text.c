@@ -50,6 +50,19 @@ static const struct {
     [DEVSTAMP__STATUS_CODE__CODE_INTERNAL] = {"internal error", "report the status word with the firmware's version"},
 };
 
+// Where the module makes another hint of it: the chip's key blocks (key_protection and nvs_keys of the recipe).
+static const struct {
+    uint32_t module, code;
+    const char *hint;
+} special[] = {
+    {DEVSTAMP__STATUS_MODULE__MODULE_KEY, DEVSTAMP__STATUS_CODE__CODE_NO_SPACE,
+     "the chip has no free key block for what the recipe asks (key_protection, nvs_keys): set the device aside"},
+    {DEVSTAMP__STATUS_MODULE__MODULE_KEY, DEVSTAMP__STATUS_CODE__CODE_NOT_ALLOWED,
+     "a secure bootloader has run on the chip, and no key can be hidden in it any more: set the device aside"},
+    {DEVSTAMP__STATUS_MODULE__MODULE_KEY, DEVSTAMP__STATUS_CODE__CODE_UNSUPPORTED,
+     "the chip cannot do what the recipe asks (key, key_protection, nvs_keys), or its firmware cannot"},
+};
+
 enum { MODULES = sizeof modules / sizeof *modules, CODES = sizeof codes / sizeof *codes };
 
 void ds_status_text(uint32_t status, char *ret, size_t cap)
@@ -65,6 +78,9 @@ void ds_status_text(uint32_t status, char *ret, size_t cap)
 
 const char *ds_status_hint(uint32_t status)
 {
-    uint32_t code = status >> 16 & 0xFF;
+    uint32_t module = status >> 24, code = status >> 16 & 0xFF;
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+        if (special[i].module == module && special[i].code == code)
+            return special[i].hint;
     return code < CODES ? codes[code].hint : NULL;
 }

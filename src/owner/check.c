@@ -76,6 +76,28 @@ static void set_up(const ds_companion *c, X509_STORE_CTX *ctx)
     X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_CLIENT); // as the device's certificate profile has it
 }
 
+// A device of this product by all but the date: likelier a clock that is wrong than a counterfeit, and not believed.
+static enum ds_class untimely(const ds_companion *c, int error, ds_err *e)
+{
+    char today[32] = "";
+    time_t now = (time_t)c->now_utc;
+    struct tm tm;
+    if (gmtime_r(&now, &tm))
+        (void)strftime(today, sizeof today, "%Y-%m-%d", &tm);
+    (void)ds_companion_fail(e, DS_POLICY, DS_COMPANION_COUNTERFEIT, "not genuine: %s, as today is taken to be %s",
+                            X509_verify_cert_error_string(error), today);
+    return ds_hint(e, "set the clock and try again; where the date is right, give this device nothing");
+}
+
+static enum ds_class not_certified(const ds_companion *c, int error, ds_err *e)
+{
+    char why[160];
+    if (error == X509_V_ERR_CERT_NOT_YET_VALID || error == X509_V_ERR_CERT_HAS_EXPIRED)
+        return untimely(c, error, e);
+    snprintf(why, sizeof why, "its certificate is none of this product's: %s", X509_verify_cert_error_string(error));
+    return counterfeit(e, why);
+}
+
 static void name_text(const X509_NAME *name, char *ret, size_t cap)
 {
     BIO *bio = BIO_new(BIO_s_mem());
@@ -101,10 +123,7 @@ static enum ds_class verify_chain(ds_companion *c, STACK_OF(X509) * chain, ds_er
     } else {
         set_up(c, ctx);
         if (X509_verify_cert(ctx) != 1) {
-            char why[160];
-            snprintf(why, sizeof why, "its certificate is none of this product's: %s",
-                     X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
-            rc = counterfeit(e, why);
+            rc = not_certified(c, X509_STORE_CTX_get_error(ctx), e);
         } else {
             STACK_OF(X509) *built = X509_STORE_CTX_get0_chain(ctx);
             name_text(X509_get_subject_name(sk_X509_value(built, sk_X509_num(built) - 1)), c->device.root,

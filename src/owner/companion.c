@@ -16,7 +16,8 @@ enum { VERSION = 1 };
 
 static enum ds_class bad_reply(ds_err *e, const char *what)
 {
-    return ds_companion_fail(e, DS_DEVICE, DS_COMPANION_BAD_REPLY, "the device's reply is none: %s", what);
+    (void)ds_companion_fail(e, DS_DEVICE, DS_COMPANION_BAD_REPLY, "the device's reply is none: %s", what);
+    return ds_hint(e, "try again; if it stays so, this device or something on the way to it speaks another language");
 }
 
 static enum ds_class check_config(const ds_companion_config *g, ds_err *e)
@@ -186,8 +187,10 @@ static enum ds_class on_receipt(ds_companion *c, Devstamp__Owner__Receipt *m, ds
         return bad_reply(e, "a receipt of another version");
     if (status == DEVSTAMP__OWNER__STATUS__STATUS_NOT_TAKEN)
         return ds_companion_fail(e, DS_INPUT, DS_COMPANION_NOT_TAKEN, "the device cannot use these credentials");
-    if (status != DEVSTAMP__OWNER__STATUS__STATUS_OK)
-        return ds_companion_fail(e, DS_DEVICE, DS_COMPANION_DEVICE_FAILED, "the device could not keep the credentials");
+    if (status != DEVSTAMP__OWNER__STATUS__STATUS_OK) {
+        (void)ds_companion_fail(e, DS_DEVICE, DS_COMPANION_DEVICE_FAILED, "the device could not keep the credentials");
+        return ds_hint(e, "switch it off and on, and try again");
+    }
     c->stage = DS_COMPANION_DONE;
     return DS_OK;
 }
@@ -209,9 +212,11 @@ static enum ds_class on_status(Devstamp__Owner__Status status, ds_err *e)
                                 "not genuine: the device says that it is not locked");
         return ds_hint(e, "it has not left the factory as it should: give it nothing");
     case DEVSTAMP__OWNER__STATUS__STATUS_NO_SESSION:
-        return ds_companion_fail(e, DS_DEVICE, DS_COMPANION_LOST_SESSION, "somebody else began to talk to the device");
+        (void)ds_companion_fail(e, DS_DEVICE, DS_COMPANION_LOST_SESSION, "somebody else began to talk to the device");
+        return ds_hint(e, "try again, with nobody else at it");
     case DEVSTAMP__OWNER__STATUS__STATUS_FAILED:
-        return ds_companion_fail(e, DS_DEVICE, DS_COMPANION_DEVICE_FAILED, "the device could not do it");
+        (void)ds_companion_fail(e, DS_DEVICE, DS_COMPANION_DEVICE_FAILED, "the device could not do it");
+        return ds_hint(e, "switch it off and on, and try again");
     default:
         return ds_companion_fail(e, DS_DEVICE, DS_COMPANION_BAD_REPLY, "the device does not understand (status %d)",
                                  (int)status);

@@ -41,6 +41,10 @@ static enum ds_class check_partitions(const ds_recipe *r, ds_err *e)
         return bad(r, e, "the partition table has no otadata partition");
     if (ds_ptable_find(&r->table, "stamp")->encrypted || ds_ptable_find(&r->table, "nvs")->encrypted)
         return bad(r, e, "NVS partitions are not part of flash encryption: clear their encrypted flag");
+    // Found out by the first boot of a device that is locked by then, it would be too late.
+    if (ds_ptable_find(&r->table, "nvs")->size < ds_ptable_find(&r->table, "stamp")->size)
+        return ds_hint((bad(r, e, "the partition nvs is smaller than stamp"), e),
+                       "the app moves the whole stamp there, and keeps its own values beside it: make nvs larger");
     return DS_OK;
 }
 

@@ -18,7 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DAYS = 36500, MAX_ENDPOINT = 255 };
+// 12 signs of 31 are 59 bits: docs/decisions/0005-owner-handshake.md.
+enum { MAX_DAYS = 36500, MAX_ENDPOINT = 255, MIN_POP = 12, MAX_POP = 63 };
 
 static enum ds_class bad(const ds_recipe *r, ds_err *e, const char *what)
 {
@@ -195,8 +196,9 @@ enum ds_class ds_recipe_check_stamp(const ds_recipe *r, ds_err *e)
         return e->cls;
     if (r->certificate_days > MAX_DAYS)
         return bad(r, e, "certificate.days: must be at most 36500, or 0 for no expiry");
-    if (r->pop_length < 8 || r->pop_length > 63)
-        return bad(r, e, "stamp.pop_length: must be 8 to 63");
+    if (r->pop_length < MIN_POP || r->pop_length > MAX_POP)
+        return ds_hint((bad(r, e, "stamp.pop_length: must be 12 to 63"), e),
+                       "who pretends to be a device can try shorter secrets without it; 16 is the default");
     for (unsigned i = 0; i < r->value_count; i++)
         if (check_value(r, i, e))
             return e->cls;

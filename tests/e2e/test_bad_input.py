@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from factory import DEVSTAMP, run, wait_for
+from factory import DEVSTAMP, SIM, run, wait_for
 
 
 def station_with_port(factory, port):
@@ -46,6 +46,7 @@ def fails(factory, recipe, station, code, *words):
         ({"endpoint": "mqtts://host:70000"}, 3, ["mqtts://host:port"]),
         ({"endpoint_ca": "partitions.csv"}, 3, ["endpoint_ca"]),
         ({"days": "4000000"}, 3, ["certificate.days"]),
+        ({"close_download": "false\n  pop_length: 11"}, 3, ["pop_length", "12 to 63"]),
         ({"product": "\"a\\eb\""}, 3, ["product"]),
         ({"value": "{namespace: cfg, key: x, type: u8, value: \"300\"}"}, 3, ["cfg/x", "range"]),
         ({"value": "{namespace: cfg, key: region, type: u8, value: \"1\"}"}, 3, ["cfg/region", "twice"]),
@@ -69,6 +70,14 @@ def test_unexpected_key_is_named_with_its_own_line(products, factory):
     recipe.write_text(text)
     line = [i for i, t in enumerate(text.splitlines(), 1) if t.startswith("lok:")][0]
     fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 3, f"{recipe}:{line}:", "lok")
+
+
+def test_table_whose_nvs_cannot_take_the_stamp(products, factory):
+    table = factory.folder / "small.csv"
+    table.write_text(products.folder.joinpath("partitions.csv").read_text().replace("0x1a000,  0x6000", "0x1a000,  0x5000"))
+    run(SIM, "partitions", table, "-o", table.with_suffix(".bin"))
+    recipe = products.recipe(factory.folder, "esp32c3", table=table.with_suffix(".bin"))
+    fails(factory, recipe, station_with_port(factory, "tcp://127.0.0.1:1"), 3, "nvs is smaller than stamp", "larger")
 
 
 def test_image_for_another_chip(products, factory):

@@ -293,6 +293,7 @@ static void test_finish_trusts_no_key_that_it_did_not_burn(void **state)
     for (int i = 0; i < FAKE_BLOCKS; i++)
         f.blocks[i] = (struct fake_block){.burned = true, .whole = true, .use = i ? DS_KEY_USE_NVS : DS_KEY_USE_DSIG};
     assert_int_equal(finish(), CODE(NO_SPACE));
+    assert_int_equal(ds_protect(&f.agent) & 0xFFFF0000, DS_STATUS(KEY, NO_SPACE) & 0xFFFF0000); // not storage's
 }
 
 static void test_finish_where_the_chip_cannot_says_so(void **state)
@@ -301,6 +302,7 @@ static void test_finish_where_the_chip_cannot_says_so(void **state)
     start_from(&certified);
     f.read_protection_locked = true;
     assert_int_equal(finish(), CODE(NOT_ALLOWED));
+    assert_int_equal(ds_protect(&f.agent) & 0xFFFF0000, DS_STATUS(KEY, NOT_ALLOWED) & 0xFFFF0000);
     assert_int_equal(fake_stage(&f, &st), DEVSTAMP__STAGE__STAGE_CERTIFIED);
     start_from(&certified);
     f.port.hmac = NULL;

@@ -108,6 +108,28 @@ static void test_getters_within_their_bounds(void **state)
     assert_code(ds_stamp_u32(&f.agent, "app", "three", &number), MISMATCH);
 }
 
+// Whoever can write to flash blanks encrypted storage and puts a plain stamp of their own: no value of it is handed to
+// the app as the device's.
+static void test_getters_of_a_locked_device_take_no_plain_stamp(void **state)
+{
+    (void)state;
+    char text[DS_AGENT_ENDPOINT_MAX + 1] = "x";
+    uint32_t number = 7;
+    size_t len = 9;
+    memset(&f.areas[DS_AREA_ENCRYPTED], 0, sizeof(fake_area));
+    put(&f, DS_AREA_PLAIN, "stamp", "endpoint", DS_VALUE_STRING, "mqtts://evil:8883", 17);
+    put(&f, DS_AREA_PLAIN, "stamp", "endpoint_ca", DS_VALUE_STRING, "theirs", 6);
+    put(&f, DS_AREA_PLAIN, "cfg", "rate", DS_VALUE_U32, "\1\2\3\4", 4);
+    fake_power_on(&f, DS_AGENT_APP);
+    assert_code(ds_app_migrate(&f.agent), MISMATCH);
+    assert_code(ds_stamp_endpoint(&f.agent, text), MISMATCH);
+    assert_string_equal(text, "");
+    assert_code(ds_stamp_endpoint_ca(&f.agent, text, sizeof text, &len), MISMATCH);
+    assert_int_equal(len, 0);
+    assert_code(ds_stamp_u32(&f.agent, "cfg", "rate", &number), MISMATCH);
+    assert_int_equal(number, 7);
+}
+
 static void test_key_is_a_handle_and_never_bytes(void **state)
 {
     (void)state;
@@ -115,6 +137,8 @@ static void test_key_is_a_handle_and_never_bytes(void **state)
     size_t len = 9;
     assert_code(ds_stamp_value(&f.agent, "stamp", "key", bytes, sizeof bytes, &len), NOT_ALLOWED);
     assert_int_equal(len, 0);
+    assert_code(ds_stamp_value(&f.agent, "stamp", "dsig_secret", bytes, sizeof bytes, &len), NOT_ALLOWED);
+    assert_code(ds_stamp_value(&f.agent, "stamp", "nvs_secret", bytes, sizeof bytes, &len), NOT_ALLOWED);
     mbedtls_pk_context pk, public;
     assert_int_equal(ds_stamp_key(&f.agent, &pk), 0);
     assert_int_equal(DS_PK_SIGN(&pk, MBEDTLS_MD_SHA256, hash, sizeof hash, signature, sizeof signature, &len,
@@ -422,6 +446,7 @@ int main(void)
         cmocka_unit_test_setup(test_getters_sealed, setup),
         cmocka_unit_test_setup(test_getters_before_the_move, setup_plain),
         cmocka_unit_test_setup(test_getters_within_their_bounds, setup),
+        cmocka_unit_test_setup(test_getters_of_a_locked_device_take_no_plain_stamp, setup),
         cmocka_unit_test_setup(test_key_is_a_handle_and_never_bytes, setup),
         cmocka_unit_test_setup(test_key_in_plain_storage_is_not_handed_out, setup_plain),
         cmocka_unit_test_setup(test_health, setup),

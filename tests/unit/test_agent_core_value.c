@@ -126,6 +126,27 @@ static void test_finish_known_digest_any_order(void **state)
     assert_int_equal(fake_finish(&f, &st, FAKE_STAMP_COUNT + 1, fake_stamp_digest), CODE(MISMATCH));
 }
 
+// A stamp that leaves no room for what the app adds where it moves to is refused now: later the device is locked.
+static void test_finish_without_room_for_the_move(void **state)
+{
+    (void)state;
+    static fake_area unfinished;
+    assert_int_equal(fake_provision(&f, &st), 0);
+    for (int i = 0; i < FAKE_VALUES; i++)
+        if (strcmp(f.areas[DS_AREA_PLAIN].values[i].key, "done") == 0)
+            f.areas[DS_AREA_PLAIN].values[i].used = false;
+    unfinished = f.areas[DS_AREA_PLAIN];
+    for (int i = 0; area_free(&f, DS_AREA_PLAIN) >= 1024; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "v%d", i);
+        assert_true(put(&f, DS_AREA_PLAIN, "cfg", name, DS_VALUE_U8, "1", 1));
+    }
+    assert_int_equal(fake_finish(&f, &st, FAKE_STAMP_COUNT, fake_stamp_digest), CODE(NO_SPACE));
+    assert_null(fake_find(&f, DS_AREA_PLAIN, "stamp", "done"));
+    f.areas[DS_AREA_PLAIN] = unfinished;
+    assert_int_equal(fake_finish(&f, &st, FAKE_STAMP_COUNT, fake_stamp_digest), 0);
+}
+
 static void test_finish_mismatch_leaves_unfinished(void **state)
 {
     (void)state;
@@ -269,6 +290,7 @@ int main(void)
         cmocka_unit_test_setup(test_write_value_rules, setup),
         cmocka_unit_test_setup(test_write_value_full_storage_tells, setup),
         cmocka_unit_test_setup(test_finish_known_digest_any_order, setup),
+        cmocka_unit_test_setup(test_finish_without_room_for_the_move, setup),
         cmocka_unit_test_setup(test_finish_mismatch_leaves_unfinished, setup),
         cmocka_unit_test_setup(test_stamped_is_immutable, setup),
         cmocka_unit_test_setup(test_hello_tells_all, setup),

@@ -219,6 +219,38 @@ static void test_burn_completes_half_a_purpose(void **state)
     fake_free(f);
 }
 
+// Or a block that cannot be written any more and can still be read.
+static void test_burn_completes_half_a_protection(void **state)
+{
+    (void)state;
+    fake *f = device();
+    uint8_t key[32];
+    fill(key, 8);
+    ds_efuse_set_block(&f->efuses, KEY4, key);
+    assert_true(ds_efuse_set(f->hal.chip, &f->efuses, "KEY_PURPOSE_4", 7));
+    assert_true(ds_efuse_set(f->hal.chip, &f->efuses, "WR_DIS", 1u << 12 | 1u << 27));
+    assert_int_equal(put(f, DS_KEY_USE_DSIG, key), DS_STATUS_OK);
+    assert_false(readable_anywhere(f, key));
+    assert_int_equal(burns, 1);
+    fake_free(f);
+}
+
+// A purpose that was locked with some of its bits only: the block is of no use, and must not show the secret.
+static void test_burn_hides_what_got_another_purpose(void **state)
+{
+    (void)state;
+    fake *f = device();
+    uint8_t key[32];
+    fill(key, 8);
+    ds_efuse_set_block(&f->efuses, KEY4, key);
+    assert_true(ds_efuse_set(f->hal.chip, &f->efuses, "KEY_PURPOSE_4", 5));
+    assert_true(ds_efuse_set(f->hal.chip, &f->efuses, "WR_DIS", 1u << 12));
+    assert_int_equal(put(f, DS_KEY_USE_DSIG, key), DS_STATUS_OK);
+    assert_memory_equal(f->efuses.w[KEY3], key, 32);
+    assert_false(readable_anywhere(f, key));
+    fake_free(f);
+}
+
 static void test_burn_hides_what_took_its_bits_badly(void **state)
 {
     (void)state;
@@ -379,6 +411,8 @@ int main(void)
         cmocka_unit_test(test_burn_goes_down_to_key2_and_no_further),
         cmocka_unit_test(test_burn_power_cut_is_completed_in_the_same_block),
         cmocka_unit_test(test_burn_completes_half_a_purpose),
+        cmocka_unit_test(test_burn_completes_half_a_protection),
+        cmocka_unit_test(test_burn_hides_what_got_another_purpose),
         cmocka_unit_test(test_burn_hides_what_took_its_bits_badly),
         cmocka_unit_test(test_burn_passes_over_what_is_somebodys),
         cmocka_unit_test(test_burn_after_read_protection_is_locked_is_refused),

@@ -107,8 +107,11 @@ static void test_wrong_root_name_or_time(void **state)
     assert_refused(DS_POLICY, DS_COMPANION_COUNTERFEIT);
     replace_owner(BENCH_SERIAL, BENCH_POP, &ca, 1900000000); // 2030-03-17
     assert_refused(DS_POLICY, DS_COMPANION_COUNTERFEIT);
+    assert_non_null(strstr(e.text, "as today is taken to be 2030-03-17"));
+    assert_non_null(strstr(e.hint, "set the clock"));
     replace_owner(BENCH_SERIAL, BENCH_POP, &ca, 1500000000); // 2017
     assert_refused(DS_POLICY, DS_COMPANION_COUNTERFEIT);
+    assert_non_null(strstr(e.hint, "set the clock"));
     replace_owner(BENCH_SERIAL, BENCH_POP, &ca, 0); // no clock
     assert_works();
 }
@@ -299,6 +302,42 @@ static void test_default_keeps_credentials_in_encrypted_storage(void **state)
     assert_int_equal(fake_find(&b.port, DS_AREA_ENCRYPTED, "wifi", "pass")->len, 0);
 }
 
+static bool has_wifi(const char *which, const char *text)
+{
+    const fake_value *v = fake_find(&b.port, DS_AREA_ENCRYPTED, "wifi", which);
+    return v && v->len == strlen(text) && memcmp(v->data, text, v->len) == 0;
+}
+
+// A new owner's credentials replace all of the one's before. Power may go at any write: a name is there only with the
+// passphrase that belongs to it.
+static void test_default_never_mixes_two_owners(void **state)
+{
+    (void)state;
+    const ds_owner_credentials first = {.ssid = (const uint8_t *)"one",
+                                        .ssid_len = 3,
+                                        .passphrase = (const uint8_t *)"passphrase 1",
+                                        .passphrase_len = 12,
+                                        .extra = (const uint8_t *)"claim",
+                                        .extra_len = 5},
+                               second = {.ssid = (const uint8_t *)"two",
+                                         .ssid_len = 3,
+                                         .passphrase = (const uint8_t *)"passphrase 2",
+                                         .passphrase_len = 12};
+    ds_agent *a = &b.port.agent;
+    for (long cut = 1, done = 0; !done; cut++) {
+        assert_int_equal(ds_owner_store_wifi(a, &first), DS_STATUS_OK);
+        b.port.power_write = b.port.writes + cut;
+        done = ds_owner_store_wifi(a, &second) == DS_STATUS_OK;
+        fake_power_on(&b.port, DS_AGENT_APP);
+        if (fake_find(&b.port, DS_AREA_ENCRYPTED, "wifi", "ssid"))
+            assert_true((!done && has_wifi("ssid", "one") && has_wifi("pass", "passphrase 1")) ||
+                        (has_wifi("ssid", "two") && has_wifi("pass", "passphrase 2")));
+        else
+            assert_false(done);
+    }
+    assert_null(fake_find(&b.port, DS_AREA_ENCRYPTED, "wifi", "extra"));
+}
+
 // ---- Vectors
 
 static void test_vectors_of_the_document(void **state)
@@ -402,6 +441,7 @@ int main(void)
         TEST(test_credentials_within_their_bounds),
         TEST(test_credentials_the_firmware_cannot_take),
         TEST(test_default_keeps_credentials_in_encrypted_storage),
+        TEST(test_default_never_mixes_two_owners),
         TEST(test_vectors_of_the_document),
         TEST(test_vectors_as_messages),
         TEST(test_configuration_is_checked),

@@ -386,6 +386,12 @@ static void test_status_text(void **state)
     ds_status_text(0x03040010, words, sizeof words);
     assert_string_equal(words, "key: exists already and must not be replaced (0x03040010)");
     assert_non_null(strstr(ds_status_hint(0x03040010), "ledger"));
+    assert_non_null(
+        strstr(ds_status_hint(DEVSTAMP__STATUS_MODULE__MODULE_KEY << 24 | DEVSTAMP__STATUS_CODE__CODE_NO_SPACE << 16),
+               "key block"));
+    assert_non_null(
+        strstr(ds_status_hint(DEVSTAMP__STATUS_MODULE__MODULE_VALUE << 24 | DEVSTAMP__STATUS_CODE__CODE_NO_SPACE << 16),
+               "partition"));
     ds_status_text(0, words, sizeof words);
     assert_string_equal(words, "success");
     ds_status_text(0xFFEE0001, words, sizeof words);

@@ -88,18 +88,22 @@ static bool hide(const slot *s)
     return commit(e);
 }
 
-// What a block is to a key that is to be burned. SPOILED: some of the key's bits and no others; what else lies there is
-// somebody's own.
+// What a block is to a key that is to be burned. SPOILED: some of the key's bits and no others, or all of them for good
+// under another purpose; what else lies there is somebody's own.
 enum fit { NO_FIT, FREE, SAME, SPOILED };
 
 static enum fit fit_of(const slot *s, esp_efuse_purpose_t purpose, const uint8_t key[KEY_LEN])
 {
-    if (s->read_protected || s->write_protected || (s->purpose_locked && s->purpose != purpose))
+    bool lost = s->purpose_locked && s->purpose != purpose;
+    if (s->read_protected)
+        return NO_FIT;
+    // Ours, in whatever state power left it: completed where it can be, hidden where it cannot.
+    if (memcmp(s->bytes, key, KEY_LEN) == 0)
+        return !lost && ((unsigned)s->purpose & ~(unsigned)purpose) == 0 ? SAME : SPOILED;
+    if (s->write_protected || lost)
         return NO_FIT;
     if (s->blank)
         return s->purpose == ESP_EFUSE_KEY_PURPOSE_USER && !s->purpose_locked ? FREE : NO_FIT;
-    if (memcmp(s->bytes, key, KEY_LEN) == 0)
-        return ((unsigned)s->purpose & ~(unsigned)purpose) == 0 ? SAME : NO_FIT;
     for (size_t i = 0; i < KEY_LEN; i++)
         if (s->bytes[i] & ~key[i])
             return NO_FIT;

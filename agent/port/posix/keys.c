@@ -72,15 +72,20 @@ static bool is_whole(const ds_efuse_key *k, uint32_t purpose)
 // What a block is to a key that is to be burned.
 enum fit { NO_FIT, FREE, SAME, SPOILED };
 
-// SPOILED: some of the key's bits and no others. What else lies there is somebody's own.
+// SPOILED: some of the key's bits and no others, or all of them for good under another purpose. What else lies there is
+// somebody's own.
 static enum fit fit_of(const ds_efuse_key *k, uint32_t purpose, const uint8_t key[32])
 {
-    if (k->read_protected || k->write_protected || (k->purpose_locked && k->purpose != purpose))
+    bool lost = k->purpose_locked && k->purpose != purpose;
+    if (k->read_protected)
+        return NO_FIT;
+    // Ours, in whatever state power left it: completed where it can be, hidden where it cannot.
+    if (!memcmp(k->bytes, key, sizeof k->bytes))
+        return !lost && (k->purpose & ~purpose) == 0 ? SAME : SPOILED;
+    if (k->write_protected || lost)
         return NO_FIT;
     if (k->blank)
         return k->purpose == DS_EFUSE_PURPOSE_USER && !k->purpose_locked ? FREE : NO_FIT;
-    if (!memcmp(k->bytes, key, sizeof k->bytes))
-        return (k->purpose & ~purpose) == 0 ? SAME : NO_FIT;
     for (unsigned i = 0; i < sizeof k->bytes; i++)
         if (k->bytes[i] & ~key[i])
             return NO_FIT;

@@ -48,14 +48,17 @@ static bool init_agent(ds_agent *a)
     return true;
 }
 
-// What ds_app_run() would do first, but now, while nothing else uses radio or ADC.
+// What ds_app_run() would do first, but now: while nothing else uses radio or ADC, and before the app reads what a
+// factory reset that was cut off has still to erase.
 static void first_boot(void)
 {
     ds_esp_entropy_begin();
     ds_status s = ds_app_migrate(&agent);
     ds_esp_entropy_end();
+    if (s == DS_STATUS_OK)
+        s = ds_stamp_reset_resume(&agent);
     if (s != DS_STATUS_OK)
-        ESP_LOGW(tag, "stamp not in encrypted storage: status %08" PRIx32, s);
+        ESP_LOGW(tag, "stamp not in encrypted storage, or a factory reset not complete: status %08" PRIx32, s);
 }
 
 esp_err_t devstamp_app_start(void)

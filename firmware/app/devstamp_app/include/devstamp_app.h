@@ -14,11 +14,11 @@
 #include "mqtt_client.h"
 #include "protocomm.h"
 
-// First boot and every boot. Moves the stamp where it is to be moved, then starts the task that answers the station and
-// says hello to the endpoint once there is a network. Call it first in app_main(), in one task, once: before
-// nvs_flash_init(), and before radio, ADC and I2S, which the entropy source that it uses meanwhile would disturb. May
-// take some seconds at first boot. A board that is not stamped or not locked runs all the same: it returns ESP_OK, and
-// the report says so. ESP_ERR_NO_MEM, or the console driver's error.
+// First boot and every boot. Moves the stamp where it is to be moved, completes a factory reset that was cut off, then
+// starts the task that answers the station and says hello to the endpoint once there is a network. Call it first in
+// app_main(), in one task, once: before nvs_flash_init(), and before radio, ADC and I2S, which the entropy source that
+// it uses meanwhile would disturb. May take some seconds at first boot. A board that is not stamped or not locked runs
+// all the same: it returns ESP_OK, and the report says so. ESP_ERR_NO_MEM, or the console driver's error.
 esp_err_t devstamp_app_start(void);
 
 // An agent of the calling task's own, for the functions of agent/app/stamp.h; about 16 KiB of heap. Not for polling.

@@ -7,6 +7,8 @@
 // stays, and only then does the chip's secure version grow.
 #include "example.h"
 
+#include "src/esp/image.h"
+
 #include "esp_app_desc.h"
 #include "esp_http_client.h"
 #include "esp_https_ota.h"
@@ -62,15 +64,17 @@ void example_self_check_passed(void)
         ESP_LOGI(tag, "version %s stays", esp_app_get_description()->version);
 }
 
-// Not an older version than this one: the secure version guards against known faults, this against mistakes.
+// Newer than this one, as on the console (SelectBoot): whoever may publish to the topic must not take a device back to
+// old faults. The secure version, in the eFuses, guards against those that were known when it was raised.
 static bool is_wanted(esp_https_ota_handle_t ota)
 {
     esp_app_desc_t offered;
     if (esp_https_ota_get_img_desc(ota, &offered) != ESP_OK)
         return false;
     const esp_app_desc_t *own = esp_app_get_description();
+    offered.version[sizeof offered.version - 1] = 0;
     return strncmp(offered.project_name, own->project_name, sizeof own->project_name) == 0 &&
-           strncmp(offered.version, own->version, sizeof own->version) != 0;
+           ds_version_compare(offered.version, own->version) > 0;
 }
 
 static esp_err_t fetch(void)
