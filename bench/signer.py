@@ -5,7 +5,8 @@
 Sub CA keys in SoftHSM2, 16 slots asking, signer and askers on one processor: against the limit, which is one C_Sign and one
 verification of a request's signature, measured bare on the same processor before and after, and against `openssl ca` with keys
 in files (no token, no durable log). Then the same with a software key, on all processors: 64 callers, and with the log at 0
-and at many entries. "cpu" compares processor time instead of elapsed time, which other work on the machine disturbs less.
+and at many entries. "cpu ratio" compares processor time instead of elapsed time: other work on the machine disturbs it less, and a
+figure is worth something only where both agree.
 
 usage: bench/signer.py [--certificates N] [--million] [--log-entries N]"""
 
@@ -118,23 +119,23 @@ def against_the_limit(bench, certificates):
         cpu = ours["signer_cpu_us"] + ours["asking_cpu_us"]
         ratio, cpu_ratio = ours["rate"] / limit, limit_cpu / cpu
         print(f"{name:34} {limit:9.0f} {ours['rate']:9.0f} {ratio:7.2f} {limit_cpu:9.1f} {cpu:9.1f} {cpu_ratio:9.2f}")
-        rates[name] = (ours["rate"], ratio)
+        rates[name] = (ours["rate"], min(ratio, cpu_ratio))
     for name, (_, ratio) in rates.items():
-        verdict(name, f"{ratio:.2f} x the limit", 0.8, ratio >= 0.8)
+        verdict(name, f"{ratio:.2f} x the limit, the lower of elapsed and processor time", 0.8, ratio >= 0.8)
     return rates[KINDS[0][0]][0]
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--certificates", type=int, default=6000, help="of each measurement")
-    parser.add_argument("--log-entries", type=int, default=200_000, help="of the log that is compared with an empty one")
+    parser.add_argument("--certificates", type=int, default=4000, help="of each measurement")
+    parser.add_argument("--log-entries", type=int, default=100_000, help="of the log that is compared with an empty one")
     parser.add_argument("--million", action="store_true", help="1,000,000 requests of 64 callers, a log of 1,000,000 entries")
     args = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="devstamp-bench-"))
     try:
         bench = Bench(folder)
         ours = against_the_limit(bench, args.certificates)
-        once, at_once = bench.openssl_ca(40, 1000)
+        once, at_once = bench.openssl_ca(20, 500)
         print(f"openssl ca, key in a file: {once:.0f}/s started for each, {at_once:.0f}/s given all at once")
         verdict("P-256, against one openssl ca for each", f"{ours / once:.0f} x", 50, ours >= 50 * once)
         verdict("P-256, against openssl ca given all", f"{ours / at_once:.1f} x", 2, ours >= 2 * at_once)

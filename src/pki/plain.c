@@ -68,17 +68,29 @@ struct ds_plain {
 
 ds_plain *ds_plain_new(void)
 {
-    ds_plain *p = ds_alloc(sizeof *p);
-    for (size_t i = 0; i < CURVES; i++) {
-        p->key[i] = EVP_EC_gen(ds_key_kind_of(forms[i].type)->curve);
-        p->verify[i] = p->key[i] ? EVP_PKEY_CTX_new(p->key[i], NULL) : NULL;
-        if (!p->verify[i] || EVP_PKEY_verify_init(p->verify[i]) != 1)
-            abort(); // out of memory, as everywhere
+    return ds_alloc(sizeof(ds_plain));
+}
+
+// Made when they are needed first: most lines know one curve, and a signer is to start fast.
+static EVP_PKEY_CTX *verifier(ds_plain *p, size_t curve)
+{
+    if (p->verify[curve])
+        return p->verify[curve];
+    p->key[curve] = EVP_EC_gen(ds_key_kind_of(forms[curve].type)->curve);
+    p->verify[curve] = p->key[curve] ? EVP_PKEY_CTX_new(p->key[curve], NULL) : NULL;
+    if (!p->verify[curve] || EVP_PKEY_verify_init(p->verify[curve]) != 1)
+        abort(); // out of memory, as everywhere
+    return p->verify[curve];
+}
+
+static EVP_PKEY_CTX *rsa_maker(ds_plain *p)
+{
+    if (!p->rsa) {
+        p->rsa = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+        if (!p->rsa || EVP_PKEY_fromdata_init(p->rsa) != 1)
+            abort();
     }
-    p->rsa = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-    if (!p->rsa || EVP_PKEY_fromdata_init(p->rsa) != 1)
-        abort();
-    return p;
+    return p->rsa;
 }
 
 void ds_plain_free(ds_plain *p)
@@ -159,9 +171,10 @@ static bool verify_ec(ds_plain *p, const parts *x)
     const uint8_t *point = x->spki.ptr + x->form->before_len - 1;
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned len = 0;
+    EVP_PKEY_CTX *verify = verifier(p, i);
     return EVP_PKEY_set1_encoded_public_key(p->key[i], point, x->form->len + 1) == 1 &&
            EVP_Digest(x->tbs.ptr, x->tbs.len, digest, &len, md_of(x->algorithm), NULL) == 1 &&
-           EVP_PKEY_verify(p->verify[i], x->signature.ptr, x->signature.len, digest, len) == 1;
+           EVP_PKEY_verify(verify, x->signature.ptr, x->signature.len, digest, len) == 1;
 }
 
 static bool make_rsa(ds_plain *p, const parts *x, EVP_PKEY **ret)
@@ -177,7 +190,7 @@ static bool make_rsa(ds_plain *p, const parts *x, EVP_PKEY **ret)
     BN_free(number);
     OSSL_PARAM params[] = {OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_N, n, len),
                            OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_RSA_E, e, sizeof e), OSSL_PARAM_construct_end()};
-    return good && EVP_PKEY_fromdata(p->rsa, ret, EVP_PKEY_PUBLIC_KEY, params) == 1;
+    return good && EVP_PKEY_fromdata(rsa_maker(p), ret, EVP_PKEY_PUBLIC_KEY, params) == 1;
 }
 
 static bool verify_rsa(ds_plain *p, const parts *x, EVP_PKEY **ret)

@@ -4,9 +4,11 @@
 // A PKCS#11 module in front of another (DS_SHIM_MODULE), for tests: writes down every login (a line in the file
 // DS_SHIM_LOGINS; DS_SHIM_LOGIN_DIES: and the process ends in the middle of it; DS_SHIM_CONTEXT_REFUSED: those at a use
 // of a key fail), adds flags to what the token says of itself (DS_SHIM_FLAGS, a number), loses the token while the file
-// DS_SHIM_GONE exists, and never ends a signature while the file DS_SHIM_HANG exists. With DS_SHIM_YUBICO, a user PIN,
-// it passes for a newer ykcs11: keys are made by the officer, and Yubico's policies of a new key are written down, a
-// line in the file DS_SHIM_POLICIES, and taken off; CKA_EXTRACTABLE it does not know.
+// DS_SHIM_GONE exists, never ends a signature while the file DS_SHIM_HANG exists, gives wrong ones while the file
+// DS_SHIM_WRONG exists, takes DS_SHIM_SLOW milliseconds for each, has no more than DS_SHIM_SESSIONS sessions, and is
+// gone after DS_SHIM_USES signatures. With DS_SHIM_YUBICO, a user PIN, it passes for a newer ykcs11: keys are made by
+// the officer, and Yubico's policies of a new key are written down, a line in the file DS_SHIM_POLICIES, and taken off;
+// CKA_EXTRACTABLE it does not know.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <p11-kit/pkcs11.h>
@@ -16,6 +18,7 @@
 #include <unistd.h>
 
 static CK_FUNCTION_LIST *real, mine;
+static _Atomic long sessions, uses;
 
 static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *pin, CK_ULONG len)
 {
@@ -67,8 +70,8 @@ static CK_RV generate(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATT
 
 static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
 {
-    const char *gone = getenv("DS_SHIM_GONE");
-    if (gone && access(gone, F_OK) == 0)
+    const char *gone = getenv("DS_SHIM_GONE"), *most = getenv("DS_SHIM_USES");
+    if ((gone && access(gone, F_OK) == 0) || (most && ++uses > strtol(most, NULL, 10)))
         return CKR_DEVICE_REMOVED;
     return real->C_SignInit(session, mechanism, key);
 }
@@ -78,7 +81,32 @@ static CK_RV sign(CK_SESSION_HANDLE session, unsigned char *data, CK_ULONG len, 
     const char *hang = getenv("DS_SHIM_HANG");
     while (hang && access(hang, F_OK) == 0)
         sleep(1);
-    return real->C_Sign(session, data, len, out, out_len);
+    const char *wrong = getenv("DS_SHIM_WRONG"), *slow = getenv("DS_SHIM_SLOW");
+    if (slow)
+        usleep((useconds_t)strtoul(slow, NULL, 10) * 1000);
+    CK_RV rv = real->C_Sign(session, data, len, out, out_len);
+    if (rv == CKR_OK && out && wrong && access(wrong, F_OK) == 0)
+        out[*out_len - 1] ^= 1;
+    return rv;
+}
+
+static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *app, CK_NOTIFY notify, CK_SESSION_HANDLE *ret)
+{
+    const char *most = getenv("DS_SHIM_SESSIONS");
+    if (++sessions > (most ? strtol(most, NULL, 10) : sessions)) {
+        sessions--;
+        return CKR_SESSION_COUNT;
+    }
+    CK_RV rv = real->C_OpenSession(slot, flags, app, notify, ret);
+    if (rv != CKR_OK)
+        sessions--;
+    return rv;
+}
+
+static CK_RV close_session(CK_SESSION_HANDLE session)
+{
+    sessions--;
+    return real->C_CloseSession(session);
 }
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret)
@@ -97,6 +125,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret)
         mine.C_SignInit = sign_init;
         mine.C_Sign = sign;
         mine.C_GenerateKeyPair = generate;
+        mine.C_OpenSession = open_session;
+        mine.C_CloseSession = close_session;
     }
     *ret = &mine;
     return CKR_OK;

@@ -494,6 +494,67 @@ def test_many_requests_at_once_are_answered_each_with_its_own(token, ca):
     assert signer.stop() == 0 and token.count() == 2  # ceremony and signer: one login each, whatever the sessions
 
 
+def ask_at_once(signer, devices):
+    """All requests without waiting for one answer; certificates and failures by number, until the signer ends or has answered."""
+    sent = b""
+    for number, device in enumerate(devices, start=1):
+        request = field(2, device.request()) + field(6, number)
+        sent += struct.pack("<I", len(request)) + request
+    signer.socket.sendall(sent)
+    replies = {}
+    try:
+        while len(replies) < len(devices):
+            reply = decode(signer.receive(struct.unpack("<I", signer.receive(4))[0]))
+            replies[reply[9]] = reply
+    except EOFError:
+        pass
+    return replies
+
+
+@pytest.mark.parametrize("what", [{"DS_SHIM_SESSIONS": "2"}, {"DS_SHIM_SLOW": "20"}])
+def test_token_with_few_sessions_or_a_slow_one_serves_all(token, ca, what):
+    """Two sessions: the one that is logged in, and one that signs for all."""
+    signer = Signer(token, ca, env=dict(token.env, **what))
+    signer.status()
+    replies = ask_at_once(signer, [Device(f"SN{i}", ca) for i in range(16)])
+    assert len(replies) == 16 and not any(r.get(1) for r in replies.values())
+    assert signer.status()[4] == 16 and signer.stop() == 0
+
+
+def test_wrong_signatures_are_not_logged_and_not_given_out(token, ca):
+    wrong = token.folder / "wrong"
+    signer = Signer(token, ca, env=dict(token.env, DS_SHIM_WRONG=str(wrong)))
+    signer.status()
+    wrong.touch()
+    replies = ask_at_once(signer, [Device(f"SN{i}", ca) for i in range(8)])
+    assert replies and all(r[1] == 4 and b"does not verify" in r[2] and 5 not in r for r in replies.values())
+    signer.process.wait(20)
+    wrong.unlink()
+    signer = Signer(token, ca)
+    assert signer.status().get(4, 0) == 0
+    signer.stop()
+
+
+def test_token_pulled_out_with_many_asking_is_told_and_loses_nothing(token, ca):
+    """What was signed is answered and logged, the rest gets the token's words or the end; asked again all get theirs."""
+    devices = [Device(f"SN{i}", ca) for i in range(24)]
+    signer = Signer(token, ca, env=dict(token.env, DS_SHIM_USES="10"))
+    signer.status()
+    first, _ = signer.sign(devices[0])
+    replies = ask_at_once(signer, devices)
+    assert any(r.get(1) for r in replies.values())
+    assert all(r[1] == 4 and r[7] == 0x32 for r in replies.values() if r.get(1))
+    signer.process.wait(20)
+    got = {n: decode(r[5])[1] for n, r in replies.items() if not r.get(1)}
+    signer = Signer(token, ca)
+    assert signer.status()[4] == 10 and len(got) <= 10
+    for number, device in enumerate(devices, start=1):
+        cert, from_log = signer.sign(device)
+        assert number not in got or (from_log and cert == x509.load_der_x509_certificate(got[number]))
+    assert signer.status()[4] == 24 and signer.sign(devices[0])[0] == first
+    signer.stop()
+
+
 def test_token_that_is_pulled_out_ends_the_signer_and_loses_nothing(token, ca):
     signer, device = Signer(token, ca), Device("SN1", ca)
     first, _ = signer.sign(device)

@@ -6,7 +6,7 @@
 // is refused; whatever was killed is started again. Then each certificate that was handed out is in the log, once,
 // nothing else is, and there are exactly as many as the quota says.
 //
-// DS_KILLS: how many (40); DS_SEED: which. The system calls of this program are its own, below: they count, and kill.
+// DS_KILLS: how many (24); DS_SEED: which. The system calls of this program are its own, below: they count, and kill.
 #include "signer_support.h"
 
 #include <sys/mman.h>
@@ -249,7 +249,7 @@ static void test_signer_killed_at_every_message(void **state)
     (void)state;
     const char *given = getenv("DS_SEED"), *count = getenv("DS_KILLS");
     uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)now, station = 0;
-    unsigned kills = 0, wanted = count ? (unsigned)strtoul(count, NULL, 10) : 40, rounds = 0;
+    unsigned kills = 0, wanted = count ? (unsigned)strtoul(count, NULL, 10) : 24, rounds = 0;
     DS_CLEANUP_FREE char *starts = ds_asprintf("%s/starts", folder), *quota = ds_asprintf("%s/quota", folder);
     DS_CLEANUP_FREE char *seed_text = ds_asprintf("%llu", (unsigned long long)seed);
     DS_CLEANUP_FREE char *text =
