@@ -23,9 +23,20 @@ static ds_esp port;
 static ds_agent agent;
 static bool started;
 
+#if CONFIG_DEVSTAMP_TRIAL_BY_APP
+static ds_status (*const judge)(void *ctx, bool good) = ds_esp_trial_veto;
+#else
+static ds_status (*const judge)(void *ctx, bool good) = ds_esp_trial_end;
+#endif
+
 ds_esp *devstamp_port(void)
 {
     return started ? &port : NULL;
+}
+
+void devstamp_answer_owner(ds_agent_owner_fn fn)
+{
+    agent.owner = fn;
 }
 
 static void agent_task(void *arg)
@@ -66,6 +77,7 @@ esp_err_t devstamp_app_start(void)
     if (e != ESP_OK)
         return e;
     port.port.publish = ds_esp_publish;
+    port.port.trial_end = judge;
     if (!ds_esp_publish_init() || !init_agent(&agent))
         return ESP_ERR_NO_MEM;
     started = true;
@@ -73,6 +85,19 @@ esp_err_t devstamp_app_start(void)
     BaseType_t made =
         xTaskCreate(agent_task, "devstamp", CONFIG_DEVSTAMP_AGENT_STACK, NULL, CONFIG_DEVSTAMP_AGENT_PRIORITY, NULL);
     return made == pdPASS ? ESP_OK : ESP_ERR_NO_MEM;
+}
+
+bool devstamp_on_trial(void)
+{
+    return ds_esp_on_trial();
+}
+
+esp_err_t devstamp_trial_end(bool good)
+{
+    ds_status s = ds_esp_trial_end(&port, good);
+    if (s == DS_STATUS_OK)
+        return ESP_OK;
+    return DS_ESP_STATUS_IS(s, NOT_FOUND) ? ESP_ERR_NOT_FOUND : ESP_FAIL;
 }
 
 ds_agent *devstamp_agent_new(void)
