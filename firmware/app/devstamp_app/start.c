@@ -7,6 +7,7 @@
 #include "agent/app/app.h"
 #include "agent/port/esp-idf/credentials.h"
 
+#include "esp_flash_encrypt.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
@@ -64,9 +65,12 @@ static void first_boot(void)
 {
     ds_esp_entropy_begin();
     ds_status s = ds_app_migrate(&agent);
-    ds_esp_entropy_end();
     if (s != DS_STATUS_OK)
         ESP_LOGW(tag, "stamp not in encrypted storage: status %08" PRIx32, s);
+    // Not by nvs_flash_init() of the app's: it knows nothing of keys by the HMAC peripheral.
+    if (esp_flash_encryption_enabled() && ds_esp_area_open(&port, DS_AREA_ENCRYPTED, true) != DS_STATUS_OK)
+        ESP_LOGE(tag, "no encrypted storage");
+    ds_esp_entropy_end();
 }
 
 esp_err_t devstamp_app_start(void)

@@ -16,11 +16,13 @@
 
 #include <stdbool.h>
 
-// First boot and every boot. Moves the stamp where it is to be moved, then starts the task that answers the station and
-// says hello to the endpoint once there is a network. Call it first in app_main(), in one task, once: before
-// nvs_flash_init(), and before radio, ADC and I2S, which the entropy source that it uses meanwhile would disturb. May
-// take some seconds at first boot. A board that is not stamped or not locked runs all the same: it returns ESP_OK, and
-// the report says so. ESP_ERR_NO_MEM, or the console driver's error.
+// First boot and every boot. Moves the stamp where it is to be moved, opens encrypted NVS (partition "nvs"), which the
+// app's own values and ESP-IDF's share, then starts the task that answers the station and says hello to the endpoint
+// once there is a network. Call it first in app_main(), in one task, once: before radio, ADC and I2S, which the entropy
+// source that it uses meanwhile would disturb. It takes the place of nvs_flash_init(), which knows no keys by the HMAC
+// peripheral: calling that too makes keys that nobody uses, and fails without a partition for them. May take some
+// seconds at first boot. A board that is not stamped or not locked runs all the same: it returns ESP_OK, and the report
+// says so; without flash encryption NVS stays closed. ESP_ERR_NO_MEM, or the console driver's error.
 esp_err_t devstamp_app_start(void);
 
 // An agent of the calling task's own, for the functions of agent/app/stamp.h; about 16 KiB of heap. Not for polling.
