@@ -26,8 +26,8 @@ typedef struct ds_esp {
     uint32_t yielded;       // tick of the last time other tasks were let run
 } ds_esp;
 
-// Open the console and fill in the port of that role (DS_AGENT_MFG, DS_AGENT_APP); publish stays NULL, see mqtt.c. p
-// must outlive every use of p->port. Call once.
+// Open the console and fill in the port of that role (DS_AGENT_MFG, DS_AGENT_APP); publish and trial_end stay NULL, see
+// mqtt.c and trial.c. p must outlive every use of p->port. Call once.
 esp_err_t ds_esp_init(ds_esp *p, int role);
 
 // The manufacturing firmware: turns the entropy source on, puts the calling task under the task watchdog and answers
@@ -74,6 +74,12 @@ ds_status ds_esp_bootloader_read(uint32_t offset, void *buf, size_t len);
 uint32_t ds_esp_bootloader_capacity(void);
 
 ds_status ds_esp_boot_select(void *ctx, const char *label);
+
+// The end of an update's trial, trial.c: ds_port.trial_end of the app side. _veto: the same, but that a good word
+// leaves an update on trial, for the app to judge; bad, or the first image, which has none before it, are final.
+bool ds_esp_on_trial(void);
+ds_status ds_esp_trial_end(void *ctx, bool good);
+ds_status ds_esp_trial_veto(void *ctx, bool good);
 
 void ds_esp_identity(void *ctx, ds_identity *ret);
 uint32_t ds_esp_self_test(void *ctx);

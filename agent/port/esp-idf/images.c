@@ -23,14 +23,6 @@ static const esp_partition_t *update_slot(void)
     return part == esp_ota_get_running_partition() ? NULL : part;
 }
 
-// An app on trial after an update must not write over the one it would fall back to.
-static bool on_trial(void)
-{
-    esp_ota_img_states_t state;
-    return esp_ota_get_state_partition(esp_ota_get_running_partition(), &state) == ESP_OK &&
-           state == ESP_OTA_IMG_PENDING_VERIFY;
-}
-
 uint32_t ds_esp_bootloader_capacity(void)
 {
     return CONFIG_PARTITION_TABLE_OFFSET - CONFIG_BOOTLOADER_OFFSET_IN_FLASH;
@@ -63,7 +55,7 @@ ds_status ds_esp_image_erase(void *ctx, enum ds_image_place place, uint32_t offs
         return DS_STATUS(PORT, BAD_REQUEST);
     if (place == DS_PLACE_BOOTLOADER)
         return status_of(esp_flash_erase_region(NULL, CONFIG_BOOTLOADER_OFFSET_IN_FLASH + offset, len));
-    if (on_trial())
+    if (ds_esp_on_trial()) // it would write over the app that it may fall back to
         return DS_STATUS(PORT, NOT_ALLOWED);
     p->app_version_known = false;
     return status_of(esp_partition_erase_range(update_slot(), offset, len));

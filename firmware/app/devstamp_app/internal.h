@@ -12,4 +12,7 @@
 // The port, NULL before devstamp_app_start().
 ds_esp *devstamp_port(void);
 
+// From now on the console answers owners too, in the agent's task.
+void devstamp_answer_owner(ds_agent_owner_fn fn);
+
 #endif

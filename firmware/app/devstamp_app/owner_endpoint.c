@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The owner's handshake as a protocomm endpoint; see devstamp_app.h. It brings its own secrecy and authenticity
-// (docs/owner.md), so the transport may run with any protocomm security, or none.
+// The owner's handshake as a protocomm endpoint and on the console; see devstamp_app.h. It brings its own secrecy and
+// authenticity (docs/owner.md), so the transport may run with any protocomm security, or none.
 #include "internal.h"
 
 #include "agent/app/owner.h"
@@ -17,36 +17,53 @@ static ds_owner owner;
 static ds_agent *agent;
 static SemaphoreHandle_t lock; // one message at a time
 
+static size_t answer(void *arg, const uint8_t *in, size_t len, uint8_t *ret, size_t cap)
+{
+    (void)arg;
+    xSemaphoreTake(lock, portMAX_DELAY);
+    size_t n = ds_owner_handle(&owner, in, len, ret, cap);
+    xSemaphoreGive(lock);
+    return n;
+}
+
 static esp_err_t handle(uint32_t session, const uint8_t *in, ssize_t in_len, uint8_t **ret, ssize_t *ret_len, void *arg)
 {
-    (void)session, (void)arg;
+    (void)session;
     if (in_len < 0)
         return ESP_ERR_INVALID_ARG;
     uint8_t *reply = malloc(DS_OWNER_REPLY_MAX); // protocomm frees it
     if (reply == NULL)
         return ESP_ERR_NO_MEM;
-    xSemaphoreTake(lock, portMAX_DELAY);
-    *ret_len = (ssize_t)ds_owner_handle(&owner, in, (size_t)in_len, reply, DS_OWNER_REPLY_MAX);
-    xSemaphoreGive(lock);
+    *ret_len = (ssize_t)answer(arg, in, (size_t)in_len, reply, DS_OWNER_REPLY_MAX);
     *ret = reply;
+    return ESP_OK;
+}
+
+static esp_err_t prepare(ds_owner_take_fn take, void *arg)
+{
+    if (agent != NULL)
+        return ESP_OK;
+    lock = lock != NULL ? lock : xSemaphoreCreateMutex();
+    agent = lock != NULL ? devstamp_agent_new() : NULL;
+    if (agent == NULL)
+        return ESP_ERR_NO_MEM;
+    ds_owner_init(&owner, agent, take != NULL ? take : ds_owner_store_wifi, take != NULL ? arg : agent);
+    devstamp_answer_owner(answer);
     return ESP_OK;
 }
 
 esp_err_t devstamp_owner_attach(protocomm_t *transport, ds_owner_take_fn take, void *arg)
 {
-    if (agent == NULL) {
-        lock = lock != NULL ? lock : xSemaphoreCreateMutex();
-        agent = lock != NULL ? devstamp_agent_new() : NULL;
-        if (agent == NULL)
-            return ESP_ERR_NO_MEM;
-        ds_owner_init(&owner, agent, take != NULL ? take : ds_owner_store_wifi, take != NULL ? arg : agent);
-    }
+    esp_err_t e = prepare(take, arg);
+    if (e != ESP_OK || transport == NULL)
+        return e;
     return protocomm_add_endpoint(transport, DS_OWNER_ENDPOINT, handle, NULL);
 }
 
 void devstamp_owner_detach(protocomm_t *transport)
 {
-    protocomm_remove_endpoint(transport, DS_OWNER_ENDPOINT);
+    if (transport != NULL)
+        protocomm_remove_endpoint(transport, DS_OWNER_ENDPOINT);
     if (agent == NULL)
         return;
     xSemaphoreTake(lock, portMAX_DELAY);

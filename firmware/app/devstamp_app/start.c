@@ -7,6 +7,7 @@
 #include "agent/app/app.h"
 #include "agent/port/esp-idf/credentials.h"
 
+#include "esp_flash_encrypt.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
@@ -23,9 +24,20 @@ static ds_esp port;
 static ds_agent agent;
 static bool started;
 
+#if CONFIG_DEVSTAMP_TRIAL_BY_APP
+static ds_status (*const judge)(void *ctx, bool good) = ds_esp_trial_veto;
+#else
+static ds_status (*const judge)(void *ctx, bool good) = ds_esp_trial_end;
+#endif
+
 ds_esp *devstamp_port(void)
 {
     return started ? &port : NULL;
+}
+
+void devstamp_answer_owner(ds_agent_owner_fn fn)
+{
+    agent.owner = fn;
 }
 
 static void agent_task(void *arg)
@@ -54,11 +66,14 @@ static void first_boot(void)
 {
     ds_esp_entropy_begin();
     ds_status s = ds_app_migrate(&agent);
-    ds_esp_entropy_end();
     if (s == DS_STATUS_OK)
         s = ds_stamp_reset_resume(&agent);
     if (s != DS_STATUS_OK)
         ESP_LOGW(tag, "stamp not in encrypted storage, or a factory reset not complete: status %08" PRIx32, s);
+    // Not by nvs_flash_init() of the app's: it knows nothing of keys by the HMAC peripheral.
+    if (esp_flash_encryption_enabled() && ds_esp_area_open(&port, DS_AREA_ENCRYPTED, true) != DS_STATUS_OK)
+        ESP_LOGE(tag, "no encrypted storage");
+    ds_esp_entropy_end();
 }
 
 esp_err_t devstamp_app_start(void)
@@ -69,6 +84,7 @@ esp_err_t devstamp_app_start(void)
     if (e != ESP_OK)
         return e;
     port.port.publish = ds_esp_publish;
+    port.port.trial_end = judge;
     if (!ds_esp_publish_init() || !init_agent(&agent))
         return ESP_ERR_NO_MEM;
     started = true;
@@ -76,6 +92,19 @@ esp_err_t devstamp_app_start(void)
     BaseType_t made =
         xTaskCreate(agent_task, "devstamp", CONFIG_DEVSTAMP_AGENT_STACK, NULL, CONFIG_DEVSTAMP_AGENT_PRIORITY, NULL);
     return made == pdPASS ? ESP_OK : ESP_ERR_NO_MEM;
+}
+
+bool devstamp_on_trial(void)
+{
+    return ds_esp_on_trial();
+}
+
+esp_err_t devstamp_trial_end(bool good)
+{
+    ds_status s = ds_esp_trial_end(&port, good);
+    if (s == DS_STATUS_OK)
+        return ESP_OK;
+    return DS_ESP_STATUS_IS(s, NOT_FOUND) ? ESP_ERR_NOT_FOUND : ESP_FAIL;
 }
 
 ds_agent *devstamp_agent_new(void)

@@ -14,6 +14,9 @@ void example_network_start(void);
 // has credentials.
 void example_owner_start(void);
 
+// Answer the owner by HTTP, on every network there is, and on the console. False where it cannot.
+bool example_owner_listen(void);
+
 // An update that was just booted has EXAMPLE_SELF_CHECK_S seconds to reach its endpoint; else the one before comes
 // back.
 void example_self_check_start(void);

@@ -12,10 +12,8 @@
 
 #include "esp_app_desc.h"
 #include "esp_event.h"
-#include "esp_flash_encrypt.h"
 #include "esp_log.h"
 #include "esp_netif.h"
-#include "nvs_flash.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -80,12 +78,8 @@ void app_main(void); // no header of ESP-IDF declares it
 
 void app_main(void)
 {
-    ESP_ERROR_CHECK(devstamp_app_start()); // before radio, ADC and everything that opens NVS
+    ESP_ERROR_CHECK(devstamp_app_start()); // before radio and ADC; opens encrypted NVS, as nvs_flash_init() would
     example_self_check_start();
-    // The app's own values, and ESP-IDF's, lie in the same encrypted partition. It is not opened on a board without
-    // flash encryption: the keys would lie readable.
-    if (esp_flash_encryption_enabled())
-        ESP_ERROR_CHECK(nvs_flash_init());
     ESP_ERROR_CHECK(esp_netif_init());
     ESP_ERROR_CHECK(esp_event_loop_create_default());
     ESP_ERROR_CHECK(esp_event_handler_register(IP_EVENT, IP_EVENT_STA_GOT_IP, on_address, NULL));

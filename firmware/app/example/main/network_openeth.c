@@ -21,4 +21,5 @@ void example_network_start(void)
     ESP_ERROR_CHECK(esp_eth_driver_install(&config, &eth));
     ESP_ERROR_CHECK(esp_netif_attach(esp_netif_new(&netif_config), esp_eth_new_netif_glue(eth)));
     ESP_ERROR_CHECK(esp_eth_start(eth));
+    example_owner_listen();
 }

@@ -40,6 +40,7 @@ void example_network_start(void)
 {
     wifi_init_config_t init = WIFI_INIT_CONFIG_DEFAULT();
     wifi_config_t config = {0};
+    init.nvs_enable = 0; // the credentials are kept by this app; and NVS is closed on a board that is not locked
     ESP_ERROR_CHECK(esp_wifi_init(&init));
     if (!read_credentials(&config)) {
         example_owner_start();

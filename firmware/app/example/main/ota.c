@@ -5,6 +5,7 @@
 // before it boots; an image whose secure version is lower than the chip's is refused
 // (CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK). A new image is on trial at its first boot: only one that reaches its endpoint
 // stays, and only then does the chip's secure version grow.
+#include "devstamp_app.h"
 #include "example.h"
 
 #include "src/esp/image.h"
@@ -13,7 +14,6 @@
 #include "esp_http_client.h"
 #include "esp_https_ota.h"
 #include "esp_log.h"
-#include "esp_ota_ops.h"
 #include "esp_system.h"
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
@@ -31,24 +31,20 @@ static const char *server_ca;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 static esp_timer_handle_t trial;
 
-static bool on_trial(void)
-{
-    esp_ota_img_states_t state;
-    return esp_ota_get_state_partition(esp_ota_get_running_partition(), &state) == ESP_OK &&
-           state == ESP_OTA_IMG_PENDING_VERIFY;
-}
-
 static void give_up(void *arg)
 {
     (void)arg;
+    if (!devstamp_on_trial())
+        return;
     ESP_LOGE(tag, "self-check failed: back to the app before");
-    esp_ota_mark_app_invalid_rollback_and_reboot(); // returns only where there is none to go back to
+    if (devstamp_trial_end(false) == ESP_ERR_NOT_FOUND)
+        ESP_LOGE(tag, "there is none");
 }
 
 void example_self_check_start(void)
 {
     esp_timer_create_args_t args = {.callback = give_up, .name = "trial"};
-    if (!on_trial())
+    if (!devstamp_on_trial())
         return;
     ESP_LOGI(tag, "first boot of version %s: on trial", esp_app_get_description()->version);
     ESP_ERROR_CHECK(esp_timer_create(&args, &trial));
@@ -60,7 +56,7 @@ void example_self_check_passed(void)
     if (trial == NULL)
         return;
     esp_timer_stop(trial);
-    if (on_trial() && esp_ota_mark_app_valid_cancel_rollback() == ESP_OK)
+    if (devstamp_on_trial() && devstamp_trial_end(true) == ESP_OK)
         ESP_LOGI(tag, "version %s stays", esp_app_get_description()->version);
 }
 
