@@ -384,6 +384,7 @@ int ds_cmd_ca(int argc, char **argv)
         {"init", "make a root CA and a Sub CA", cmd_init},
         {"server", "make a certificate for the endpoint's server", cmd_server},
         {"show", "show certificates in plain words", ds_cmd_ca_show},
+        {"lint", "judge certificates by RFC 5280, IEEE 802.1AR and AWS IoT's rules", ds_cmd_ca_lint},
         {NULL, NULL, NULL},
     };
     return ds_cli_dispatch("devstamp ca", verbs, argc, argv);

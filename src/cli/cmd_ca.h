@@ -11,6 +11,7 @@
 // Print a certificate in plain words under a heading.
 enum ds_class ds_ca_print(ds_view certificate, const char *heading, ds_err *e) DS_MUST;
 
+int ds_cmd_ca_lint(int argc, char **argv);
 int ds_cmd_ca_show(int argc, char **argv);
 
 #endif

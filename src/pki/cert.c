@@ -4,6 +4,7 @@
 // Building and signing certificates; see cert.h. Every extension is built by hand from checked parts: nothing a request
 // or a recipe says is ever read as OpenSSL configuration.
 #include "src/pki/cert.h"
+#include "src/pki/lint.h"
 #include "src/pki/token.h"
 
 #include <arpa/inet.h>
@@ -213,6 +214,9 @@ enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *iss
     ERR_clear_error(); // libp11 leaves what it tried in vain
     if (X509_verify(cert, issuer_public) != 1)
         return ds_ossl_fail(e, DS_TOKEN, "the signature that was made does not verify");
+    rc = ds_lint_demand(cert, e);
+    if (rc)
+        return rc;
     *ret = cert;
     cert = NULL;
     return DS_OK;

@@ -36,7 +36,8 @@ typedef struct ds_cert_spec {
 } ds_cert_spec;
 
 // Build and sign. issuer NULL: self-signed. The signature is verified again before the certificate is returned, so that
-// a token that errs is noticed. DS_INPUT: a name or time that cannot be; DS_TOKEN: signing failed (code: CKR_ value).
+// a token that errs is noticed, and nothing is returned that the lint finds an error in (DS_POLICY). DS_INPUT: a name or
+// time that cannot be; DS_TOKEN: signing failed (code: CKR_ value).
 enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *issuer_private, EVP_PKEY *issuer_public,
                            X509 **ret, ds_err *e) DS_MUST;
 
