@@ -196,7 +196,10 @@ static enum ds_class fill(X509 *cert, const ds_cert_spec *spec, X509 *issuer, ds
         !add_basic_constraints(cert, spec->kind) || !add_key_usage(cert, spec->kind) ||
         !add_extended_key_usage(cert, spec->kind) || !add_key_identifiers(cert, spec, issuer))
         return ds_ossl_fail(e, DS_INTERNAL, "build certificate");
-    return add_alternative_names(cert, spec, e);
+    rc = add_alternative_names(cert, spec, e);
+    if (!rc && spec->constraint_count)
+        rc = ds_constraints_add(cert, spec->constraints, spec->constraint_count, e);
+    return !rc && issuer ? ds_constraints_check(cert, issuer, e) : rc;
 }
 
 enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *issuer_private, EVP_PKEY *issuer_public,

@@ -24,7 +24,7 @@ static X509 *make(enum ds_cert_kind kind, const char *subject, EVP_PKEY *key, X5
     X509_NAME *name = NULL;
     X509 *cert = NULL;
     assert_int_equal(ds_dn_parse(subject, &name, NULL), DS_OK);
-    const ds_cert_spec spec = {kind, name, key, serial, NOW - 100, DS_NO_EXPIRY, san, sans};
+    const ds_cert_spec spec = {kind, name, key, serial, NOW - 100, DS_NO_EXPIRY, san, sans, NULL, 0};
     if (ds_cert_make(&spec, issuer, issuer_key, issuer_key, &cert, e))
         cert = NULL;
     X509_NAME_free(name);
@@ -146,7 +146,7 @@ static void test_make_refuses_bad_parts(void **state)
     }
     static const uint8_t zero[16] = {0x80};
     static const uint8_t one[16] = {1};
-    ds_cert_spec spec = {DS_CERT_DEVICE, X509_get_subject_name(sub), leaf_key, zero, 10, 20, NULL, 0};
+    ds_cert_spec spec = {DS_CERT_DEVICE, X509_get_subject_name(sub), leaf_key, zero, 10, 20, NULL, 0, NULL, 0};
     X509 *cert = NULL;
     assert_int_equal(ds_cert_make(&spec, sub, sub_key, sub_key, &cert, NULL), DS_INPUT);
     spec.serial = one;
