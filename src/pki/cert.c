@@ -197,9 +197,7 @@ static enum ds_class fill(X509 *cert, const ds_cert_spec *spec, X509 *issuer, ds
         !add_extended_key_usage(cert, spec->kind) || !add_key_identifiers(cert, spec, issuer))
         return ds_ossl_fail(e, DS_INTERNAL, "build certificate");
     rc = add_alternative_names(cert, spec, e);
-    if (!rc && spec->constraint_count)
-        rc = ds_constraints_add(cert, spec->constraints, spec->constraint_count, e);
-    return !rc && issuer ? ds_constraints_check(cert, issuer, e) : rc;
+    return !rc && spec->constraint_count ? ds_constraints_add(cert, spec->constraints, spec->constraint_count, e) : rc;
 }
 
 enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *issuer_private, EVP_PKEY *issuer_public,
@@ -218,6 +216,8 @@ enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *iss
     if (X509_verify(cert, issuer_public) != 1)
         return ds_ossl_fail(e, DS_TOKEN, "the signature that was made does not verify");
     rc = ds_lint_demand(cert, e);
+    if (!rc && issuer)
+        rc = ds_constraints_check(cert, issuer, e);
     if (rc)
         return rc;
     *ret = cert;

@@ -46,14 +46,15 @@ typedef struct ds_cert_spec {
 } ds_cert_spec;
 
 // Build and sign. issuer NULL: self-signed. The signature is verified again before the certificate is returned, so that
-// a token that errs is noticed, and nothing is returned that the lint finds an error in (DS_POLICY). DS_INPUT: a name
+// a token that errs is noticed, and nothing is returned that the lint finds an error in or that is outside the
+// issuer's name constraints (DS_POLICY). DS_INPUT: a name
 // or time that cannot be; DS_TOKEN: signing failed (code: CKR_ value).
 enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *issuer_private, EVP_PKEY *issuer_public,
                            X509 **ret, ds_err *e) DS_MUST;
 
 // Add the name constraints, critical. DS_INPUT: a name that cannot be one.
 enum ds_class ds_constraints_add(X509 *cert, const ds_constraint *list, size_t count, ds_err *e) DS_MUST;
-// Are cert's names within the name constraints of its issuer? DS_POLICY otherwise.
+// Are the names of cert, which is signed, within the name constraints of its issuer? DS_POLICY otherwise.
 enum ds_class ds_constraints_check(X509 *cert, X509 *issuer, ds_err *e) DS_MUST;
 
 // The serial number as it stands in the certificate: 16 bytes, top bit clear.

@@ -64,6 +64,8 @@ enum ds_class ds_constraints_add(X509 *cert, const ds_constraint *list, size_t c
 enum ds_class ds_constraints_check(X509 *cert, X509 *issuer, ds_err *e)
 {
     NAME_CONSTRAINTS *all = X509_get_ext_d2i(issuer, NID_name_constraints, NULL, NULL);
+    if (all)
+        (void)X509_check_purpose(cert, -1, 0); // makes OpenSSL look at the alternative names
     int result = all ? NAME_CONSTRAINTS_check(cert, all) : X509_V_OK;
     NAME_CONSTRAINTS_free(all);
     ERR_clear_error();

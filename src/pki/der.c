@@ -46,6 +46,31 @@ bool ds_der_take(ds_view *rest, uint8_t tag, ds_view *ret)
     return true;
 }
 
+// Subidentifiers end, and none begins with a zero digit (X.690, 8.19.2).
+static bool is_oid(ds_view v)
+{
+    if (v.len == 0 || v.ptr[v.len - 1] & 0x80)
+        return false;
+    for (size_t i = 0; i < v.len; i++)
+        if (v.ptr[i] == 0x80 && (i == 0 || !(v.ptr[i - 1] & 0x80)))
+            return false;
+    return true;
+}
+
+static bool is_sound(const ds_der *d)
+{
+    switch (d->tag) {
+    case DS_DER_BOOLEAN:
+        return d->body.len == 1 && (d->body.ptr[0] == 0 || d->body.ptr[0] == 0xff);
+    case DS_DER_NULL:
+        return d->body.len == 0;
+    case DS_DER_OID:
+        return is_oid(d->body);
+    default:
+        return true;
+    }
+}
+
 static bool whole(ds_view v, unsigned depth)
 {
     ds_der d;
@@ -56,9 +81,7 @@ static bool whole(ds_view v, unsigned depth)
             return false;
         if (d.tag & DS_DER_CONSTRUCTED && !whole(d.body, depth + 1))
             return false;
-        if (d.tag == DS_DER_BOOLEAN && (d.body.len != 1 || (d.body.ptr[0] != 0 && d.body.ptr[0] != 0xff)))
-            return false;
-        if (d.tag == DS_DER_NULL && d.body.len)
+        if (!is_sound(&d))
             return false;
     }
     return true;

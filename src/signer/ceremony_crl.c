@@ -10,6 +10,7 @@
 
 #include "src/base/file.h"
 #include "src/pki/crl.h"
+#include "src/pki/der.h"
 #include "src/signer/issuer.h"
 #include "src/signer/sandbox.h"
 
@@ -79,11 +80,46 @@ static enum ds_class read_previous(work *w, ds_err *e)
     return DS_OK;
 }
 
+static uint64_t integer(ds_view body)
+{
+    uint64_t v = 0;
+    for (size_t i = 0; i < body.len; i++)
+        v = v << 8 | body.ptr[i];
+    return v;
+}
+
+// A crash between log and hand-out leaves the CRL before the last one: what that one revoked is known by its count.
+static enum ds_class check_count(const work *w, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf entry = {0};
+    uint64_t number = ds_log_entries(w->log), count = w->entries.len / sizeof(ds_crl_entry);
+    ds_view rest, fields, part = {0};
+    if (number == 0 || w->req->previous_lost)
+        return DS_OK;
+    enum ds_class rc = ds_log_read(w->log, ds_log_by_number(w->log, number), &entry, e);
+    if (rc)
+        return rc;
+    rest = ds_buf_view(&entry);
+    if (!ds_der_take(&rest, DS_DER_SEQUENCE, &fields) || !ds_der_take(&fields, DS_DER_INTEGER, &part) ||
+        !ds_der_take(&fields, DS_DER_OCTET_STRING, &part) || !ds_der_take(&fields, DS_DER_INTEGER, &part) ||
+        !ds_der_take(&fields, DS_DER_INTEGER, &part) || !ds_der_take(&fields, DS_DER_INTEGER, &part))
+        return ds_fail(e, DS_STORE, "the CRL log's last entry is none of a CRL");
+    if (integer(part) <= count)
+        return DS_OK;
+    return ds_hint((ds_fail(e, DS_POLICY, "the last CRL that was signed revoked %llu certificates, this one would %llu",
+                            (unsigned long long)integer(part), (unsigned long long)count),
+                    e),
+                   "nothing revoked comes back: name every ledger, and the newest copy of each");
+}
+
 static enum ds_class open_log(work *w, ds_err *e)
 {
     DS_CLEANUP_FREE char *path = named(w, ".crl.log");
     enum ds_class rc = ds_log_open(path, w->info.fingerprint, &w->log, e);
-    return rc ? ds_wrap(e, "CRL log") : read_previous(w, e);
+    if (rc)
+        return ds_wrap(e, "CRL log");
+    rc = read_previous(w, e);
+    return rc ? rc : check_count(w, e);
 }
 
 static enum ds_class open_key(work *w, const ds_signer_config *access, ds_err *e)

@@ -149,6 +149,8 @@ ERRORS = {
     "critical-false": (certificate(extensions=DEVICE + [seq(oid("1.2.3"), tlv(1, b"\0"), tlv(4, tlv(5)))]),
                        "X.690, 11.5"),
     "critical-1": (certificate(extensions=DEVICE + [seq(oid("1.2.3"), tlv(1, b"\1"), tlv(4, tlv(5)))]), "X.690, 10"),
+    "oid-cut": (certificate(extensions=DEVICE + [seq(tlv(6, b"\x2a\x83"), tlv(4, tlv(5)))]), "X.690, 10"),
+    "oid-padded": (certificate(extensions=DEVICE + [seq(tlv(6, b"\x2a\x80\x01"), tlv(4, tlv(5)))]), "X.690, 10"),
     "akid-critical": (swap(ext("2.5.29.35", seq(tlv(0x80, b"2")), True)), "RFC 5280, 4.2.1.1"),
     "akid-missing": (certificate(extensions=DEVICE[:4]), "RFC 5280, 4.2.1.1"),
     "skid-critical": (swap(ext("2.5.29.14", tlv(4, b"1"), True)), "RFC 5280, 4.2.1.2"),

@@ -242,7 +242,8 @@ def test_crls_are_believed_and_never_go_back(sites):
     assert entry.extensions.get_extension_for_class(x509.CRLReason).value.reason == x509.ReasonFlags.key_compromise
     # what was revoked does not come back, and what was refused leaves everything as it was
     before = {p.name: p.read_bytes() for p in sites.sub.iterdir()}
-    assert "would not be in this one" in sites.crl([], expect=8).stderr
+    assert "revoked 1 certificates, this one would 0" in sites.crl([], expect=8).stderr
+    assert "would not be in this one" in sites.crl([(4711, "unspecified")], expect=8).stderr
     assert before == {p.name: p.read_bytes() for p in sites.sub.iterdir()}
     sites.crl([(cert.serial_number, "keyCompromise"), (4711, "unspecified"), (4711, "superseded")])
     assert number(sites.sub / "subca.crl") == 3
@@ -260,6 +261,11 @@ def test_a_crl_put_back_and_a_log_put_back_are_noticed(sites):
     old = {n: (sites.sub / n).read_bytes() for n in ("subca.crl", "subca.crl.log", "subca.crl.log.head")}
     sites.crl([(5, "superseded"), (6, "superseded")])
     new = (sites.sub / "subca.crl").read_bytes()
+    # a crash between log and hand-out leaves the CRL before: numbers go on, and the count tells what is missing
+    (sites.sub / "subca.crl").write_bytes(old["subca.crl"])
+    assert "revoked 2 certificates, this one would 1" in sites.crl([(5, "superseded")], expect=8).stderr
+    sites.crl([(5, "superseded"), (6, "superseded")])
+    assert number(sites.sub / "subca.crl") == 3
     (sites.sub / "subca.crl.log").write_bytes(old["subca.crl.log"])
     assert "cut off" in sites.crl([(5, "superseded"), (6, "superseded")], expect=8).stderr
     (sites.sub / "subca.crl.log.head").write_bytes(old["subca.crl.log.head"])
