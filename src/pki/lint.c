@@ -36,11 +36,11 @@ const char *ds_lint_level_name(enum ds_lint_level level)
 static void check_version(ds_linting *l, ds_view *tbs)
 {
     ds_view tagged, number;
-    if (!ds_der_take(tbs, DS_DER_CONTEXT | DS_DER_CONSTRUCTED, &tagged)) {
+    if (!ds_tlv_take(tbs, DS_TLV_CONTEXT | DS_TLV_CONSTRUCTED, &tagged)) {
         ERROR("RFC 5280, 4.1.2.1", "version 1: a certificate with extensions is of version 3");
         return;
     }
-    l->v3 = ds_der_take(&tagged, DS_DER_INTEGER, &number) && tagged.len == 0 && number.len == 1 && number.ptr[0] == 2;
+    l->v3 = ds_tlv_take(&tagged, DS_TLV_INTEGER, &number) && tagged.len == 0 && number.len == 1 && number.ptr[0] == 2;
     if (!l->v3)
         ERROR("RFC 5280, 4.1.2.1", "the version is not 3");
 }
@@ -53,7 +53,7 @@ static bool minimal(ds_view n)
 static bool check_serial(ds_linting *l, ds_view *tbs)
 {
     ds_view n;
-    if (!ds_der_take(tbs, DS_DER_INTEGER, &n) || !minimal(n)) {
+    if (!ds_tlv_take(tbs, DS_TLV_INTEGER, &n) || !minimal(n)) {
         ERROR("X.690, 8.3", "the serial number is no INTEGER in its shortest form");
         return false;
     }
@@ -101,13 +101,13 @@ static const struct signature *signature_of(ds_view oid)
 
 static bool is_null(ds_view parameters)
 {
-    return parameters.len == 2 && parameters.ptr[0] == DS_DER_NULL && parameters.ptr[1] == 0;
+    return parameters.len == 2 && parameters.ptr[0] == DS_TLV_NULL && parameters.ptr[1] == 0;
 }
 
 static void check_signature_algorithm(ds_linting *l, ds_view algorithm)
 {
     ds_view oid;
-    if (!ds_der_take(&algorithm, DS_DER_OID, &oid)) {
+    if (!ds_tlv_take(&algorithm, DS_TLV_OID, &oid)) {
         ERROR("RFC 5280, 4.1.1.2", "the signature algorithm cannot be read");
         return;
     }
@@ -148,10 +148,10 @@ static bool is_date(const char t[TIME_DIGITS])
 // A Time as YYYYMMDDHHMMSS; false where it is none.
 static bool read_time(ds_linting *l, const char *what, ds_view *validity, char ret[TIME_DIGITS + 1])
 {
-    ds_der d = {0};
-    bool utc = ds_der_next(validity, &d) && d.tag == DS_DER_UTC_TIME;
+    ds_tlv d = {0};
+    bool utc = ds_tlv_next(validity, &d) && d.tag == DS_TLV_UTC_TIME;
     size_t len = utc ? 12 : TIME_DIGITS;
-    if (!utc && d.tag != DS_DER_GENERALIZED_TIME) {
+    if (!utc && d.tag != DS_TLV_GENERALIZED_TIME) {
         ERROR("RFC 5280, 4.1.2.5", "%s is no time", what);
         return false;
     }
@@ -187,8 +187,8 @@ static void check_rsa(ds_linting *l, ds_view parameters, ds_view key)
     ds_view numbers, n, exponent;
     if (!is_null(parameters))
         ERROR("RFC 3279, 2.3.1", "the parameters of rsaEncryption are not NULL");
-    if (!ds_der_take(&key, DS_DER_SEQUENCE, &numbers) || key.len || !ds_der_take(&numbers, DS_DER_INTEGER, &n) ||
-        !ds_der_take(&numbers, DS_DER_INTEGER, &exponent) || numbers.len || !minimal(n) || !minimal(exponent) ||
+    if (!ds_tlv_take(&key, DS_TLV_SEQUENCE, &numbers) || key.len || !ds_tlv_take(&numbers, DS_TLV_INTEGER, &n) ||
+        !ds_tlv_take(&numbers, DS_TLV_INTEGER, &exponent) || numbers.len || !minimal(n) || !minimal(exponent) ||
         n.ptr[0] & 0x80 || n.len < 2) {
         ERROR("RFC 8017, A.1.1", "the RSA public key cannot be read");
         return;
@@ -209,7 +209,7 @@ static void check_elliptic(ds_linting *l, ds_view parameters, ds_view key)
     ds_view curve;
     size_t size = 0;
     l->elliptic = true;
-    if (!ds_der_take(&parameters, DS_DER_OID, &curve) || parameters.len) {
+    if (!ds_tlv_take(&parameters, DS_TLV_OID, &curve) || parameters.len) {
         ERROR("RFC 5480, 2.1.1", "the curve is not named");
         return;
     }
@@ -228,8 +228,8 @@ static void check_elliptic(ds_linting *l, ds_view parameters, ds_view key)
 static void check_key(ds_linting *l, ds_view spki)
 {
     ds_view algorithm, oid, key;
-    if (!ds_der_take(&spki, DS_DER_SEQUENCE, &algorithm) || !ds_der_take(&algorithm, DS_DER_OID, &oid) ||
-        !ds_der_take(&spki, DS_DER_BIT_STRING, &key) || spki.len || key.len < 2 || key.ptr[0] != 0) {
+    if (!ds_tlv_take(&spki, DS_TLV_SEQUENCE, &algorithm) || !ds_tlv_take(&algorithm, DS_TLV_OID, &oid) ||
+        !ds_tlv_take(&spki, DS_TLV_BIT_STRING, &key) || spki.len || key.len < 2 || key.ptr[0] != 0) {
         ERROR("RFC 5280, 4.1.2.7", "the public key cannot be read");
         return;
     }
@@ -246,16 +246,16 @@ static void check_key(ds_linting *l, ds_view spki)
 static void check_rest(ds_linting *l, ds_view tbs)
 {
     ds_view body, list;
-    bool issuer_id = ds_der_take(&tbs, DS_DER_CONTEXT | 1, &body);
-    bool subject_id = ds_der_take(&tbs, DS_DER_CONTEXT | 2, &body);
+    bool issuer_id = ds_tlv_take(&tbs, DS_TLV_CONTEXT | 1, &body);
+    bool subject_id = ds_tlv_take(&tbs, DS_TLV_CONTEXT | 2, &body);
     if (issuer_id || subject_id)
         ERROR("RFC 5280, 4.1.2.8", "unique identifiers are not to be used");
-    l->has_extensions = ds_der_take(&tbs, DS_DER_CONTEXT | DS_DER_CONSTRUCTED | 3, &body);
+    l->has_extensions = ds_tlv_take(&tbs, DS_TLV_CONTEXT | DS_TLV_CONSTRUCTED | 3, &body);
     if (tbs.len)
         ERROR("RFC 5280, 4.1", "something follows where the certificate's fields end");
     if (!l->has_extensions)
         return;
-    if (!ds_der_take(&body, DS_DER_SEQUENCE, &list) || body.len || list.len == 0)
+    if (!ds_tlv_take(&body, DS_TLV_SEQUENCE, &list) || body.len || list.len == 0)
         ERROR("RFC 5280, 4.1.2.9", "the extensions are no list, or an empty one");
     else
         ds_lint_extensions(l, list);
@@ -267,9 +267,9 @@ static void check_tbs(ds_linting *l, ds_view tbs, ds_view outer)
     check_version(l, &tbs);
     if (!check_serial(l, &tbs))
         return;
-    if (!ds_der_take(&tbs, DS_DER_SEQUENCE, &algorithm) || !ds_der_take(&tbs, DS_DER_SEQUENCE, &issuer) ||
-        !ds_der_take(&tbs, DS_DER_SEQUENCE, &validity) || !ds_der_take(&tbs, DS_DER_SEQUENCE, &subject) ||
-        !ds_der_take(&tbs, DS_DER_SEQUENCE, &spki)) {
+    if (!ds_tlv_take(&tbs, DS_TLV_SEQUENCE, &algorithm) || !ds_tlv_take(&tbs, DS_TLV_SEQUENCE, &issuer) ||
+        !ds_tlv_take(&tbs, DS_TLV_SEQUENCE, &validity) || !ds_tlv_take(&tbs, DS_TLV_SEQUENCE, &subject) ||
+        !ds_tlv_take(&tbs, DS_TLV_SEQUENCE, &spki)) {
         ERROR("RFC 5280, 4.1", "the certificate has not the fields of one");
         return;
     }
@@ -294,14 +294,14 @@ void ds_lint_certificate(ds_view der, ds_lint *ret)
     ds_view cert, tbs, algorithm, signature;
     ret->count = 0;
     memset(ret->by_level, 0, sizeof ret->by_level);
-    if (der.len > CERT_MAX || !ds_der_whole(der) || !ds_der_take(&der, DS_DER_SEQUENCE, &cert)) {
+    if (der.len > CERT_MAX || !ds_tlv_whole(der) || !ds_tlv_take(&der, DS_TLV_SEQUENCE, &cert)) {
         ERROR("X.690, 10", "this is not DER");
         return;
     }
     if (der.len)
         ERROR("RFC 5280, 4.1", "%zu bytes follow the certificate", der.len);
-    if (!ds_der_take(&cert, DS_DER_SEQUENCE, &tbs) || !ds_der_take(&cert, DS_DER_SEQUENCE, &algorithm) ||
-        !ds_der_take(&cert, DS_DER_BIT_STRING, &signature) || cert.len) {
+    if (!ds_tlv_take(&cert, DS_TLV_SEQUENCE, &tbs) || !ds_tlv_take(&cert, DS_TLV_SEQUENCE, &algorithm) ||
+        !ds_tlv_take(&cert, DS_TLV_BIT_STRING, &signature) || cert.len) {
         ERROR("RFC 5280, 4.1", "this is no certificate: it is not made of three parts");
         return;
     }

@@ -11,16 +11,16 @@ enum critical { EITHER, MUST_BE, MUST_NOT_BE };
 static void check_authority(ds_linting *l, ds_view v)
 {
     ds_view body, id;
-    if (!ds_der_take(&v, DS_DER_SEQUENCE, &body) || v.len)
+    if (!ds_tlv_take(&v, DS_TLV_SEQUENCE, &body) || v.len)
         ERROR("RFC 5280, 4.2.1.1", "the authority key identifier cannot be read");
     else
-        l->has_akid = ds_der_take(&body, DS_DER_CONTEXT, &id) && id.len > 0;
+        l->has_akid = ds_tlv_take(&body, DS_TLV_CONTEXT, &id) && id.len > 0;
 }
 
 static void check_subject_id(ds_linting *l, ds_view v)
 {
     ds_view id;
-    l->has_skid = ds_der_take(&v, DS_DER_OCTET_STRING, &id) && v.len == 0 && id.len > 0;
+    l->has_skid = ds_tlv_take(&v, DS_TLV_OCTET_STRING, &id) && v.len == 0 && id.len > 0;
     if (!l->has_skid)
         ERROR("RFC 5280, 4.2.1.2", "the subject key identifier cannot be read");
 }
@@ -29,7 +29,7 @@ static void check_subject_id(ds_linting *l, ds_view v)
 static void check_key_usage(ds_linting *l, ds_view v)
 {
     ds_view bits;
-    if (!ds_der_take(&v, DS_DER_BIT_STRING, &bits) || v.len || bits.len < 2 || bits.len > 3 || bits.ptr[0] > 7) {
+    if (!ds_tlv_take(&v, DS_TLV_BIT_STRING, &bits) || v.len || bits.len < 2 || bits.len > 3 || bits.ptr[0] > 7) {
         ERROR("RFC 5280, 4.2.1.3", "the key usage cannot be read, or names no use");
         return;
     }
@@ -47,17 +47,17 @@ static void check_key_usage(ds_linting *l, ds_view v)
 static void check_constraints(ds_linting *l, ds_view v)
 {
     ds_view body, flag, path;
-    if (!ds_der_take(&v, DS_DER_SEQUENCE, &body) || v.len) {
+    if (!ds_tlv_take(&v, DS_TLV_SEQUENCE, &body) || v.len) {
         ERROR("RFC 5280, 4.2.1.9", "the basic constraints cannot be read");
         return;
     }
     l->has_bc = true;
-    if (ds_der_take(&body, DS_DER_BOOLEAN, &flag)) {
+    if (ds_tlv_take(&body, DS_TLV_BOOLEAN, &flag)) {
         l->ca = flag.len == 1 && flag.ptr[0];
         if (!l->ca)
             ERROR("X.690, 11.5", "the basic constraints write out cA FALSE, which is the default");
     }
-    l->has_path_len = ds_der_take(&body, DS_DER_INTEGER, &path);
+    l->has_path_len = ds_tlv_take(&body, DS_TLV_INTEGER, &path);
     if (l->has_path_len && (path.len == 0 || path.ptr[0] & 0x80))
         ERROR("RFC 5280, 4.2.1.9", "the path length is negative");
     if (body.len)
@@ -68,7 +68,7 @@ static void check_alternative(ds_linting *l, ds_view v)
 {
     ds_view names;
     l->has_san = true;
-    if (!ds_der_take(&v, DS_DER_SEQUENCE, &names) || v.len)
+    if (!ds_tlv_take(&v, DS_TLV_SEQUENCE, &names) || v.len)
         ERROR("RFC 5280, 4.2.1.6", "the alternative names cannot be read");
     else
         ds_lint_general_names(l, "subjectAltName", names);
@@ -77,13 +77,13 @@ static void check_alternative(ds_linting *l, ds_view v)
 static void check_extended_usage(ds_linting *l, ds_view v)
 {
     ds_view list, oid, other;
-    if (!ds_der_take(&v, DS_DER_SEQUENCE, &list) || v.len || list.len == 0) {
+    if (!ds_tlv_take(&v, DS_TLV_SEQUENCE, &list) || v.len || list.len == 0) {
         ERROR("RFC 5280, 4.2.1.12", "the extended key usage is empty or cannot be read");
         return;
     }
     l->has_eku = true;
     while (list.len) {
-        if (!ds_der_take(&list, DS_DER_OID, &oid)) {
+        if (!ds_tlv_take(&list, DS_TLV_OID, &oid)) {
             ERROR("RFC 5280, 4.2.1.12", "the extended key usage holds what is no OID");
             return;
         }
@@ -91,7 +91,7 @@ static void check_extended_usage(ds_linting *l, ds_view v)
         l->server_auth |= OID_IS(oid, "\x2b\x06\x01\x05\x05\x07\x03\x01");
         if (OID_IS(oid, "\x55\x1d\x25\x00"))
             WARNING("RFC 5280, 4.2.1.12", "anyExtendedKeyUsage allows everything");
-        for (ds_view rest = list; ds_der_take(&rest, DS_DER_OID, &other);)
+        for (ds_view rest = list; ds_tlv_take(&rest, DS_TLV_OID, &other);)
             if (ds_view_equal(oid, other))
                 WARNING("RFC 5280, 4.2.1.12", "the extended key usage names a use twice");
     }
@@ -101,11 +101,11 @@ static void check_extended_usage(ds_linting *l, ds_view v)
 static void check_subtrees(ds_linting *l, ds_view list)
 {
     ds_view tree;
-    ds_der base;
+    ds_tlv base;
     if (list.len == 0)
         ERROR("RFC 5280, 4.2.1.10", "a list of name constraints is empty");
     while (list.len) {
-        if (!ds_der_take(&list, DS_DER_SEQUENCE, &tree) || !ds_der_next(&tree, &base)) {
+        if (!ds_tlv_take(&list, DS_TLV_SEQUENCE, &tree) || !ds_tlv_next(&tree, &base)) {
             ERROR("RFC 5280, 4.2.1.10", "a name constraint cannot be read");
             return;
         }
@@ -118,14 +118,14 @@ static void check_name_constraints(ds_linting *l, ds_view v)
 {
     ds_view body, list;
     l->has_constraints = true;
-    if (!ds_der_take(&v, DS_DER_SEQUENCE, &body) || v.len) {
+    if (!ds_tlv_take(&v, DS_TLV_SEQUENCE, &body) || v.len) {
         ERROR("RFC 5280, 4.2.1.10", "the name constraints cannot be read");
         return;
     }
-    bool permitted = ds_der_take(&body, DS_DER_CONTEXT | DS_DER_CONSTRUCTED, &list);
+    bool permitted = ds_tlv_take(&body, DS_TLV_CONTEXT | DS_TLV_CONSTRUCTED, &list);
     if (permitted)
         check_subtrees(l, list);
-    bool excluded = ds_der_take(&body, DS_DER_CONTEXT | DS_DER_CONSTRUCTED | 1, &list);
+    bool excluded = ds_tlv_take(&body, DS_TLV_CONTEXT | DS_TLV_CONSTRUCTED | 1, &list);
     if (excluded)
         check_subtrees(l, list);
     if ((!permitted && !excluded) || body.len)
@@ -135,7 +135,7 @@ static void check_name_constraints(ds_linting *l, ds_view v)
 static void check_list(ds_linting *l, ds_view v)
 {
     ds_view list;
-    if (!ds_der_take(&v, DS_DER_SEQUENCE, &list) || v.len || list.len == 0)
+    if (!ds_tlv_take(&v, DS_TLV_SEQUENCE, &list) || v.len || list.len == 0)
         ERROR("RFC 5280, 4.2", "an extension that is a list is empty or cannot be read");
 }
 
@@ -186,7 +186,7 @@ static void check_known(ds_linting *l, const struct known *k, bool critical, ds_
         ERROR(k->clause, "%s must not be critical", k->name);
     if (critical)
         remember_critical(l, k);
-    if (!ds_der_whole(value) || value.len == 0)
+    if (!ds_tlv_whole(value) || value.len == 0)
         ERROR("X.690, 10", "%s is not DER", k->name);
     else if (k->check)
         k->check(l, value);
@@ -197,14 +197,14 @@ static bool check_extension(ds_linting *l, ds_view extension, ds_view *ret_oid)
 {
     ds_view flag, value;
     bool critical = false;
-    if (!ds_der_take(&extension, DS_DER_OID, ret_oid))
+    if (!ds_tlv_take(&extension, DS_TLV_OID, ret_oid))
         return false;
-    if (ds_der_take(&extension, DS_DER_BOOLEAN, &flag)) {
+    if (ds_tlv_take(&extension, DS_TLV_BOOLEAN, &flag)) {
         critical = flag.len == 1 && flag.ptr[0];
         if (!critical)
             ERROR("X.690, 11.5", "an extension writes out critical FALSE, which is the default");
     }
-    if (!ds_der_take(&extension, DS_DER_OCTET_STRING, &value) || extension.len)
+    if (!ds_tlv_take(&extension, DS_TLV_OCTET_STRING, &value) || extension.len)
         return false;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (ds_oid_is(*ret_oid, known[i].oid, known[i].len)) {
@@ -222,12 +222,12 @@ void ds_lint_extensions(ds_linting *l, ds_view list)
 {
     ds_view extension, oid, other, body;
     while (list.len) {
-        if (!ds_der_take(&list, DS_DER_SEQUENCE, &extension) || !check_extension(l, extension, &oid)) {
+        if (!ds_tlv_take(&list, DS_TLV_SEQUENCE, &extension) || !check_extension(l, extension, &oid)) {
             ERROR("RFC 5280, 4.1", "an extension cannot be read");
             return;
         }
-        for (ds_view rest = list; ds_der_take(&rest, DS_DER_SEQUENCE, &body);)
-            if (ds_der_take(&body, DS_DER_OID, &other) && ds_view_equal(oid, other))
+        for (ds_view rest = list; ds_tlv_take(&rest, DS_TLV_SEQUENCE, &body);)
+            if (ds_tlv_take(&body, DS_TLV_OID, &other) && ds_view_equal(oid, other))
                 ERROR("RFC 5280, 4.2", "an extension stands there twice");
     }
 }

@@ -5,7 +5,7 @@
 #ifndef DS_PKI_LINT_INT_H
 #define DS_PKI_LINT_INT_H
 
-#include "src/pki/der.h"
+#include "src/pki/tlv.h"
 #include "src/pki/lint.h"
 
 // Key usage by bit number (RFC 5280, 4.2.1.3).

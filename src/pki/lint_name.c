@@ -99,16 +99,16 @@ static bool has_control(ds_view s)
 }
 
 // The string's type, its characters and how many they are.
-static void check_string(ds_linting *l, const char *what, const struct attribute *a, const ds_der *value)
+static void check_string(ds_linting *l, const char *what, const struct attribute *a, const ds_tlv *value)
 {
     size_t characters = value->body.len;
     const char *name = a ? a->name : "an attribute";
     bool good = true;
-    if (value->tag == DS_DER_PRINTABLE)
+    if (value->tag == DS_TLV_PRINTABLE)
         good = is_printable(value->body);
-    else if (value->tag == DS_DER_UTF8)
+    else if (value->tag == DS_TLV_UTF8)
         good = count_utf8(value->body, &characters);
-    else if (value->tag == DS_DER_IA5)
+    else if (value->tag == DS_TLV_IA5)
         good = is_ia5(value->body);
     if (!good)
         ERROR("X.680, 41", "%s: %s holds characters that its string type does not have", what, name);
@@ -118,11 +118,11 @@ static void check_string(ds_linting *l, const char *what, const struct attribute
         ERROR(A1, "%s: %s is empty", what, name);
     if (!a)
         return;
-    if (a->kind == PRINTABLE_ONLY && value->tag != DS_DER_PRINTABLE)
+    if (a->kind == PRINTABLE_ONLY && value->tag != DS_TLV_PRINTABLE)
         ERROR(A1, "%s: %s is no PrintableString", what, name);
-    else if (a->kind == IA5_ONLY && value->tag != DS_DER_IA5)
+    else if (a->kind == IA5_ONLY && value->tag != DS_TLV_IA5)
         ERROR(A1, "%s: %s is no IA5String", what, name);
-    else if (a->kind == ANY_STRING && value->tag != DS_DER_PRINTABLE && value->tag != DS_DER_UTF8)
+    else if (a->kind == ANY_STRING && value->tag != DS_TLV_PRINTABLE && value->tag != DS_TLV_UTF8)
         ERROR("RFC 5280, 4.1.2.4", "%s: %s is neither PrintableString nor UTF8String", what, name);
     if (characters > a->max)
         ERROR(A1, "%s: %s has %zu characters, more than %zu", what, name, characters, a->max);
@@ -136,14 +136,14 @@ static void check_string(ds_linting *l, const char *what, const struct attribute
 static void check_rdn(ds_linting *l, const char *what, ds_view set, unsigned *seen, bool *ret_serial)
 {
     ds_view pair, oid, before = {0};
-    ds_der value, whole = {0};
+    ds_tlv value, whole = {0};
     if (set.len == 0)
         ERROR("X.501, 9.3", "%s: an RDN without attribute", what);
     for (size_t n = 0; set.len; n++) {
         ds_view at = set;
-        (void)ds_der_next(&at, &whole);
-        if (!ds_der_take(&set, DS_DER_SEQUENCE, &pair) || !ds_der_take(&pair, DS_DER_OID, &oid) ||
-            !ds_der_next(&pair, &value) || pair.len) {
+        (void)ds_tlv_next(&at, &whole);
+        if (!ds_tlv_take(&set, DS_TLV_SEQUENCE, &pair) || !ds_tlv_take(&pair, DS_TLV_OID, &oid) ||
+            !ds_tlv_next(&pair, &value) || pair.len) {
             ERROR("RFC 5280, 4.1.2.4", "%s: an RDN that cannot be read", what);
             return;
         }
@@ -170,7 +170,7 @@ void ds_lint_name(ds_linting *l, const char *what, ds_view rdns, bool *ret_seria
     unsigned seen = 0;
     ds_view set;
     while (rdns.len) {
-        if (!ds_der_take(&rdns, DS_DER_SET, &set)) {
+        if (!ds_tlv_take(&rdns, DS_TLV_SET, &set)) {
             ERROR("RFC 5280, 4.1.2.4", "the %s's name is no list of RDNs", what);
             return;
         }
@@ -234,21 +234,21 @@ static bool is_email(ds_view s)
 static void check_other_name(ds_linting *l, const char *what, ds_view name)
 {
     ds_view oid, value, pair, type, serial;
-    if (!ds_der_take(&name, DS_DER_OID, &oid) || !ds_der_take(&name, DS_DER_CONTEXT | DS_DER_CONSTRUCTED, &value) ||
+    if (!ds_tlv_take(&name, DS_TLV_OID, &oid) || !ds_tlv_take(&name, DS_TLV_CONTEXT | DS_TLV_CONSTRUCTED, &value) ||
         name.len) {
         ERROR("RFC 5280, 4.2.1.6", "%s: an otherName that cannot be read", what);
         return;
     }
     if (!OID_IS(oid, OTHER_NAME_HARDWARE))
         return;
-    if (!ds_der_take(&value, DS_DER_SEQUENCE, &pair) || value.len || !ds_der_take(&pair, DS_DER_OID, &type) ||
-        !ds_der_take(&pair, DS_DER_OCTET_STRING, &serial) || pair.len || serial.len == 0)
+    if (!ds_tlv_take(&value, DS_TLV_SEQUENCE, &pair) || value.len || !ds_tlv_take(&pair, DS_TLV_OID, &type) ||
+        !ds_tlv_take(&pair, DS_TLV_OCTET_STRING, &serial) || pair.len || serial.len == 0)
         ERROR("RFC 4108, 5", "%s: the hardwareModuleName is not made of a type and a serial number", what);
     else
         l->hardware_name = true;
 }
 
-static void check_general_name(ds_linting *l, const char *what, const ds_der *name)
+static void check_general_name(ds_linting *l, const char *what, const ds_tlv *name)
 {
     static const char clause[] = "RFC 5280, 4.2.1.6";
     int len = (int)(name->body.len < 60 ? name->body.len : 60);
@@ -274,12 +274,12 @@ static void check_general_name(ds_linting *l, const char *what, const ds_der *na
 
 void ds_lint_general_names(ds_linting *l, const char *what, ds_view names)
 {
-    ds_der name, other;
+    ds_tlv name, other;
     if (names.len == 0)
         ERROR("RFC 5280, 4.2.1.6", "%s is empty", what);
-    while (names.len && ds_der_next(&names, &name)) {
+    while (names.len && ds_tlv_next(&names, &name)) {
         check_general_name(l, what, &name);
-        for (ds_view rest = names; rest.len && ds_der_next(&rest, &other);)
+        for (ds_view rest = names; rest.len && ds_tlv_next(&rest, &other);)
             if (ds_view_equal(name.whole, other.whole))
                 WARNING("RFC 5280, 4.2.1.6", "%s holds a name twice", what);
     }

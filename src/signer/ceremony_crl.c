@@ -10,7 +10,7 @@
 
 #include "src/base/file.h"
 #include "src/pki/crl.h"
-#include "src/pki/der.h"
+#include "src/pki/tlv.h"
 #include "src/signer/issuer.h"
 #include "src/signer/sandbox.h"
 
@@ -100,9 +100,9 @@ static enum ds_class check_count(const work *w, ds_err *e)
     if (rc)
         return rc;
     rest = ds_buf_view(&entry);
-    if (!ds_der_take(&rest, DS_DER_SEQUENCE, &fields) || !ds_der_take(&fields, DS_DER_INTEGER, &part) ||
-        !ds_der_take(&fields, DS_DER_OCTET_STRING, &part) || !ds_der_take(&fields, DS_DER_INTEGER, &part) ||
-        !ds_der_take(&fields, DS_DER_INTEGER, &part) || !ds_der_take(&fields, DS_DER_INTEGER, &part))
+    if (!ds_tlv_take(&rest, DS_TLV_SEQUENCE, &fields) || !ds_tlv_take(&fields, DS_TLV_INTEGER, &part) ||
+        !ds_tlv_take(&fields, DS_TLV_OCTET_STRING, &part) || !ds_tlv_take(&fields, DS_TLV_INTEGER, &part) ||
+        !ds_tlv_take(&fields, DS_TLV_INTEGER, &part) || !ds_tlv_take(&fields, DS_TLV_INTEGER, &part))
         return ds_fail(e, DS_STORE, "the CRL log's last entry is none of a CRL");
     if (integer(part) <= count)
         return DS_OK;

@@ -3,42 +3,42 @@
 //
 // A strict reader of DER (X.690): definite lengths in their shortest form, tags of one byte. OpenSSL reads much that is
 // no DER; whoever judges bytes reads them with this.
-#ifndef DS_PKI_DER_H
-#define DS_PKI_DER_H
+#ifndef DS_PKI_TLV_H
+#define DS_PKI_TLV_H
 
 #include "src/base/buf.h"
 
 enum {
-    DS_DER_BOOLEAN = 0x01,
-    DS_DER_INTEGER = 0x02,
-    DS_DER_BIT_STRING = 0x03,
-    DS_DER_OCTET_STRING = 0x04,
-    DS_DER_NULL = 0x05,
-    DS_DER_OID = 0x06,
-    DS_DER_UTF8 = 0x0c,
-    DS_DER_PRINTABLE = 0x13,
-    DS_DER_IA5 = 0x16,
-    DS_DER_UTC_TIME = 0x17,
-    DS_DER_GENERALIZED_TIME = 0x18,
-    DS_DER_SEQUENCE = 0x30,
-    DS_DER_SET = 0x31,
-    DS_DER_CONTEXT = 0x80,     // [n], primitive
-    DS_DER_CONSTRUCTED = 0x20, // added to it
+    DS_TLV_BOOLEAN = 0x01,
+    DS_TLV_INTEGER = 0x02,
+    DS_TLV_BIT_STRING = 0x03,
+    DS_TLV_OCTET_STRING = 0x04,
+    DS_TLV_NULL = 0x05,
+    DS_TLV_OID = 0x06,
+    DS_TLV_UTF8 = 0x0c,
+    DS_TLV_PRINTABLE = 0x13,
+    DS_TLV_IA5 = 0x16,
+    DS_TLV_UTC_TIME = 0x17,
+    DS_TLV_GENERALIZED_TIME = 0x18,
+    DS_TLV_SEQUENCE = 0x30,
+    DS_TLV_SET = 0x31,
+    DS_TLV_CONTEXT = 0x80,     // [n], primitive
+    DS_TLV_CONSTRUCTED = 0x20, // added to it
 };
 
 // One element: tag byte, contents, and the whole of it.
-typedef struct ds_der {
+typedef struct ds_tlv {
     uint8_t tag;
     ds_view body, whole;
-} ds_der;
+} ds_tlv;
 
 // Take the next element off rest; false where there is none or it is no DER, and nothing changes.
-bool ds_der_next(ds_view *rest, ds_der *ret);
+bool ds_tlv_next(ds_view *rest, ds_tlv *ret);
 // The same where it has that tag: its contents.
-bool ds_der_take(ds_view *rest, uint8_t tag, ds_view *ret);
+bool ds_tlv_take(ds_view *rest, uint8_t tag, ds_view *ret);
 
 // Is the whole of v well-formed to its last level, constructed elements entered?
-bool ds_der_whole(ds_view v);
+bool ds_tlv_whole(ds_view v);
 
 static inline bool ds_view_equal(ds_view a, ds_view b)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Strict DER; see der.h.
-#include "src/pki/der.h"
+// Strict DER; see tlv.h.
+#include "src/pki/tlv.h"
 
 enum { DEPTH_MAX = 16 };
 
@@ -22,7 +22,7 @@ static size_t read_length(ds_view v, size_t *ret_len)
     return *ret_len < 0x80 ? 0 : 2 + count;
 }
 
-bool ds_der_next(ds_view *rest, ds_der *ret)
+bool ds_tlv_next(ds_view *rest, ds_tlv *ret)
 {
     size_t len = 0;
     if (rest->len < 2 || (rest->ptr[0] & 0x1f) == 0x1f)
@@ -30,16 +30,16 @@ bool ds_der_next(ds_view *rest, ds_der *ret)
     size_t head = read_length(*rest, &len);
     if (head == 0 || len > rest->len - head)
         return false;
-    *ret = (ds_der){rest->ptr[0], {rest->ptr + head, len}, {rest->ptr, head + len}};
+    *ret = (ds_tlv){rest->ptr[0], {rest->ptr + head, len}, {rest->ptr, head + len}};
     *rest = (ds_view){rest->ptr + head + len, rest->len - head - len};
     return true;
 }
 
-bool ds_der_take(ds_view *rest, uint8_t tag, ds_view *ret)
+bool ds_tlv_take(ds_view *rest, uint8_t tag, ds_view *ret)
 {
-    ds_der d;
+    ds_tlv d;
     ds_view after = *rest;
-    if (!ds_der_next(&after, &d) || d.tag != tag)
+    if (!ds_tlv_next(&after, &d) || d.tag != tag)
         return false;
     *rest = after;
     *ret = d.body;
@@ -57,14 +57,14 @@ static bool is_oid(ds_view v)
     return true;
 }
 
-static bool is_sound(const ds_der *d)
+static bool is_sound(const ds_tlv *d)
 {
     switch (d->tag) {
-    case DS_DER_BOOLEAN:
+    case DS_TLV_BOOLEAN:
         return d->body.len == 1 && (d->body.ptr[0] == 0 || d->body.ptr[0] == 0xff);
-    case DS_DER_NULL:
+    case DS_TLV_NULL:
         return d->body.len == 0;
-    case DS_DER_OID:
+    case DS_TLV_OID:
         return is_oid(d->body);
     default:
         return true;
@@ -73,13 +73,13 @@ static bool is_sound(const ds_der *d)
 
 static bool whole(ds_view v, unsigned depth)
 {
-    ds_der d;
+    ds_tlv d;
     if (depth == DEPTH_MAX)
         return false;
     while (v.len) {
-        if (!ds_der_next(&v, &d))
+        if (!ds_tlv_next(&v, &d))
             return false;
-        if (d.tag & DS_DER_CONSTRUCTED && !whole(d.body, depth + 1))
+        if (d.tag & DS_TLV_CONSTRUCTED && !whole(d.body, depth + 1))
             return false;
         if (!is_sound(&d))
             return false;
@@ -87,7 +87,7 @@ static bool whole(ds_view v, unsigned depth)
     return true;
 }
 
-bool ds_der_whole(ds_view v)
+bool ds_tlv_whole(ds_view v)
 {
     return whole(v, 0);
 }
