@@ -310,6 +310,41 @@ void ds_lint_certificate(ds_view der, ds_lint *ret)
     check_tbs(l, tbs, algorithm);
 }
 
+static void lint_tbs(ds_view tbs, ds_lint *ret)
+{
+    ds_linting linting = {.out = ret}, *l = &linting;
+    ds_view fields, skip = {0}, algorithm = {0};
+    ds_tlv version;
+    ret->count = 0;
+    memset(ret->by_level, 0, sizeof ret->by_level);
+    if (tbs.len > CERT_MAX || !ds_tlv_whole(tbs) || !ds_tlv_take(&tbs, DS_TLV_SEQUENCE, &fields) || tbs.len) {
+        ERROR("X.690, 10", "this is not DER");
+        return;
+    }
+    ds_view rest = fields; // the identifier outside is the one inside, by whoever signs
+    if (ds_tlv_next(&rest, &version) && ds_tlv_take(&rest, DS_TLV_INTEGER, &skip))
+        (void)ds_tlv_take(&rest, DS_TLV_SEQUENCE, &algorithm);
+    check_tbs(l, fields, algorithm);
+}
+
+static enum ds_class demand(const ds_lint *lint, ds_err *e)
+{
+    for (size_t i = 0; i < lint->count; i++)
+        if (lint->finding[i].level == DS_LINT_ERROR)
+            return ds_hint((ds_fail(e, DS_POLICY, "the certificate would break a rule: %s (%s)", lint->finding[i].text,
+                                    lint->finding[i].clause),
+                            e),
+                           "it was not handed out; correct what it is made from");
+    return lint->by_level[DS_LINT_ERROR] ? ds_fail(e, DS_POLICY, "the certificate would break many rules") : DS_OK;
+}
+
+enum ds_class ds_lint_demand_tbs(ds_view tbs, ds_err *e)
+{
+    ds_lint lint;
+    lint_tbs(tbs, &lint);
+    return demand(&lint, e);
+}
+
 enum ds_class ds_lint_demand(X509 *cert, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf der = {0};
@@ -318,11 +353,5 @@ enum ds_class ds_lint_demand(X509 *cert, ds_err *e)
     if (rc)
         return rc;
     ds_lint_certificate(ds_buf_view(&der), &lint);
-    for (size_t i = 0; i < lint.count; i++)
-        if (lint.finding[i].level == DS_LINT_ERROR)
-            return ds_hint((ds_fail(e, DS_POLICY, "the certificate would break a rule: %s (%s)", lint.finding[i].text,
-                                    lint.finding[i].clause),
-                            e),
-                           "it was not handed out; correct what it is made from");
-    return lint.by_level[DS_LINT_ERROR] ? ds_fail(e, DS_POLICY, "the certificate would break many rules") : DS_OK;
+    return demand(&lint, e);
 }

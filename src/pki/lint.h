@@ -34,5 +34,7 @@ const char *ds_lint_level_name(enum ds_lint_level level);
 
 // Demand that a certificate has no finding that is an error. DS_POLICY names the first one and its clause.
 enum ds_class ds_lint_demand(X509 *cert, ds_err *e) DS_MUST;
+// The same of a TBSCertificate's DER, before anything is signed.
+enum ds_class ds_lint_demand_tbs(ds_view tbs, ds_err *e) DS_MUST;
 
 #endif
