@@ -232,7 +232,7 @@ static bool read_options(int argc, char **argv, const struct option *known, cons
     return true;
 }
 
-static enum ds_class make_folder(const char *dir, bool *ret_made, ds_err *e)
+enum ds_class ds_ca_make_folder(const char *dir, bool *ret_made, ds_err *e)
 {
     *ret_made = mkdir(dir, 0755) == 0;
     if (!*ret_made && errno != EEXIST)
@@ -273,7 +273,7 @@ static enum ds_class show_made(const ds_ceremony_result *made, ds_err *e)
 }
 
 // The names of both authorities as text; a comma in the organization's name must not end it.
-static char *subject_of(const char *name, const char *role)
+char *ds_ca_subject(const char *name, const char *role)
 {
     DS_CLEANUP_FREE char *escaped = ds_alloc(2 * strlen(name) + 1);
     size_t n = 0;
@@ -289,8 +289,8 @@ static enum ds_class run_init(options *o, ds_err *e)
 {
     DS_CLEANUP_FREE char *root_key = ds_asprintf("file:%s/root.key", o->dir);
     DS_CLEANUP_FREE char *sub_key = ds_asprintf("file:%s/subca.key", o->dir);
-    DS_CLEANUP_FREE char *root_subject = subject_of(o->name, "Root CA");
-    DS_CLEANUP_FREE char *sub_subject = subject_of(o->name, "Sub CA");
+    DS_CLEANUP_FREE char *root_subject = ds_ca_subject(o->name, "Root CA");
+    DS_CLEANUP_FREE char *sub_subject = ds_ca_subject(o->name, "Sub CA");
     o->root_key = o->root_key ? o->root_key : root_key;
     o->sub_key = o->sub_key ? o->sub_key : sub_key;
     choose_pin_source(o);
@@ -313,7 +313,7 @@ static enum ds_class run_init(options *o, ds_err *e)
     };
     ds_ceremony_result made = {0};
     bool new_folder = false;
-    enum ds_class rc = make_folder(o->dir, &new_folder, e);
+    enum ds_class rc = ds_ca_make_folder(o->dir, &new_folder, e);
     if (!rc)
         rc = ds_ceremony_make_ca(&o->access, &req, &made, e);
     if (rc && new_folder)
@@ -322,6 +322,8 @@ static enum ds_class run_init(options *o, ds_err *e)
         rc = show_made(&made, e);
     if (!rc && o->maker_root)
         rc = show_attestation(o, ds_buf_view(&made.certificate), e);
+    if (!rc)
+        rc = ds_ca_protocol_of(o->dir, "init", "root CA and Sub CA made on one machine", &made, e);
     ds_buf_free(&made.root);
     ds_buf_free(&made.certificate);
     return rc;
@@ -419,8 +421,16 @@ int ds_cmd_ca(int argc, char **argv)
 {
     static const ds_verb verbs[] = {
         {"init", "make a root CA and a Sub CA", cmd_init},
+        {"root", "make a root CA alone, on a machine off the network", ds_cmd_ca_root},
+        {"request", "make a Sub CA's key and the request for its certificate", ds_cmd_ca_request},
+        {"sign", "sign a Sub CA's request with the root", ds_cmd_ca_sign},
+        {"install", "take the signed certificate of a Sub CA", ds_cmd_ca_install},
+        {"revoke", "note a certificate that the root signed as revoked", ds_cmd_ca_revoke},
+        {"crl", "sign a revocation list", ds_cmd_ca_crl},
+        {"chain", "put certificates into order, check and export them", ds_cmd_ca_chain},
         {"server", "make a certificate for the endpoint's server", cmd_server},
         {"show", "show certificates in plain words", ds_cmd_ca_show},
+        {"lint", "judge certificates by RFC 5280, IEEE 802.1AR and AWS IoT's rules", ds_cmd_ca_lint},
         {NULL, NULL, NULL},
     };
     return ds_cli_dispatch("devstamp ca", verbs, argc, argv);

@@ -28,7 +28,8 @@ static const char usage[] =
     "  --secrets       show: print the proof of possession too\n"
     "  --registered    check: a certificate that no endpoint has registered is not whole\n"
     "  --head HASH     check: the evidence chain must contain this hash, noted from an earlier check\n"
-    "  --reason TEXT   revoke: why, for the record\n";
+    "  --reason TEXT   revoke: why, for the record; a reason of RFC 5280 before it (\"keyCompromise: ...\") goes into\n"
+    "                  the CRL too\n";
 
 static bool parse(int argc, char **argv, ds_ledger_options *o, bool *ret_help)
 {

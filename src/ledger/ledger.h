@@ -116,6 +116,15 @@ typedef struct ds_ledger_revoked {
 } ds_ledger_revoked;
 typedef bool (*ds_ledger_revoked_fn)(void *arg, const ds_ledger_revoked *c);
 enum ds_class ds_ledger_each_revoked(ds_ledger *l, ds_ledger_revoked_fn fn, void *arg, ds_err *e) DS_MUST;
+// The same for a CRL: when and why. fn may not use the ledger; what it fails with ends the walk.
+typedef struct ds_ledger_revocation {
+    uint8_t serial[16]; // of the certificate
+    int64_t revoked_utc;
+    char reason[64];     // as it was told, cut
+    ds_view certificate; // DER
+} ds_ledger_revocation;
+typedef enum ds_class (*ds_ledger_revocation_fn)(void *arg, const ds_ledger_revocation *r, ds_err *e);
+enum ds_class ds_ledger_each_revocation(ds_ledger *l, ds_ledger_revocation_fn fn, void *arg, ds_err *e) DS_MUST;
 // Who showed this public key: device id, or 0.
 enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[32], int64_t *ret_device,
                                   ds_err *e) DS_MUST;

@@ -4,6 +4,7 @@
 // Building and signing certificates; see cert.h. Every extension is built by hand from checked parts: nothing a request
 // or a recipe says is ever read as OpenSSL configuration.
 #include "src/pki/cert.h"
+#include "src/pki/lint.h"
 #include "src/pki/token.h"
 
 #include <arpa/inet.h>
@@ -195,7 +196,8 @@ static enum ds_class fill(X509 *cert, const ds_cert_spec *spec, X509 *issuer, ds
         !add_basic_constraints(cert, spec->kind) || !add_key_usage(cert, spec->kind) ||
         !add_extended_key_usage(cert, spec->kind) || !add_key_identifiers(cert, spec, issuer))
         return ds_ossl_fail(e, DS_INTERNAL, "build certificate");
-    return add_alternative_names(cert, spec, e);
+    rc = add_alternative_names(cert, spec, e);
+    return !rc && spec->constraint_count ? ds_constraints_add(cert, spec->constraints, spec->constraint_count, e) : rc;
 }
 
 enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *issuer_private, EVP_PKEY *issuer_public,
@@ -213,6 +215,11 @@ enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *iss
     ERR_clear_error(); // libp11 leaves what it tried in vain
     if (X509_verify(cert, issuer_public) != 1)
         return ds_ossl_fail(e, DS_TOKEN, "the signature that was made does not verify");
+    rc = ds_lint_demand(cert, e);
+    if (!rc && issuer)
+        rc = ds_constraints_check(cert, issuer, e);
+    if (rc)
+        return rc;
     *ret = cert;
     cert = NULL;
     return DS_OK;

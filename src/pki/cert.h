@@ -23,6 +23,14 @@ typedef struct ds_san {
     const char *text;
 } ds_san;
 
+// What the names below a Sub CA must be, or must not be (RFC 5280, 4.2.1.10).
+enum ds_constraint_kind { DS_CONSTRAINT_DN, DS_CONSTRAINT_DNS, DS_CONSTRAINT_URI };
+typedef struct ds_constraint {
+    bool excluded;
+    enum ds_constraint_kind kind;
+    const char *text; // "O=Acme": subjects begin with that; "example.com"; host or ".example.com" of URIs
+} ds_constraint;
+
 // All that decides a certificate. Basic constraints and key usage are critical; subject and authority key identifier
 // always present (the authority's not in a root).
 typedef struct ds_cert_spec {
@@ -33,12 +41,21 @@ typedef struct ds_cert_spec {
     int64_t not_before_utc, not_after_utc;
     const ds_san *san;
     size_t san_count;
+    const ds_constraint *constraints; // of a Sub CA
+    size_t constraint_count;
 } ds_cert_spec;
 
 // Build and sign. issuer NULL: self-signed. The signature is verified again before the certificate is returned, so that
-// a token that errs is noticed. DS_INPUT: a name or time that cannot be; DS_TOKEN: signing failed (code: CKR_ value).
+// a token that errs is noticed, and nothing is returned that the lint finds an error in or that is outside the
+// issuer's name constraints (DS_POLICY). DS_INPUT: a name
+// or time that cannot be; DS_TOKEN: signing failed (code: CKR_ value).
 enum ds_class ds_cert_make(const ds_cert_spec *spec, X509 *issuer, EVP_PKEY *issuer_private, EVP_PKEY *issuer_public,
                            X509 **ret, ds_err *e) DS_MUST;
+
+// Add the name constraints, critical. DS_INPUT: a name that cannot be one.
+enum ds_class ds_constraints_add(X509 *cert, const ds_constraint *list, size_t count, ds_err *e) DS_MUST;
+// Are the names of cert, which is signed, within the name constraints of its issuer? DS_POLICY otherwise.
+enum ds_class ds_constraints_check(X509 *cert, X509 *issuer, ds_err *e) DS_MUST;
 
 // The serial number as it stands in the certificate: 16 bytes, top bit clear.
 void ds_cert_serial(const uint8_t given[16], uint8_t ret[16]);

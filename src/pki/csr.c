@@ -140,17 +140,17 @@ enum ds_class ds_request_check_wishes(const STACK_OF(X509_EXTENSION) * wanted, c
     return rc;
 }
 
-enum ds_class ds_request_open(ds_view der, ds_csr_info *ret, X509_REQ **ret_req, ds_err *e)
+static enum ds_class open_request(ds_view der, bool of_ca, ds_csr_info *ret, X509_REQ **ret_req, ds_err *e)
 {
     DS_CLEANUP_REQ X509_REQ *req = NULL;
     ds_csr_info info = {0};
     enum ds_key_type type = DS_KEY_NONE;
     if (decode(der, &req, e) || ds_public_key_check(X509_REQ_get_X509_PUBKEY(req), &type, info.public_key_digest, e))
         return DS_INPUT;
-    if (type == DS_KEY_RSA_4096)
+    if (type == DS_KEY_RSA_4096 && !of_ca)
         return ds_fail(e, DS_INPUT, "RSA-4096 is not a key type of devices");
     info.key_type = (int)type;
-    if (check_signature(req, ds_key_kind_of(type)->curve == NULL, e) || check_extensions(req, e) ||
+    if (check_signature(req, ds_key_kind_of(type)->curve == NULL, e) || (!of_ca && check_extensions(req, e)) ||
         ds_dn_text(X509_REQ_get_subject_name(req), info.subject, sizeof info.subject, e))
         return DS_INPUT;
     *ret = info;
@@ -161,6 +161,16 @@ enum ds_class ds_request_open(ds_view der, ds_csr_info *ret, X509_REQ **ret_req,
     return DS_OK;
 }
 
+enum ds_class ds_request_open(ds_view der, ds_csr_info *ret, X509_REQ **ret_req, ds_err *e)
+{
+    return open_request(der, false, ret, ret_req, e);
+}
+
+enum ds_class ds_request_open_ca(ds_view der, ds_csr_info *ret, X509_REQ **ret_req, ds_err *e)
+{
+    return open_request(der, true, ret, ret_req, e);
+}
+
 enum ds_class ds_csr_check(ds_view der, ds_csr_info *ret, ds_err *e)
 {
     return ds_request_open(der, ret, NULL, e);
@@ -168,14 +178,20 @@ enum ds_class ds_csr_check(ds_view der, ds_csr_info *ret, ds_err *e)
 
 enum ds_class ds_request_make(const X509_NAME *subject, EVP_PKEY *key, ds_buf *ret, ds_err *e)
 {
+    return ds_request_make_with(subject, key, key, ret, e);
+}
+
+enum ds_class ds_request_make_with(const X509_NAME *subject, EVP_PKEY *private_key, EVP_PKEY *public_key, ds_buf *ret,
+                                   ds_err *e)
+{
     DS_CLEANUP_REQ X509_REQ *req = X509_REQ_new();
     uint8_t *der = NULL;
     int len = -1;
     if (req && X509_REQ_set_version(req, X509_REQ_VERSION_1) == 1 && X509_REQ_set_subject_name(req, subject) == 1 &&
-        X509_REQ_set_pubkey(req, key) == 1 && X509_REQ_sign(req, key, ds_key_digest_md(key)) > 0)
+        X509_REQ_set_pubkey(req, public_key) == 1 && X509_REQ_sign(req, private_key, ds_key_digest_md(public_key)) > 0)
         len = i2d_X509_REQ(req, &der);
     if (len <= 0)
-        return ds_ossl_fail(e, DS_INTERNAL, "make certificate request");
+        return ds_ossl_fail(e, private_key == public_key ? DS_INTERNAL : DS_TOKEN, "make certificate request");
     ds_buf_add(ret, der, (size_t)len);
     OPENSSL_free(der);
     return DS_OK;

@@ -6,6 +6,7 @@
 #include "src/pki/cert.h"
 #include "src/pki/der.h"
 #include "src/pki/keytype.h"
+#include "src/pki/lint.h"
 #include "src/pki/p256.h"
 #include "src/pki/token.h"
 
@@ -33,7 +34,8 @@ struct ds_issuing {
     ds_buf algorithm, issuer, authority; // DER: AlgorithmIdentifier, Name, the authority key identifier's extension
     const EVP_MD *md;
     EVP_PKEY *public_key;
-    ds_p256 *p256; // NULL: another key
+    ds_p256 *p256;     // NULL: another key
+    X509 *constrained; // the CA where it has name constraints, else NULL
 };
 
 static const uint8_t version_3[] = {VERSION, 3, INTEGER, 1, 2};
@@ -95,6 +97,8 @@ enum ds_class ds_issuing_new(X509 *ca, ds_issuing **ret, ds_err *e)
     g->public_key = key;
     g->p256 = ds_p256_new(key);
     set_algorithm(g);
+    if (X509_get_ext_by_NID(ca, NID_name_constraints, -1) >= 0 && X509_up_ref(ca) == 1)
+        g->constrained = ca;
     *ret = g;
     return DS_OK;
 }
@@ -108,6 +112,7 @@ void ds_issuing_free(ds_issuing *g)
     ds_buf_free(&g->authority);
     ds_p256_free(g->p256);
     EVP_PKEY_free(g->public_key);
+    X509_free(g->constrained);
     free(g);
 }
 
@@ -255,12 +260,23 @@ static enum ds_class sign(const ds_issuing *g, EVP_PKEY *key, const ds_buf *tbs,
     return DS_OK;
 }
 
+static enum ds_class check_constraints(const ds_issuing *g, const ds_buf *der, ds_err *e)
+{
+    DS_CLEANUP_X509 X509 *cert = NULL;
+    if (!g->constrained)
+        return DS_OK;
+    enum ds_class rc = ds_cert_parse(ds_buf_view(der), &cert, e);
+    return rc ? rc : ds_constraints_check(cert, g->constrained, e);
+}
+
 enum ds_class ds_issue(const ds_issuing *g, EVP_PKEY *private_key, const ds_issue_spec *spec, ds_buf *ret, ds_err *e)
 {
-    DS_CLEANUP_BUF ds_buf body = {0};
+    DS_CLEANUP_BUF ds_buf body = {0}, cert = {0};
     uint8_t signature[1024];
     size_t len = 0;
     enum ds_class rc = build(g, spec, &body, e);
+    if (!rc)
+        rc = ds_lint_demand_tbs(ds_buf_view(&body), e);
     if (!rc)
         rc = sign(g, private_key, &body, signature, &len, e);
     if (rc)
@@ -269,6 +285,9 @@ enum ds_class ds_issue(const ds_issuing *g, EVP_PKEY *private_key, const ds_issu
     ds_der_head(&body, BIT_STRING, len + 1);
     ds_buf_add_u8(&body, 0);
     ds_buf_add(&body, signature, len);
-    ds_der_add(ret, SEQUENCE, body.ptr, body.len);
-    return DS_OK;
+    ds_der_add(&cert, SEQUENCE, body.ptr, body.len);
+    rc = check_constraints(g, &cert, e);
+    if (!rc)
+        ds_buf_add(ret, cert.ptr, cert.len);
+    return rc;
 }

@@ -21,7 +21,8 @@ typedef struct ds_issue_spec {
     const char *uri; // alternative name; "": none
 } ds_issue_spec;
 
-// As ds_cert_make: the signature is verified before the certificate is appended to ret.
+// As ds_cert_make: what the lint finds an error in is not signed; the signature is verified, and the names are held
+// against the CA's name constraints, before the certificate is appended to ret.
 enum ds_class ds_issue(const ds_issuing *g, EVP_PKEY *private_key, const ds_issue_spec *spec, ds_buf *ret,
                        ds_err *e) DS_MUST;
 

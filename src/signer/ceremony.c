@@ -303,5 +303,5 @@ enum ds_class ds_ceremony_hold(const ds_signer_config *access, const Devstamp__S
         return make_ca(access, request->make_ca, ret, e);
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_SERVER)
         return make_server(access, request->make_server, ret, e);
-    return ds_fail(e, DS_INPUT, "the ceremony was asked for something it does not do");
+    return ds_ceremony_hold_offline(access, request, ret, e);
 }

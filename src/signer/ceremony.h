@@ -10,6 +10,7 @@
 #define DS_SIGNER_CEREMONY_H
 
 #include "proto/signer.pb-c.h"
+#include "src/pki/cert.h"
 #include "src/signer/signer.h"
 
 typedef struct ds_ca_request {
@@ -36,7 +37,9 @@ typedef struct ds_server_request {
 // DER. ds_buf_free both.
 typedef struct ds_ceremony_result {
     ds_buf root;
-    ds_buf certificate; // the Sub CA's or the server's
+    ds_buf certificate; // the Sub CA's or the server's; the request
+    bool from_log;      // it was signed before
+    uint64_t number;    // of a CRL
 } ds_ceremony_result;
 
 // The parent's side. Of access only module and the PIN's source are used. All or nothing: on a failure no file stays,
@@ -45,6 +48,54 @@ enum ds_class ds_ceremony_make_ca(const ds_signer_config *access, const ds_ca_re
                                   ds_err *e) DS_MUST;
 enum ds_class ds_ceremony_make_server(const ds_signer_config *access, const ds_server_request *req,
                                       ds_ceremony_result *ret, ds_err *e) DS_MUST;
+
+// The same in parts, for a root that is off-line; what lies between is carried by file.
+typedef struct ds_root_request {
+    const char *folder; // exists
+    const char *root_key;
+    bool existing;
+    int key_type;
+    const char *subject;
+    int64_t not_before_utc, not_after_utc;
+} ds_root_request;
+// All or nothing, as ds_ceremony_make_ca; makes root.pem and root.log.
+enum ds_class ds_ceremony_make_root(const ds_signer_config *access, const ds_root_request *req, ds_ceremony_result *ret,
+                                    ds_err *e) DS_MUST;
+// A Sub CA's key and the request for its certificate (DER, in certificate). The key stays where it was made.
+enum ds_class ds_ceremony_make_request(const ds_signer_config *access, const ds_root_request *req,
+                                       ds_ceremony_result *ret, ds_err *e) DS_MUST;
+// Sign that request: a Sub CA, path length 0. The same request again is given the same certificate, from root.log.
+typedef struct ds_sub_request {
+    const char *folder; // of the root
+    const char *root_key;
+    ds_view csr;
+    int64_t not_before_utc, not_after_utc;
+    const ds_constraint *constraints;
+    size_t constraint_count;
+} ds_sub_request;
+enum ds_class ds_ceremony_sign_sub(const ds_signer_config *access, const ds_sub_request *req, ds_ceremony_result *ret,
+                                   ds_err *e) DS_MUST;
+
+// Sign a CRL: STEM.crl (DER) and STEM.crl.pem are written, STEM.crl.log has an entry for each that was signed, on disk
+// before they are. Its number is one more than that log's entries, so that it never goes back while the log does not.
+typedef struct ds_crl_request {
+    const char *key;
+    const char *certificate; // path: of the CA
+    const char *stem;
+    const char *list; // path: what is revoked (src/pki/crl.h)
+    int64_t this_update_utc, next_update_utc;
+    bool previous_lost; // STEM.crl need not be there
+} ds_crl_request;
+enum ds_class ds_ceremony_make_crl(const ds_signer_config *access, const ds_crl_request *req, ds_ceremony_result *ret,
+                                   ds_err *e) DS_MUST;
+
+// The parent's way to ask a child, and what the child does with what ceremony.c does not know.
+enum ds_class ds_ceremony_ask(const ds_signer_config *access, const Devstamp__Signer__Request *request,
+                              ds_ceremony_result *ret, ds_err *e) DS_MUST;
+enum ds_class ds_ceremony_hold_offline(const ds_signer_config *access, const Devstamp__Signer__Request *request,
+                                       ds_ceremony_result *ret, ds_err *e) DS_MUST;
+enum ds_class ds_ceremony_hold_crl(const ds_signer_config *access, const Devstamp__Signer__MakeCrl *req,
+                                   ds_ceremony_result *ret, ds_err *e) DS_MUST;
 
 // The child's side: hold the one that is asked for / serve one request on fd.
 enum ds_class ds_ceremony_hold(const ds_signer_config *access, const Devstamp__Signer__Request *request,

@@ -17,8 +17,8 @@ static char *text(const char *s)
     return p;
 }
 
-static enum ds_class hold(const ds_signer_config *access, const Devstamp__Signer__Request *request,
-                          ds_ceremony_result *ret, ds_err *e)
+enum ds_class ds_ceremony_ask(const ds_signer_config *access, const Devstamp__Signer__Request *request,
+                              ds_ceremony_result *ret, ds_err *e)
 {
     const ds_signer_args args = {.config = {.module = access->module,
                                             .pin = access->pin,
@@ -37,6 +37,8 @@ static enum ds_class hold(const ds_signer_config *access, const Devstamp__Signer
     if (!rc) {
         ds_buf_add(&ret->root, reply->ca->root.data, reply->ca->root.len);
         ds_buf_add(&ret->certificate, reply->ca->certificate.data, reply->ca->certificate.len);
+        ret->from_log = reply->ca->from_log;
+        ret->number = reply->ca->number;
     }
     if (reply)
         devstamp__signer__reply__free_unpacked(reply, NULL);
@@ -69,7 +71,7 @@ enum ds_class ds_ceremony_make_ca(const ds_signer_config *access, const ds_ca_re
     body.attestation = text(req->attestation ? req->attestation : "");
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_CA;
     request.make_ca = &body;
-    return hold(access, &request, ret, e);
+    return ds_ceremony_ask(access, &request, ret, e);
 }
 
 enum ds_class ds_ceremony_make_server(const ds_signer_config *access, const ds_server_request *req,
@@ -87,5 +89,5 @@ enum ds_class ds_ceremony_make_server(const ds_signer_config *access, const ds_s
     body.not_after_utc = req->not_after_utc;
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_SERVER;
     request.make_server = &body;
-    return hold(access, &request, ret, e);
+    return ds_ceremony_ask(access, &request, ret, e);
 }

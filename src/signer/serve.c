@@ -241,6 +241,8 @@ int ds_ceremony_main(int fd, const ds_signer_config *cfg)
         reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
         body.root = (ProtobufCBinaryData){made.root.len, made.root.ptr};
         body.certificate = (ProtobufCBinaryData){made.certificate.len, made.certificate.ptr};
+        body.from_log = made.from_log;
+        body.number = made.number;
         reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_CA;
         reply.ca = &body;
         rc = ds_wire_send(fd, &reply.base, &e);

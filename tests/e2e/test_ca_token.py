@@ -645,3 +645,27 @@ def test_token_that_hangs_fails_all_slots_within_one_timeout(products, factory, 
     assert doc["passed"] == slots
     # What a good run takes the devices was part of the bad one: the rest of that is less than two timeouts.
     assert took < time.monotonic() - begin + 40
+
+
+def test_a_sub_ca_in_a_token_is_requested_installed_and_signs_crls(tmp_path, token):
+    root, sub = tmp_path / "vault", tmp_path / "factory"
+    access = ["--sub-key", SUB_KEY, "--module", token.shim, "--pin-file", token.pin]
+    devstamp("ca", "root", "--dir", root)
+    devstamp("ca", "request", "--dir", sub, *access, env=token.env)
+    devstamp("ca", "sign", "--dir", root, "--request", sub / "subca.csr", "-o", tmp_path / "sub.pem")
+    devstamp("ca", "install", "--dir", sub, "--certificate", tmp_path / "sub.pem", "--root-certificate", root / "root.pem")
+    fingerprint = load(sub / "subca.pem").fingerprint(hashes.SHA256()).hex()
+    (tmp_path / "list").write_text(f"devstamp revoked 1\nca {fingerprint}\n05 1790000000 superseded\n")
+    logins = token.count()
+    devstamp("ca", "crl", "--dir", sub, "--list", tmp_path / "list", *access, env=token.env)
+    crl = x509.load_der_x509_crl((sub / "subca.crl").read_bytes())
+    assert crl.is_signature_valid(load(sub / "subca.pem").public_key()) and token.count() == logins + 1
+    assert not any(PIN in p.read_text() for p in sub.glob("ceremony-*.txt"))
+    token.write_pin("999999")
+    devstamp("ca", "crl", "--dir", sub, "--list", tmp_path / "list", *access, env=token.env, expect=5)
+    devstamp("ca", "crl", "--dir", sub, "--list", tmp_path / "list", *access, env=token.env, expect=5)
+    assert token.count() == logins + 2 and (sub / "subca.pin-refused").exists()  # a refused PIN is sent once
+    token.write_pin(PIN)
+    devstamp("ca", "crl", "--dir", sub, "--list", tmp_path / "list", *access, env=token.env)
+    assert x509.load_der_x509_crl((sub / "subca.crl").read_bytes()).extensions.get_extension_for_class(
+        x509.CRLNumber).value.crl_number == 2

@@ -379,6 +379,65 @@ static void test_the_file_itself_refuses_a_step_back(void **state)
     sqlite3_close(db);
 }
 
+static enum ds_class add_revocation(void *arg, const ds_ledger_revocation *r, ds_err *e)
+{
+    lines *said = arg;
+    char serial[33], line[160];
+    (void)e;
+    assert_true(r->certificate.len > 0 && r->revoked_utc > 1700000000);
+    ds_hex(r->serial, sizeof r->serial, serial);
+    snprintf(line, sizeof line, "%s %s", serial, r->reason);
+    collect(said, line);
+    return DS_OK;
+}
+
+static enum ds_class stop(void *arg, const ds_ledger_revocation *r, ds_err *e)
+{
+    (void)r;
+    ++*(int *)arg;
+    return ds_fail(e, DS_INPUT, "enough");
+}
+
+// Sign a certificate for a fresh key of the device and revoke it.
+static void sign_and_revoke(world *w, int64_t device, const char *reason, char ret_serial[33])
+{
+    stamp s = stamp_new("lamp");
+    ds_ledger_cert c = {0};
+    assert_int_equal(reserve_as(w, device, &s, "CN=lamp", 1, 2, &c), DS_OK);
+    ds_buf der = certify(c.serial, s.key);
+    assert_int_equal(ds_ledger_cert_signed(w->l, c.id, ds_buf_view(&der), &w->e), DS_OK);
+    assert_int_equal(ds_ledger_cert_revoke(w->l, c.id, reason, &w->e), DS_OK);
+    ds_hex(c.serial, sizeof c.serial, ret_serial);
+    ds_buf_free(&der);
+    ds_ledger_cert_free(&c);
+    stamp_free(&s);
+}
+
+static void test_revocations_come_each_with_its_own_reason(void **state)
+{
+    world *w = *state;
+    ds_ledger_device d = device_n(w->l, 1), other = device_n(w->l, 2);
+    char first[33], second[33], third[33];
+    sign_and_revoke(w, d.id, "superseded: one", first);
+    sign_and_revoke(w, other.id, "keyCompromise: two", second);
+    sign_and_revoke(w, d.id, "three", third);
+    stamp s = stamp_new("lamp"); // given up before it was signed: no certificate, nothing to tell
+    ds_ledger_cert c = {0};
+    assert_int_equal(reserve_as(w, d.id, &s, "CN=lamp", 1, 2, &c), DS_OK);
+    assert_int_equal(ds_ledger_cert_revoke(w->l, c.id, "four", &w->e), DS_OK);
+    lines said = {0};
+    assert_int_equal(ds_ledger_each_revocation(w->l, add_revocation, &said, &w->e), DS_OK);
+    DS_CLEANUP_FREE char *wanted =
+        ds_asprintf("%s superseded: one\n%s keyCompromise: two\n%s three\n", first, second, third);
+    assert_string_equal(said.text, wanted);
+    int calls = 0;
+    assert_int_equal(ds_ledger_each_revocation(w->l, stop, &calls, &w->e), DS_INPUT);
+    assert_int_equal(calls, 1);
+    assert_int_equal(ds_ledger_each_revocation(w->l, stop, &calls, &w->e), DS_INPUT); // the walk can begin again
+    ds_ledger_cert_free(&c);
+    stamp_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +454,7 @@ int main(void)
         TEST(test_registered_makes_up_for_a_lost_echo),
         TEST(test_revoked_goes_no_further),
         TEST(test_the_file_itself_refuses_a_step_back),
+        TEST(test_revocations_come_each_with_its_own_reason),
     };
     return cmocka_run_group_tests_name("ledger: certificates", tests, NULL, NULL);
 }

@@ -123,7 +123,7 @@ static void sign(ds_key *key, unsigned signs)
     DS_CLEANUP_NAME X509_NAME *name = NULL;
     if (ds_dn_parse("CN=Round", &name, &e))
         _exit(1);
-    const ds_cert_spec spec = {DS_CERT_ROOT, name, ds_key_public(key), serial, 0, DS_NO_EXPIRY, NULL, 0};
+    const ds_cert_spec spec = {DS_CERT_ROOT, name, ds_key_public(key), serial, 0, DS_NO_EXPIRY, NULL, 0, NULL, 0};
     for (unsigned i = 0; i < signs; i++) {
         DS_CLEANUP_X509 X509 *cert = NULL;
         if (ds_key_ready(key, &e) || ds_cert_make(&spec, NULL, ds_key_private(key), ds_key_public(key), &cert, &e)) {

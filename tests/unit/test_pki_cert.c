@@ -24,7 +24,7 @@ static X509 *make(enum ds_cert_kind kind, const char *subject, EVP_PKEY *key, X5
     X509_NAME *name = NULL;
     X509 *cert = NULL;
     assert_int_equal(ds_dn_parse(subject, &name, NULL), DS_OK);
-    const ds_cert_spec spec = {kind, name, key, serial, NOW - 100, DS_NO_EXPIRY, san, sans};
+    const ds_cert_spec spec = {kind, name, key, serial, NOW - 100, DS_NO_EXPIRY, san, sans, NULL, 0};
     if (ds_cert_make(&spec, issuer, issuer_key, issuer_key, &cert, e))
         cert = NULL;
     X509_NAME_free(name);
@@ -146,7 +146,7 @@ static void test_make_refuses_bad_parts(void **state)
     }
     static const uint8_t zero[16] = {0x80};
     static const uint8_t one[16] = {1};
-    ds_cert_spec spec = {DS_CERT_DEVICE, X509_get_subject_name(sub), leaf_key, zero, 10, 20, NULL, 0};
+    ds_cert_spec spec = {DS_CERT_DEVICE, X509_get_subject_name(sub), leaf_key, zero, 10, 20, NULL, 0, NULL, 0};
     X509 *cert = NULL;
     assert_int_equal(ds_cert_make(&spec, sub, sub_key, sub_key, &cert, NULL), DS_INPUT);
     spec.serial = one;
@@ -179,6 +179,49 @@ static void test_parse_takes_der_and_pem_and_nothing_else(void **state)
     assert_int_equal(ds_cert_parse(ds_buf_view(&der), &cert, NULL), DS_INPUT);
 }
 
+static X509 *make_below(X509 *ca, const char *subject, const ds_san *san, size_t sans, ds_err *e)
+{
+    *e = DS_ERR_INIT;
+    return make(DS_CERT_DEVICE, subject, leaf_key, ca, sub_key, san, sans, e);
+}
+
+static void test_make_outside_the_name_constraints_is_refused(void **state)
+{
+    static const uint8_t serial[16] = {7};
+    static const ds_constraint list[] = {{false, DS_CONSTRAINT_DN, "O=Acme"},
+                                         {true, DS_CONSTRAINT_DNS, "evil.example"},
+                                         {false, DS_CONSTRAINT_URI, ".acme.example"}};
+    static const ds_san evil = {DS_SAN_DNS, "a.evil.example"}, good = {DS_SAN_URI, "https://x.acme.example/1"};
+    X509 *ca = NULL, *cert;
+    ds_err e = DS_ERR_INIT;
+    (void)state;
+    const ds_cert_spec spec = {
+        DS_CERT_SUB_CA, X509_get_subject_name(sub), sub_key, serial, NOW - 100, DS_NO_EXPIRY, NULL, 0, list, 3};
+    assert_int_equal(ds_cert_make(&spec, root, root_key, root_key, &ca, &e), DS_OK);
+    assert_true(critical(ca, NID_name_constraints));
+    assert_null(make_below(ca, "CN=SN1,O=Acme", NULL, 0, &e));
+    assert_int_equal(e.cls, DS_POLICY);
+    assert_non_null(strstr(e.text, "name constraints"));
+    assert_null(make_below(ca, "O=Acme,CN=SN1", &evil, 1, &e));
+    assert_int_equal(e.cls, DS_POLICY);
+    cert = make_below(ca, "O=Acme,CN=SN1", &good, 1, &e);
+    assert_non_null(cert);
+    X509_free(cert);
+    X509_free(ca);
+}
+
+static void test_make_what_the_lint_refuses_is_not_returned(void **state)
+{
+    static const ds_san bad[] = {{DS_SAN_DNS, "a..b"}, {DS_SAN_URI, "no-scheme"}, {DS_SAN_DNS, "under_score"}};
+    ds_err e = DS_ERR_INIT;
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_null(make_below(sub, "CN=SN1", &bad[i], 1, &e));
+        assert_int_equal(e.cls, DS_POLICY);
+        assert_non_null(strstr(e.text, "RFC"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +229,8 @@ int main(void)
         cmocka_unit_test(test_device_profile_and_chain),
         cmocka_unit_test(test_server_names),
         cmocka_unit_test(test_make_refuses_bad_parts),
+        cmocka_unit_test(test_make_outside_the_name_constraints_is_refused),
+        cmocka_unit_test(test_make_what_the_lint_refuses_is_not_returned),
         cmocka_unit_test(test_parse_takes_der_and_pem_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

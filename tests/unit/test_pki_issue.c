@@ -143,10 +143,10 @@ static void test_issue_writes_the_same_certificate(void **state)
         X509 *ca = NULL;
         ds_issuing *g = NULL;
         assert_int_equal(ds_key_make(types[i], &key, NULL), DS_OK);
-        const ds_cert_spec of_ca = {DS_CERT_ROOT, ca_name, key, serials[0], 0, DS_NO_EXPIRY, NULL, 0};
+        const ds_cert_spec of_ca = {DS_CERT_ROOT, ca_name, key, serials[0], 0, DS_NO_EXPIRY, NULL, 0, NULL, 0};
         assert_int_equal(ds_cert_make(&of_ca, NULL, key, key, &ca, NULL), DS_OK);
         assert_int_equal(ds_issuing_new(ca, &g, NULL), DS_OK);
-        ds_cert_spec spec = {DS_CERT_DEVICE, name, device, serials[0], 0, 1, NULL, 0};
+        ds_cert_spec spec = {DS_CERT_DEVICE, name, device, serials[0], 0, 1, NULL, 0, NULL, 0};
         for (size_t s = 0; s < sizeof serials / sizeof *serials; s++) {
             spec.serial = serials[s];
             expect_same(key, ca, g, &spec, "");
@@ -185,7 +185,7 @@ static void test_issue_gives_no_certificate_whose_signature_does_not_hold(void *
         assert_int_equal(ds_key_make(types[i], &key, NULL), DS_OK);
         assert_int_equal(ds_key_make(types[i], &other, NULL), DS_OK);
         assert_int_equal(ds_dn_parse(SUBJECT, &name, NULL), DS_OK);
-        const ds_cert_spec of_ca = {DS_CERT_ROOT, name, key, serial, 0, DS_NO_EXPIRY, NULL, 0};
+        const ds_cert_spec of_ca = {DS_CERT_ROOT, name, key, serial, 0, DS_NO_EXPIRY, NULL, 0, NULL, 0};
         assert_int_equal(ds_cert_make(&of_ca, NULL, key, key, &ca, NULL), DS_OK);
         assert_int_equal(ds_issuing_new(ca, &g, NULL), DS_OK);
         int len = i2d_PUBKEY(key, &spki);
@@ -276,9 +276,53 @@ static void test_issue_small_factors_are_found(void **state)
     BN_free(n);
 }
 
+static enum ds_class issue(const ds_issuing *g, EVP_PKEY *key, const char *subject, const char *uri, ds_buf *ret)
+{
+    static const uint8_t serial[16] = {1};
+    X509_NAME *name = NULL;
+    uint8_t *spki = NULL;
+    assert_int_equal(ds_dn_parse(subject, &name, NULL), DS_OK);
+    int len = i2d_PUBKEY(key, &spki);
+    const ds_issue_spec spec = {name, {spki, (size_t)len}, serial, 0, 1, uri};
+    ds_err e = DS_ERR_INIT;
+    enum ds_class rc = ds_issue(g, key, &spec, ret, &e);
+    OPENSSL_free(spki);
+    X509_NAME_free(name);
+    return rc;
+}
+
+static void test_issue_keeps_to_lint_and_name_constraints(void **state)
+{
+    static const uint8_t serial[16] = {1};
+    static const ds_constraint list[] = {{false, DS_CONSTRAINT_DN, "O=Acme"},
+                                         {false, DS_CONSTRAINT_URI, ".acme.example"}};
+    EVP_PKEY *key = NULL;
+    X509 *ca = NULL;
+    X509_NAME *name = NULL;
+    ds_issuing *g = NULL;
+    DS_CLEANUP_BUF ds_buf der = {0};
+    (void)state;
+    assert_int_equal(ds_key_make(DS_KEY_ECDSA_P256, &key, NULL), DS_OK);
+    assert_int_equal(ds_dn_parse("CN=Sub CA", &name, NULL), DS_OK);
+    const ds_cert_spec spec = {DS_CERT_SUB_CA, name, key, serial, 0, DS_NO_EXPIRY, NULL, 0, list, 2};
+    assert_int_equal(ds_cert_make(&spec, NULL, key, key, &ca, NULL), DS_OK);
+    assert_int_equal(ds_issuing_new(ca, &g, NULL), DS_OK);
+    assert_int_equal(issue(g, key, "CN=SN1,O=Acme", "", &der), DS_POLICY);
+    assert_int_equal(issue(g, key, "O=Acme,CN=SN1", "https://evil.example/1", &der), DS_POLICY);
+    assert_int_equal(issue(g, key, "O=Acme,CN=SN1", "no-scheme", &der), DS_POLICY);
+    assert_int_equal(der.len, 0);
+    assert_int_equal(issue(g, key, "O=Acme,CN=SN1", "https://x.acme.example/1", &der), DS_OK);
+    assert_true(der.len > 0);
+    ds_issuing_free(g);
+    X509_free(ca);
+    X509_NAME_free(name);
+    EVP_PKEY_free(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_issue_keeps_to_lint_and_name_constraints),
         cmocka_unit_test(test_issue_reads_requests_as_the_long_way_does),
         cmocka_unit_test(test_issue_reads_nothing_the_long_way_refuses),
         cmocka_unit_test(test_issue_writes_the_same_certificate),

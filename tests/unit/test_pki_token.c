@@ -74,7 +74,7 @@ static void sign_and_check(ds_key *key)
     ds_err e = DS_ERR_INIT;
     assert_int_equal(ds_dn_parse("CN=Test", &name, &e), DS_OK);
     const uint8_t serial[16] = {1, 2, 3};
-    ds_cert_spec spec = {DS_CERT_ROOT, name, ds_key_public(key), serial, 0, DS_NO_EXPIRY, NULL, 0};
+    ds_cert_spec spec = {DS_CERT_ROOT, name, ds_key_public(key), serial, 0, DS_NO_EXPIRY, NULL, 0, NULL, 0};
     for (int i = 0; i < 2; i++) { // the second use of a key is where tokens that ask again differ
         X509 *cert = NULL;
         if (ds_cert_make(&spec, NULL, ds_key_private(key), ds_key_public(key), &cert, &e))
