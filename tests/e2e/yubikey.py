@@ -55,6 +55,8 @@ class YubiKey:
         self.serial, self.label = self.info["serial"], self.info["label"]
         self.maker_root = self.state / "maker-root.pem"
         self.env = dict(os.environ, PCSCLITE_CSOCK_NAME=self.info["socket"])
+        if "--out" not in options:  # the card has answered pcscd, which tells its clients a moment later
+            wait_for(lambda: self.tool("-a", "version", ok=False).returncode == 0, what="pcscd and the virtual YubiKey")
 
     def stop(self):
         """End it; what it holds stays until remove()."""
