@@ -81,9 +81,9 @@ sys.exit(signer.wait())
 
 @test_ca_token.pytestmark
 def test_hostile_station_cannot_look_into_its_signer(token, ca, monkeypatch):
-    """The signer's own parent, of the same user, without root's right to trace everything; another child of it shows that
+    """The signer's own parent, of the same user, without root's capabilities; another child of it shows that
     it would get in."""
-    drop = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"] if os.geteuid() == 0 else []
+    drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
     if drop and not shutil.which("setpriv"):
         pytest.skip("root, and no setpriv to give rights up")
     script, station = token.folder / "attacker.py", token.folder / "station"
