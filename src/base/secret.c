@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -160,4 +162,12 @@ enum ds_class ds_secret_prompt(const char *prompt, size_t max, ds_secret *ret, d
     }
     close(fd);
     return rc;
+}
+
+enum ds_class ds_secret_no_dumps(ds_err *e)
+{
+    const struct rlimit none = {0, 0}; // programs started from here keep this one
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        return ds_fail_errno(e, DS_INTERNAL, errno, "forbid core dumps");
+    return DS_OK;
 }

@@ -33,6 +33,10 @@ enum ds_class ds_secret_read_all(int fd, size_t max, ds_secret *ret, ds_err *e) 
 // Ask on the controlling terminal without echo.
 enum ds_class ds_secret_prompt(const char *prompt, size_t max, ds_secret *ret, ds_err *e) DS_MUST;
 
+// No core dump of this process, whatever the limits and the kernel's core_pattern say, no tracing by others of the same
+// user, /proc/PID/mem closed to them. Lost by execve; LeakSanitizer lifts it for the moment of its search.
+enum ds_class ds_secret_no_dumps(ds_err *e) DS_MUST;
+
 void ds_wipe(void *p, size_t len);
 void ds_random(void *p, size_t len);
 

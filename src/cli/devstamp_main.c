@@ -4,6 +4,8 @@
 // The devstamp command: a table of verbs, one file a verb.
 #include "src/cli/cli.h"
 
+#include "src/base/secret.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +36,9 @@ static const ds_verb verbs[] = {
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); // a vanished device or reader is an error of that call, not the end of the station
+    ds_err e = DS_ERR_INIT;
+    if (ds_secret_no_dumps(&e)) // the station knows proof-of-possession secrets, other verbs PINs and passphrases
+        return ds_cli_fail(&e);
     if (argc > 1 && strcmp(argv[1], "--version") == 0)
         return version(0, NULL);
     return ds_cli_dispatch("devstamp", verbs, argc, argv);

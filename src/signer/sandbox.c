@@ -4,20 +4,21 @@
 // The signer's cage; see sandbox.h.
 #include "src/signer/sandbox.h"
 
+#include "src/base/secret.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 enum ds_class ds_sandbox_harden(ds_err *e)
 {
-    const struct rlimit none = {0, 0};
-    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    if (ds_secret_no_dumps(e))
+        return DS_INTERNAL;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return ds_fail_errno(e, DS_INTERNAL, errno, "harden the signer process");
     (void)signal(SIGPIPE, SIG_IGN);
     return DS_OK;

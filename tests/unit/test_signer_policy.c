@@ -168,6 +168,7 @@ static void test_signer_refuses_wishes_and_weak_digests(void **state)
         EVP_PKEY_free(key);
     }
     EVP_PKEY *ec = EVP_EC_gen("P-256"), *rsa = EVP_RSA_gen(2048), *p192 = EVP_EC_gen("prime192v1");
+    EVP_PKEY *small = EVP_RSA_gen(1024);
     request_with(ec, EVP_sha1(), 0, NULL, &d);
     expect_refusal(s, &d.req, DS_INPUT, "ecdsa-with-SHA1");
     free_device(&d);
@@ -177,10 +178,38 @@ static void test_signer_refuses_wishes_and_weak_digests(void **state)
     request_with(p192, EVP_sha256(), 0, NULL, &d);
     expect_refusal(s, &d.req, DS_INPUT, "key of 192 bits is not accepted");
     free_device(&d);
+    request_with(small, EVP_sha256(), 0, NULL, &d);
+    expect_refusal(s, &d.req, DS_INPUT, "key of 1024 bits is not accepted");
+    free_device(&d);
     EVP_PKEY_free(ec);
     EVP_PKEY_free(rsa);
     EVP_PKEY_free(p192);
+    EVP_PKEY_free(small);
     ds_signer_stop(s);
+}
+
+// A request that was on the wire once is given to the station again, as another device's.
+static void test_signer_refuses_a_request_replayed_for_another_device(void **state)
+{
+    (void)state;
+    ds_signer *s = started();
+    uint64_t before = ds_signer_get_status(s)->log_entries;
+    device d;
+    DS_CLEANUP_BUF ds_buf der = {0};
+    make_device(&d);
+    assert_int_equal(ds_signer_sign(s, &d.req, &der, NULL), DS_OK);
+    static const uint8_t other_serial[16] = {9, 9};
+    ds_sign_request req = d.req;
+    req.device_serial = "SN0043"; // under its own name: the subject of the request is not that device's
+    req.serial = other_serial;
+    req.subject = "CN=SN0043,O=Acme Devices,serialNumber=SN0043";
+    expect_refusal(s, &req, DS_POLICY, "is demanded");
+    req = d.req; // under the same name, as a second certificate
+    req.serial = other_serial;
+    expect_refusal(s, &req, DS_POLICY, "certified before");
+    free_device(&d);
+    ds_signer_stop(s);
+    assert_int_equal(entries_of_log(), before + 1);
 }
 
 // An RSA key of these two primes.
@@ -316,6 +345,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_signer_refuses_what_is_not_demanded),
         cmocka_unit_test(test_signer_refuses_what_no_profile_names),
         cmocka_unit_test(test_signer_refuses_wishes_and_weak_digests),
+        cmocka_unit_test(test_signer_refuses_a_request_replayed_for_another_device),
         cmocka_unit_test(test_profile_serial_format_takes_its_own_alone),
         cmocka_unit_test(test_signer_refuses_rsa_keys_that_can_be_broken),
     };

@@ -151,6 +151,45 @@ static void test_quota_is_exact_when_the_signer_is_killed(void **state)
     assert_int_equal(entries_of_log(), before + QUOTA);
 }
 
+// A log put back gives no certificate back: the head beside it knows better. Where that was put back as well, the
+// ledger does (test_ledger_signer.c, tests/e2e/test_issuance_log.py).
+static void test_quota_is_not_won_back_by_an_older_log(void **state)
+{
+    (void)state;
+    enum { MANY = 1000, LOG_MAX = 1 << 24 };
+    DS_CLEANUP_FREE char *many =
+        ds_asprintf("{\"quota\": 1, \"recipes\": [{\"recipe\": \"lamp\", \"certificates\": %d}]}", MANY);
+    ds_signer *s = started_with(many);
+    int allowed = MANY - (int)ds_signer_get_status(s)->quota[0].left + 1;
+    ds_signer_stop(s);
+    DS_CLEANUP_FREE char *one_more =
+        ds_asprintf("{\"quota\": 1, \"recipes\": [{\"recipe\": \"lamp\", \"certificates\": %d}]}", allowed);
+    DS_CLEANUP_BUF ds_buf older = {0};
+    DS_CLEANUP_BUF ds_buf newer = {0};
+    DS_CLEANUP_BUF ds_buf der = {0};
+    ds_err e = DS_ERR_INIT;
+    device d;
+    assert_int_equal(ds_file_read(log_path, LOG_MAX, &older, NULL), DS_OK);
+    make_device(&d);
+    s = started_with(one_more);
+    assert_int_equal(ds_signer_sign(s, &d.req, &der, NULL), DS_OK);
+    free_device(&d);
+    make_device(&d);
+    expect_refusal(s, &d.req, DS_POLICY, "used up");
+    ds_signer_stop(s);
+    assert_int_equal(ds_file_read(log_path, LOG_MAX, &newer, NULL), DS_OK);
+    assert_int_equal(ds_file_write(log_path, ds_buf_view(&older), 0600, NULL), DS_OK);
+    ds_signer_config cfg = config();
+    cfg.quota = quota_path;
+    assert_int_equal(ds_signer_start(&cfg, &s, &e), DS_POLICY);
+    assert_non_null(strstr(e.text, "its end was cut off"));
+    assert_int_equal(ds_file_write(log_path, ds_buf_view(&newer), 0600, NULL), DS_OK);
+    s = started_with(one_more);
+    expect_refusal(s, &d.req, DS_POLICY, "used up");
+    free_device(&d);
+    ds_signer_stop(s);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "signer") == 0)
@@ -159,6 +198,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_quota_file_that_cannot_be_is_refused),
         cmocka_unit_test(test_quota_refusals_say_what_is_left),
         cmocka_unit_test(test_quota_is_exact_when_the_signer_is_killed),
+        cmocka_unit_test(test_quota_is_not_won_back_by_an_older_log),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
