@@ -197,8 +197,8 @@ static enum ds_class open_and_serve(const ds_signer_config *cfg, request_t *firs
         devstamp__signer__request__free_unpacked(first, NULL);
     } else {
         rc = serve_all(&issuer, desk, first, reader, e);
-        ds_desk_close(desk);
-        if (!rc && ds_issuer_put_head(&issuer, e))
+        bool good = ds_desk_close(desk);
+        if (!rc && good && ds_issuer_put_head(&issuer, e)) // a token that failed is asked for no head either
             ds_log(DS_LOG_WARN, "%s", e->text);
     }
     ds_issuer_close(&issuer);
