@@ -122,6 +122,26 @@ static void put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *w
     }
 }
 
+// A child that was started again must be of the same CA, and its log must hold what was signed before: the quota is
+// counted from it.
+static enum ds_class check_again(ds_signer *s, const Devstamp__Signer__StatusReply *status, ds_err *e)
+{
+    pthread_mutex_lock(&s->mutex);
+    bool first = s->status.ca_certificate.len == 0;
+    bool same = first || memcmp(s->status.ca_fingerprint, status->ca_fingerprint.data, 32) == 0;
+    unsigned long long had = s->status.log_entries, has = status->log_entries;
+    pthread_mutex_unlock(&s->mutex);
+    if (!same)
+        return ds_hint((ds_fail(e, DS_POLICY, "the Sub CA's certificate was exchanged while the utility ran"), e),
+                       "put the old one back, or end the utility and start it with the new one");
+    if (has < had)
+        return ds_hint(
+            (ds_fail(e, DS_POLICY, "the issuance log has %llu entries, and had %llu: its end was cut off", has, had),
+             e),
+            "find out who changed it, and put back the copy that was made last");
+    return DS_OK;
+}
+
 // The first thing asked of a child; it learns the recipes' profiles by it.
 static enum ds_class ask_status(ds_signer *s, const ds_child *child, Devstamp__Signer__Reply **ret,
                                 enum ds_child_state *ret_state, ds_err *e)
@@ -140,12 +160,16 @@ static enum ds_class ask_status(ds_signer *s, const ds_child *child, Devstamp__S
     if (rc)
         return rc;
     const Devstamp__Signer__StatusReply *status = (*ret)->status;
-    if ((*ret)->body_case == DEVSTAMP__SIGNER__REPLY__BODY_STATUS && status->ca_fingerprint.len == 32 &&
-        status->log_root.len == 32)
-        return DS_OK;
-    devstamp__signer__reply__free_unpacked(*ret, NULL);
-    *ret = NULL;
-    return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+    if ((*ret)->body_case != DEVSTAMP__SIGNER__REPLY__BODY_STATUS || status->ca_fingerprint.len != 32 ||
+        status->log_root.len != 32)
+        rc = ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+    else
+        rc = check_again(s, status, e);
+    if (rc) {
+        devstamp__signer__reply__free_unpacked(*ret, NULL);
+        *ret = NULL;
+    }
+    return rc;
 }
 
 // A child was silent; the mutex is held.
@@ -554,7 +578,7 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
     request.sign = &body;
     enum ds_class rc = s->status.wants_touch ? sign_in_turn(s, req, &request, ret_der, &own)
-                                              : sign_or_wait(s, &request, ret_der, &own);
+                                             : sign_or_wait(s, &request, ret_der, &own);
     if (rc && e)
         *e = own;
     return rc;
