@@ -192,6 +192,19 @@ static bool is_away(const ds_err *e)
            (e->code == CKR_TOKEN_NOT_PRESENT || e->code == CKR_DEVICE_REMOVED || e->code == CKR_TOKEN_NOT_RECOGNIZED);
 }
 
+// The same, or plugged in at this moment: until it is ready it says that it has an error.
+static bool is_coming(const ds_err *e)
+{
+    return is_away(e) || (e->cls == DS_TOKEN && e->code == CKR_DEVICE_ERROR);
+}
+
+// The PIN was refused, or nobody knows what became of it: it was noted (pin_note.h), so that every later start says the
+// same. Other failures of a token, as one that is just being plugged in has them, cost no try and may pass.
+static bool is_refusal(const ds_err *e)
+{
+    return e->code >= CKR_PIN_INCORRECT && e->code <= CKR_PIN_LOCKED;
+}
+
 // Start a child; s->starting is set and the mutex is not held, so that nobody else does and others may wait.
 static enum ds_class start(ds_signer *s, bool first, ds_err *e)
 {
@@ -213,8 +226,8 @@ static enum ds_class start(ds_signer *s, bool first, ds_err *e)
     pthread_mutex_lock(&s->mutex);
     if (rc && state == DS_CHILD_SILENT)
         (void)silenced(s, START_MS, e);
-    else if (rc == DS_TOKEN && e->code != 0 && !is_away(e))
-        s->barred = true; // the token said no, and that may have cost a try; one that is not there did not
+    else if (rc == DS_TOKEN && is_refusal(e))
+        s->barred = true;
     if (!rc && first)
         take_status(s, reply->status);
     if (!rc) {
@@ -360,7 +373,7 @@ static void take_note(ds_signer *s, enum ds_child_state state, ds_err *e)
     if (state == DS_CHILD_LOST) {
         if (!s->told)
             s->silent_in_a_row = 0;
-        s->barred = s->barred || (e->code >= CKR_PIN_INCORRECT && e->code <= CKR_PIN_LOCKED);
+        s->barred = s->barred || is_refusal(e);
         (void)ds_hint(e, "nothing is lost: the same request gives the same certificate when asked again");
     }
     s->told = s->told || state != DS_CHILD_FINE;
@@ -467,19 +480,20 @@ static enum ds_class watch(ds_signer *s, Devstamp__Signer__Request *request, ds_
     enum ds_class rc = DS_TOKEN;
     int64_t deadline = ds_now_ms() + s->config.wait_ms;
     ds_log(DS_LOG_WARN, "%s: the line waits %d s for it; plug it in", e->text, s->config.wait_ms / 1000);
-    while (rc && is_away(e) && ds_now_ms() < deadline) {
+    while (rc && is_coming(e) && ds_now_ms() < deadline) {
         ds_sleep_ms(LOOK_MS);
         *e = DS_ERR_INIT;
         rc = sign_once(s, request, ret_der, e);
     }
+    bool in_vain = rc && is_coming(e); // what else was refused is this request's own matter
     pthread_mutex_lock(&s->mutex);
     s->waiting = false;
-    s->waited = rc != DS_OK;
-    if (rc)
+    s->waited = in_vain;
+    if (in_vain)
         s->away = *e;
     pthread_cond_broadcast(&s->turn);
     pthread_mutex_unlock(&s->mutex);
-    if (!rc)
+    if (rc != DS_TOKEN)
         ds_log(DS_LOG_WARN, "the token is back; the line goes on");
     return rc;
 }
