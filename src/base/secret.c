@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sodium.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -45,13 +47,31 @@ void ds_secret_free(ds_secret *s)
     *s = (ds_secret){0};
 }
 
+// What ends a prompt, noted so that the terminal is as it was before this program ends by it. One prompt at a time.
+static const int endings[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+enum { ENDINGS = sizeof endings / sizeof *endings };
+static volatile sig_atomic_t ended_by;
+static const sigset_t *outside; // while there is a prompt: the signals that were blocked before it
+
+static void note_end(int number)
+{
+    ended_by = number;
+}
+
+// The signals reach a prompt here and nowhere else, so that none comes between looking and waiting.
+static bool wait_key(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return !outside || ppoll(&p, 1, NULL, outside) > 0;
+}
+
 // Bytes up to a line end or end of file, straight into guarded memory; *ret_len = max + 1 says too long.
 static enum ds_class read_line(int fd, ds_secret *buf, size_t *ret_len, ds_err *e)
 {
     size_t len = 0;
     while (len < buf->len) {
-        ssize_t n = read(fd, buf->ptr + len, 1);
-        if (n < 0 && errno == EINTR)
+        ssize_t n = wait_key(fd) ? read(fd, buf->ptr + len, 1) : -1;
+        if (n < 0 && errno == EINTR && !ended_by)
             continue;
         if (n < 0)
             return ds_fail_errno(e, DS_INPUT, errno, "read secret");
@@ -142,24 +162,48 @@ enum ds_class ds_secret_read_all(int fd, size_t max, ds_secret *ret, ds_err *e)
     return DS_OK;
 }
 
+static enum ds_class ask(int fd, const char *prompt, size_t max, ds_secret *ret, ds_err *e)
+{
+    struct termios old, quiet;
+    struct sigaction note = {.sa_handler = note_end}, before[ENDINGS];
+    sigset_t blocked, mask;
+    if (tcgetattr(fd, &old) != 0)
+        return ds_fail_errno(e, DS_INPUT, errno, "terminal");
+    quiet = old;
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    ended_by = 0;
+    sigemptyset(&blocked);
+    for (size_t i = 0; i < ENDINGS; i++)
+        sigaddset(&blocked, endings[i]);
+    (void)pthread_sigmask(SIG_BLOCK, &blocked, &mask);
+    outside = &mask;
+    for (size_t i = 0; i < ENDINGS; i++) {
+        (void)sigaction(endings[i], NULL, &before[i]);
+        if (before[i].sa_handler != SIG_IGN)
+            (void)sigaction(endings[i], &note, NULL);
+    }
+    (void)tcsetattr(fd, TCSAFLUSH, &quiet);
+    (void)!write(fd, prompt, strlen(prompt));
+    enum ds_class rc = ds_secret_read_line(fd, max, ret, e);
+    (void)tcsetattr(fd, TCSAFLUSH, &old);
+    (void)!write(fd, "\n", 1);
+    for (size_t i = 0; i < ENDINGS; i++)
+        (void)sigaction(endings[i], &before[i], NULL);
+    int number = ended_by;
+    ended_by = 0;
+    outside = NULL;
+    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    if (number)
+        (void)raise(number);
+    return rc;
+}
+
 enum ds_class ds_secret_prompt(const char *prompt, size_t max, ds_secret *ret, ds_err *e)
 {
     int fd = open("/dev/tty", O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return ds_hint((ds_fail(e, DS_INPUT, "no terminal to ask on"), e), "give a file or a file descriptor instead");
-    struct termios old, quiet;
-    enum ds_class rc = DS_OK;
-    if (tcgetattr(fd, &old) != 0) {
-        rc = ds_fail_errno(e, DS_INPUT, errno, "terminal");
-    } else {
-        quiet = old;
-        quiet.c_lflag &= ~(tcflag_t)ECHO;
-        (void)tcsetattr(fd, TCSAFLUSH, &quiet);
-        (void)!write(fd, prompt, strlen(prompt));
-        rc = ds_secret_read_line(fd, max, ret, e);
-        (void)tcsetattr(fd, TCSAFLUSH, &old);
-        (void)!write(fd, "\n", 1);
-    }
+    enum ds_class rc = ask(fd, prompt, max, ret, e);
     close(fd);
     return rc;
 }

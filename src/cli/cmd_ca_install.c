@@ -17,6 +17,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { FILE_MAX = 262144 };
+
 static const char usage[] =
     "usage: devstamp ca install --dir DIR --certificate CERT --root-certificate ROOT [--root-fingerprint HEX]\n\n"
     "Checks that the certificate belongs to the key of 'devstamp ca request' and to the root, that it is a Sub CA's "
@@ -102,36 +104,68 @@ static enum ds_class check_both(const installation *i, ds_err *e)
     return ds_lint_demand(i->sub, e) ? ds_wrap(e, "Sub CA") : DS_OK;
 }
 
-static enum ds_class write_pem(const char *dir, const char *name, X509 *first, X509 *second, ds_err *e)
+typedef struct product {
+    const char *name;
+    X509 *first, *second;
+} product;
+enum { PRODUCTS = 3 };
+
+// In the order they are written: the Sub CA's certificate, without which nobody signs, comes last.
+static void list_products(const installation *i, product ret[PRODUCTS])
 {
-    DS_CLEANUP_FREE char *path = ds_asprintf("%s/%s", dir, name);
-    DS_CLEANUP_BUF ds_buf pem = {0};
-    enum ds_class rc = ds_cert_pem(first, &pem, e);
-    if (!rc && second)
-        rc = ds_cert_pem(second, &pem, e);
-    return rc ? rc : ds_file_write(path, ds_buf_view(&pem), 0644, e);
+    ret[0] = (product){"root.pem", i->root, NULL};
+    ret[1] = (product){"chain.pem", i->sub, i->root};
+    ret[2] = (product){"subca.pem", i->sub, NULL};
 }
 
-static enum ds_class check_nothing_there(const char *dir, ds_err *e)
+static enum ds_class encode(const product *p, ds_buf *ret, ds_err *e)
 {
-    static const char *const names[] = {"subca.pem", "root.pem", "chain.pem"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        DS_CLEANUP_FREE char *path = ds_asprintf("%s/%s", dir, names[i]);
-        if (access(path, F_OK) == 0)
-            return ds_hint((ds_fail(e, DS_POLICY, "%s exists already", path), e),
-                           "each Sub CA has a folder of its own: make a request in another one");
+    enum ds_class rc = ds_cert_pem(p->first, ret, e);
+    return !rc && p->second ? ds_cert_pem(p->second, ret, e) : rc;
+}
+
+// A file that holds the same already was written by an installation that was cut off.
+static enum ds_class check_file(const char *path, const ds_buf *wanted, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf there = {0};
+    if (access(path, F_OK) != 0)
+        return DS_OK;
+    enum ds_class rc = ds_file_read(path, FILE_MAX, &there, e);
+    if (rc || (there.len == wanted->len && memcmp(there.ptr, wanted->ptr, there.len) == 0))
+        return rc;
+    return ds_hint((ds_fail(e, DS_POLICY, "%s exists already", path), e),
+                   "each Sub CA has a folder of its own: make a request in another one");
+}
+
+static enum ds_class handle_files(const installation *i, bool write, ds_err *e)
+{
+    product all[PRODUCTS];
+    enum ds_class rc = DS_OK;
+    list_products(i, all);
+    for (size_t n = 0; n < PRODUCTS && !rc; n++) {
+        DS_CLEANUP_FREE char *path = ds_asprintf("%s/%s", i->o->dir, all[n].name);
+        DS_CLEANUP_BUF ds_buf pem = {0};
+        rc = encode(&all[n], &pem, e);
+        if (!rc)
+            rc = write ? ds_file_write(path, ds_buf_view(&pem), 0644, e) : check_file(path, &pem, e);
     }
-    return DS_OK;
+    return rc;
+}
+
+// An installation that came to its end is not done again.
+static enum ds_class check_not_installed(const char *dir, ds_err *e)
+{
+    DS_CLEANUP_FREE char *path = ds_asprintf("%s/subca.pem", dir);
+    if (access(path, F_OK) != 0)
+        return DS_OK;
+    return ds_hint((ds_fail(e, DS_POLICY, "%s exists already", path), e),
+                   "each Sub CA has a folder of its own: make a request in another one");
 }
 
 static enum ds_class write_all(const installation *i, ds_err *e)
 {
     ds_ca_protocol p = {.step = "install", .title = "Sub CA's certificate checked and installed"};
-    enum ds_class rc = write_pem(i->o->dir, "root.pem", i->root, NULL, e);
-    if (!rc)
-        rc = write_pem(i->o->dir, "chain.pem", i->sub, i->root, e);
-    if (!rc)
-        rc = write_pem(i->o->dir, "subca.pem", i->sub, NULL, e);
+    enum ds_class rc = handle_files(i, true, e);
     if (!rc)
         rc = ds_ca_protocol_cert(&p, "Root CA", i->root, e);
     if (!rc)
@@ -146,13 +180,15 @@ static enum ds_class run(const ds_ca_args *o, ds_err *e)
 {
     installation i = {.o = o};
     char group[80];
-    enum ds_class rc = check_nothing_there(o->dir, e);
+    enum ds_class rc = check_not_installed(o->dir, e);
     if (!rc)
         rc = read_files(&i, e);
     if (!rc)
         rc = check_key(&i, e);
     if (!rc)
         rc = check_both(&i, e);
+    if (!rc)
+        rc = handle_files(&i, false, e);
     if (!rc)
         rc = write_all(&i, e);
     if (!rc) {

@@ -67,6 +67,9 @@ enum ds_class ds_constraints_check(X509 *cert, X509 *issuer, ds_err *e)
     if (all)
         (void)X509_check_purpose(cert, -1, 0); // makes OpenSSL look at the alternative names
     int result = all ? NAME_CONSTRAINTS_check(cert, all) : X509_V_OK;
+    if (all && result == X509_V_OK &&
+        X509_check_ca(cert) == 0) // whoever verifies takes a common name with dots for a host
+        result = NAME_CONSTRAINTS_check_CN(cert, all);
     NAME_CONSTRAINTS_free(all);
     ERR_clear_error();
     if (result == X509_V_OK)

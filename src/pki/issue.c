@@ -260,34 +260,42 @@ static enum ds_class sign(const ds_issuing *g, EVP_PKEY *key, const ds_buf *tbs,
     return DS_OK;
 }
 
-static enum ds_class check_constraints(const ds_issuing *g, const ds_buf *der, ds_err *e)
+static void add_signature(const ds_issuing *g, ds_view signature, ds_buf *body, ds_buf *ret)
 {
+    ds_buf_add(body, g->algorithm.ptr, g->algorithm.len);
+    ds_der_head(body, BIT_STRING, signature.len + 1);
+    ds_buf_add_u8(body, 0);
+    ds_buf_add(body, signature.ptr, signature.len);
+    ds_der_add(ret, SEQUENCE, body->ptr, body->len);
+}
+
+// Before anything is signed, and so with a signature that is none.
+static enum ds_class check_constraints(const ds_issuing *g, const ds_buf *tbs, ds_err *e)
+{
+    static const uint8_t none[] = {0};
     DS_CLEANUP_X509 X509 *cert = NULL;
+    DS_CLEANUP_BUF ds_buf body = {0}, der = {0};
     if (!g->constrained)
         return DS_OK;
-    enum ds_class rc = ds_cert_parse(ds_buf_view(der), &cert, e);
+    ds_buf_add(&body, tbs->ptr, tbs->len);
+    add_signature(g, (ds_view){none, sizeof none}, &body, &der);
+    enum ds_class rc = ds_cert_parse(ds_buf_view(&der), &cert, e);
     return rc ? rc : ds_constraints_check(cert, g->constrained, e);
 }
 
 enum ds_class ds_issue(const ds_issuing *g, EVP_PKEY *private_key, const ds_issue_spec *spec, ds_buf *ret, ds_err *e)
 {
-    DS_CLEANUP_BUF ds_buf body = {0}, cert = {0};
+    DS_CLEANUP_BUF ds_buf body = {0};
     uint8_t signature[1024];
     size_t len = 0;
     enum ds_class rc = build(g, spec, &body, e);
     if (!rc)
         rc = ds_lint_demand_tbs(ds_buf_view(&body), e);
     if (!rc)
-        rc = sign(g, private_key, &body, signature, &len, e);
-    if (rc)
-        return rc;
-    ds_buf_add(&body, g->algorithm.ptr, g->algorithm.len);
-    ds_der_head(&body, BIT_STRING, len + 1);
-    ds_buf_add_u8(&body, 0);
-    ds_buf_add(&body, signature, len);
-    ds_der_add(&cert, SEQUENCE, body.ptr, body.len);
-    rc = check_constraints(g, &cert, e);
+        rc = check_constraints(g, &body, e);
     if (!rc)
-        ds_buf_add(ret, cert.ptr, cert.len);
+        rc = sign(g, private_key, &body, signature, &len, e);
+    if (!rc)
+        add_signature(g, (ds_view){signature, len}, &body, ret);
     return rc;
 }

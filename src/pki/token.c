@@ -314,7 +314,8 @@ static enum ds_class login(ds_token *t, const ds_token_access *access, ds_err *e
     CK_RV rv = t->fn->C_GetTokenInfo(t->slot, &info);
     if (rv != CKR_OK)
         return ds_token_fail(e, rv, "ask the token");
-    if (check_serial(t, &info, access->serial, e))
+    // also where none was demanded: another token may have taken the place of the one that was found there
+    if (check_serial(t, &info, access->serial ? access->serial : t->serial, e))
         return DS_TOKEN;
     if (access->user == DS_TOKEN_NOBODY)
         return DS_OK;

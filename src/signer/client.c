@@ -122,6 +122,26 @@ static void put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *w
     }
 }
 
+// A child that was started again must be of the same CA, and its log must hold what was signed before: the quota is
+// counted from it.
+static enum ds_class check_again(ds_signer *s, const Devstamp__Signer__StatusReply *status, ds_err *e)
+{
+    pthread_mutex_lock(&s->mutex);
+    bool first = s->status.ca_certificate.len == 0;
+    bool same = first || memcmp(s->status.ca_fingerprint, status->ca_fingerprint.data, 32) == 0;
+    unsigned long long had = s->status.log_entries, has = status->log_entries;
+    pthread_mutex_unlock(&s->mutex);
+    if (!same)
+        return ds_hint((ds_fail(e, DS_POLICY, "the Sub CA's certificate was exchanged while the utility ran"), e),
+                       "put the old one back, or end the utility and start it with the new one");
+    if (has < had)
+        return ds_hint(
+            (ds_fail(e, DS_POLICY, "the issuance log has %llu entries, and had %llu: its end was cut off", has, had),
+             e),
+            "find out who changed it, and put back the copy that was made last");
+    return DS_OK;
+}
+
 // The first thing asked of a child; it learns the recipes' profiles by it.
 static enum ds_class ask_status(ds_signer *s, const ds_child *child, Devstamp__Signer__Reply **ret,
                                 enum ds_child_state *ret_state, ds_err *e)
@@ -140,12 +160,16 @@ static enum ds_class ask_status(ds_signer *s, const ds_child *child, Devstamp__S
     if (rc)
         return rc;
     const Devstamp__Signer__StatusReply *status = (*ret)->status;
-    if ((*ret)->body_case == DEVSTAMP__SIGNER__REPLY__BODY_STATUS && status->ca_fingerprint.len == 32 &&
-        status->log_root.len == 32)
-        return DS_OK;
-    devstamp__signer__reply__free_unpacked(*ret, NULL);
-    *ret = NULL;
-    return ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+    if ((*ret)->body_case != DEVSTAMP__SIGNER__REPLY__BODY_STATUS || status->ca_fingerprint.len != 32 ||
+        status->log_root.len != 32)
+        rc = ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
+    else
+        rc = check_again(s, status, e);
+    if (rc) {
+        devstamp__signer__reply__free_unpacked(*ret, NULL);
+        *ret = NULL;
+    }
+    return rc;
 }
 
 // A child was silent; the mutex is held.
@@ -166,6 +190,19 @@ static bool is_away(const ds_err *e)
 {
     return e->cls == DS_TOKEN &&
            (e->code == CKR_TOKEN_NOT_PRESENT || e->code == CKR_DEVICE_REMOVED || e->code == CKR_TOKEN_NOT_RECOGNIZED);
+}
+
+// The same, or plugged in at this moment: until it is ready it says that it has an error.
+static bool is_coming(const ds_err *e)
+{
+    return is_away(e) || (e->cls == DS_TOKEN && e->code == CKR_DEVICE_ERROR);
+}
+
+// The PIN was refused, or nobody knows what became of it: it was noted (pin_note.h), so that every later start says the
+// same. Other failures of a token, as one that is just being plugged in has them, cost no try and may pass.
+static bool is_refusal(const ds_err *e)
+{
+    return e->code >= CKR_PIN_INCORRECT && e->code <= CKR_PIN_LOCKED;
 }
 
 // Start a child; s->starting is set and the mutex is not held, so that nobody else does and others may wait.
@@ -189,8 +226,8 @@ static enum ds_class start(ds_signer *s, bool first, ds_err *e)
     pthread_mutex_lock(&s->mutex);
     if (rc && state == DS_CHILD_SILENT)
         (void)silenced(s, START_MS, e);
-    else if (rc == DS_TOKEN && e->code != 0 && !is_away(e))
-        s->barred = true; // the token said no, and that may have cost a try; one that is not there did not
+    else if (rc == DS_TOKEN && is_refusal(e))
+        s->barred = true;
     if (!rc && first)
         take_status(s, reply->status);
     if (!rc) {
@@ -336,7 +373,7 @@ static void take_note(ds_signer *s, enum ds_child_state state, ds_err *e)
     if (state == DS_CHILD_LOST) {
         if (!s->told)
             s->silent_in_a_row = 0;
-        s->barred = s->barred || (e->code >= CKR_PIN_INCORRECT && e->code <= CKR_PIN_LOCKED);
+        s->barred = s->barred || is_refusal(e);
         (void)ds_hint(e, "nothing is lost: the same request gives the same certificate when asked again");
     }
     s->told = s->told || state != DS_CHILD_FINE;
@@ -443,19 +480,20 @@ static enum ds_class watch(ds_signer *s, Devstamp__Signer__Request *request, ds_
     enum ds_class rc = DS_TOKEN;
     int64_t deadline = ds_now_ms() + s->config.wait_ms;
     ds_log(DS_LOG_WARN, "%s: the line waits %d s for it; plug it in", e->text, s->config.wait_ms / 1000);
-    while (rc && is_away(e) && ds_now_ms() < deadline) {
+    while (rc && is_coming(e) && ds_now_ms() < deadline) {
         ds_sleep_ms(LOOK_MS);
         *e = DS_ERR_INIT;
         rc = sign_once(s, request, ret_der, e);
     }
+    bool in_vain = rc && is_coming(e); // what else was refused is this request's own matter
     pthread_mutex_lock(&s->mutex);
     s->waiting = false;
-    s->waited = rc != DS_OK;
-    if (rc)
+    s->waited = in_vain;
+    if (in_vain)
         s->away = *e;
     pthread_cond_broadcast(&s->turn);
     pthread_mutex_unlock(&s->mutex);
-    if (!rc)
+    if (rc != DS_TOKEN)
         ds_log(DS_LOG_WARN, "the token is back; the line goes on");
     return rc;
 }
@@ -554,7 +592,7 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
     request.sign = &body;
     enum ds_class rc = s->status.wants_touch ? sign_in_turn(s, req, &request, ret_der, &own)
-                                              : sign_or_wait(s, &request, ret_der, &own);
+                                             : sign_or_wait(s, &request, ret_der, &own);
     if (rc && e)
         *e = own;
     return rc;

@@ -390,7 +390,7 @@ enum ds_class ds_desk_open(ds_issuer *issuer, int fd, ds_desk **ret, ds_err *e)
     while (d->worker_count < wanted && pthread_create(&d->workers[d->worker_count], NULL, work, d) == 0)
         d->worker_count++;
     if (!d->worker_count) {
-        ds_desk_close(d);
+        (void)ds_desk_close(d);
         return ds_fail(e, DS_INTERNAL, "threads cannot be started");
     }
     *ret = d;
@@ -419,9 +419,11 @@ bool ds_desk_rest(ds_desk *d)
     return good;
 }
 
-void ds_desk_close(ds_desk *d)
+bool ds_desk_close(ds_desk *d)
 {
     end_threads(d);
     pthread_join(d->committer, NULL);
+    bool good = !d->token_ended;
     free_desk(d);
+    return good;
 }

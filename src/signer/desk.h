@@ -23,8 +23,8 @@ void ds_desk_put(ds_desk *d, Devstamp__Signer__Request *request);
 // Wait until all that was put is answered. false: the token failed, and nothing will be answered any more.
 bool ds_desk_rest(ds_desk *d);
 
-// Finish what is being signed, forget what is not, end the threads.
-void ds_desk_close(ds_desk *d);
+// Finish what is being signed, forget what is not, end the threads. false: the token failed.
+bool ds_desk_close(ds_desk *d);
 
 // Answer with a failure.
 enum ds_class ds_desk_send_failure(int fd, uint64_t id, ds_err *failure, ds_err *e) DS_MUST;

@@ -21,6 +21,9 @@ typedef struct call {
     Devstamp__Signer__Reply *reply; // NULL: none will come
 } call;
 
+// How long others may still wait for their answers once the child told of a token's failure.
+enum { LAST_MS = 5000 };
+
 struct ds_post {
     ds_child child;
     int fd;
@@ -31,6 +34,8 @@ struct ds_post {
     call **end;
     uint64_t last_id;
     bool lost, silent;
+    bool told;      // the child said why it ends
+    bool closed;    // the socket is the receiver's to close, and nobody else's any more
     ds_err failure; // what the child said last before it went
 };
 
@@ -51,12 +56,16 @@ static void end_call(call *c, Devstamp__Signer__Reply *reply)
     pthread_cond_signal(&c->over);
 }
 
+// The child ends after such a failure, by itself or not: what it still works on may hang behind the same token.
 static void note_failure(ds_post *p, const Devstamp__Signer__Reply *reply)
 {
     if (reply->error_class != DS_TOKEN || p->lost)
         return;
-    p->lost = true; // the child ends after such a failure
+    p->lost = true;
+    p->told = true;
     (void)ds_child_reported(reply, &p->failure);
+    if (p->silent_ms > LAST_MS)
+        p->silent_ms = LAST_MS;
 }
 
 static void deliver(ds_post *p, Devstamp__Signer__Reply *reply)
@@ -81,7 +90,7 @@ static void deliver(ds_post *p, Devstamp__Signer__Reply *reply)
         devstamp__signer__reply__free_unpacked(reply, NULL);
 }
 
-// Answers until the child is gone or silent.
+// Answers until the child is gone or silent, or told that it ends and nobody waits any more.
 static void receive_all(ds_post *p)
 {
     enum { IDLE_MS = 1000 }; // a request that comes while nothing is waited for sets its deadline within that
@@ -91,10 +100,10 @@ static void receive_all(ds_post *p)
         enum ds_wire_met met = DS_WIRE_MESSAGE;
         pthread_mutex_lock(&p->lock);
         int64_t deadline = next_deadline(p), now = ds_now_ms();
-        bool silent = deadline >= 0 && now >= deadline;
+        bool silent = deadline >= 0 && now >= deadline, over = p->lost && !p->first;
         p->silent = silent;
         pthread_mutex_unlock(&p->lock);
-        if (silent)
+        if (silent || over)
             break;
         if (deadline < 0 || deadline > now + IDLE_MS)
             deadline = now + IDLE_MS;
@@ -116,6 +125,7 @@ static void *receive(void *arg)
     receive_all(p);
     pthread_mutex_lock(&p->lock);
     p->lost = true;
+    p->closed = true;
     if (!p->failure.cls)
         (void)ds_fail(&p->failure, DS_TOKEN, "the signer process ended while it was asked");
     (void)shutdown(p->fd, SHUT_RDWR); // lets those go who are about to send
@@ -164,7 +174,7 @@ void ds_post_close(ds_post *p)
     if (!p)
         return;
     pthread_mutex_lock(&p->lock);
-    if (!p->lost)
+    if (!p->closed)
         (void)shutdown(p->fd, SHUT_RDWR);
     pthread_mutex_unlock(&p->lock);
     pthread_join(p->receiver, NULL);
@@ -213,7 +223,7 @@ enum ds_class ds_post_ask(ds_post *p, Devstamp__Signer__Request *request, Devsta
     while (sent && !c.done)
         pthread_cond_wait(&c.over, &p->lock);
     bool lost = p->lost;
-    *ret_state = p->silent ? DS_CHILD_SILENT : lost ? DS_CHILD_LOST : DS_CHILD_FINE;
+    *ret_state = p->silent && !p->told ? DS_CHILD_SILENT : lost ? DS_CHILD_LOST : DS_CHILD_FINE;
     if (!c.reply && lost)
         *e = p->failure;
     pthread_mutex_unlock(&p->lock);

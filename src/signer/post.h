@@ -17,7 +17,8 @@ enum ds_class ds_post_open(ds_child child, int64_t silent_ms, ds_post **ret, ds_
 void ds_post_close(ds_post *p);
 
 // As ds_child_ask, e not NULL; sets the request's id. Once the child is lost or was silent all who ask fail so, at once
-// and with the same words; where it said what failed (a token's error), with those.
+// and with the same words; where it said what failed (a token's error), with those, DS_CHILD_LOST, and five seconds
+// later at most: such a child may hang instead of ending.
 enum ds_class ds_post_ask(ds_post *p, Devstamp__Signer__Request *request, Devstamp__Signer__Reply **ret,
                           enum ds_child_state *ret_state, ds_err *e) DS_MUST;
 

@@ -16,6 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { LAST_S = 10 };
+
 typedef Devstamp__Signer__Request request_t;
 typedef Devstamp__Signer__Reply reply_t;
 
@@ -197,8 +199,9 @@ static enum ds_class open_and_serve(const ds_signer_config *cfg, request_t *firs
         devstamp__signer__request__free_unpacked(first, NULL);
     } else {
         rc = serve_all(&issuer, desk, first, reader, e);
-        ds_desk_close(desk);
-        if (!rc && ds_issuer_put_head(&issuer, e))
+        (void)alarm(LAST_S); // a driver that hangs keeps neither the token nor the log's lock from the next signer
+        bool good = ds_desk_close(desk);
+        if (!rc && good && ds_issuer_put_head(&issuer, e)) // a token that failed is asked for no head either
             ds_log(DS_LOG_WARN, "%s", e->text);
     }
     ds_issuer_close(&issuer);

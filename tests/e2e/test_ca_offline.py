@@ -128,6 +128,18 @@ def test_signing_again_gives_the_same_and_overwrites_nothing(sites):
     devstamp("ca", "request", "--dir", sites.sub, expect=8)
 
 
+def test_install_that_was_cut_off_is_done_again(tmp_path):
+    sites = Sites(tmp_path).make()
+    (sites.sub / "subca.pem").unlink()  # what is written last
+    sites.install()
+    assert load(sites.sub / "subca.pem").public_bytes(serialization.Encoding.DER) == load(
+        tmp_path / "berlin.pem").public_bytes(serialization.Encoding.DER)
+    (sites.sub / "subca.pem").unlink()
+    (sites.sub / "chain.pem").write_text("of something else")
+    assert "chain.pem exists already" in sites.install(expect=8).stderr
+    assert not (sites.sub / "subca.pem").exists()
+
+
 def test_install_takes_only_its_own(sites, tmp_path):
     other = Sites(tmp_path / "other")
     other.folder.mkdir()

@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -645,6 +646,29 @@ def test_token_that_hangs_fails_all_slots_within_one_timeout(products, factory, 
     assert doc["passed"] == slots
     # What a good run takes the devices was part of the bad one: the rest of that is less than two timeouts.
     assert took < time.monotonic() - begin + 40
+
+
+def test_line_goes_on_behind_a_token_that_comes_back_slowly(products, factory, token):
+    """A driver waits for ever where no session can be opened, and says "error" for a while after the token is back."""
+    ca = factory.folder / "ca"
+    token.init(ca)
+    recipe = products.recipe(factory.folder, "esp32c3", endpoint_ca=ca / "root.pem")
+    factory.start(*[f"chip=esp32c3,image={factory.merged(recipe)}"] * 3)
+    station = factory.station(key=SUB_KEY, certificate=ca / "subca.pem", module=token.shim, pin_file=token.pin)
+    token.gone.touch()
+
+    def hand():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and token.gone.stat().st_size < 5:
+            time.sleep(0.1)
+        token.gone.unlink()
+
+    helper = threading.Thread(target=hand)
+    helper.start()
+    done, doc = factory.provision(recipe, station, env=dict(token.env, DS_SHIM_COMING="1"))
+    helper.join()
+    assert doc["passed"] == 3
+    assert "the line waits" in done.stderr and "the token is back; the line goes on" in done.stderr
 
 
 def test_a_sub_ca_in_a_token_is_requested_installed_and_signs_crls(tmp_path, token):

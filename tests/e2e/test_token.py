@@ -3,8 +3,11 @@
 """devstamp token init, generate and attest: a token made ready, its key, and what its maker says of that key."""
 
 import os
+import pty
 import shutil
+import signal
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -125,6 +128,25 @@ def test_bad_secrets_are_refused_before_anything_is_done(softhsm):
 
 
 @hsm_only
+def test_prompt_that_is_broken_off_leaves_the_terminal_as_it_was(tmp_path):
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execv(DEVSTAMP, [DEVSTAMP, "token", "check-pin", "--module", "/none.so", "--key", "pkcs11:token=a;object=b"])
+
+    def echoes():
+        return bool(termios.tcgetattr(fd)[3] & termios.ECHO)
+
+    text = b""
+    while b"PIN of the token" not in text:
+        text += os.read(fd, 100)
+    assert not echoes()
+    os.write(fd, b"12\x03")
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT
+    assert echoes()
+    os.close(fd)
+
+
 def test_key_is_replaced_only_by_its_id(softhsm):
     softhsm.init()
     first = softhsm.generate("pkcs11:token=line;object=subca;id=%11").stdout.strip()

@@ -295,7 +295,8 @@ static void test_issue_keeps_to_lint_and_name_constraints(void **state)
 {
     static const uint8_t serial[16] = {1};
     static const ds_constraint list[] = {{false, DS_CONSTRAINT_DN, "O=Acme"},
-                                         {false, DS_CONSTRAINT_URI, ".acme.example"}};
+                                         {false, DS_CONSTRAINT_URI, ".acme.example"},
+                                         {false, DS_CONSTRAINT_DNS, "acme.example"}};
     EVP_PKEY *key = NULL;
     X509 *ca = NULL;
     X509_NAME *name = NULL;
@@ -304,13 +305,16 @@ static void test_issue_keeps_to_lint_and_name_constraints(void **state)
     (void)state;
     assert_int_equal(ds_key_make(DS_KEY_ECDSA_P256, &key, NULL), DS_OK);
     assert_int_equal(ds_dn_parse("CN=Sub CA", &name, NULL), DS_OK);
-    const ds_cert_spec spec = {DS_CERT_SUB_CA, name, key, serial, 0, DS_NO_EXPIRY, NULL, 0, list, 2};
+    const ds_cert_spec spec = {DS_CERT_SUB_CA, name, key, serial, 0, DS_NO_EXPIRY, NULL, 0, list, 3};
     assert_int_equal(ds_cert_make(&spec, NULL, key, key, &ca, NULL), DS_OK);
     assert_int_equal(ds_issuing_new(ca, &g, NULL), DS_OK);
     assert_int_equal(issue(g, key, "CN=SN1,O=Acme", "", &der), DS_POLICY);
     assert_int_equal(issue(g, key, "O=Acme,CN=SN1", "https://evil.example/1", &der), DS_POLICY);
     assert_int_equal(issue(g, key, "O=Acme,CN=SN1", "no-scheme", &der), DS_POLICY);
+    assert_int_equal(issue(g, key, "O=Acme,CN=sn1.evil.example", "", &der), DS_POLICY);
     assert_int_equal(der.len, 0);
+    assert_int_equal(issue(g, key, "O=Acme,CN=sn1.acme.example", "", &der), DS_OK);
+    ds_buf_clear(&der);
     assert_int_equal(issue(g, key, "O=Acme,CN=SN1", "https://x.acme.example/1", &der), DS_OK);
     assert_true(der.len > 0);
     ds_issuing_free(g);

@@ -265,6 +265,33 @@ static void test_signer_threads_share_it(void **state)
     ds_signer_stop(s);
 }
 
+// No head lies beside the log yet, so that only who was answered knows what it held.
+static void test_signer_started_again_over_a_shorter_log_is_refused(void **state)
+{
+    (void)state;
+    ds_signer *s = started();
+    DS_CLEANUP_BUF ds_buf der = {0};
+    device d[3];
+    struct stat before = {0};
+    ds_err e = DS_ERR_INIT;
+    for (int i = 0; i < 3; i++)
+        make_device(&d[i]);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(stat(log_path, &before), 0);
+        assert_int_equal(ds_signer_sign(s, &d[i].req, &der, &e), DS_OK);
+    }
+    assert_int_equal(kill(child_of(getpid()), SIGKILL), 0);
+    assert_int_equal(truncate(log_path, before.st_size), 0);
+    enum ds_class rc = DS_TOKEN;
+    for (int i = 0; i < 10 && rc == DS_TOKEN; i++) // the end may still be unseen
+        rc = ds_signer_sign(s, &d[2].req, &der, &e);
+    assert_int_equal(rc, DS_POLICY);
+    assert_non_null(strstr(e.text, "its end was cut off"));
+    ds_signer_stop(s);
+    for (int i = 0; i < 3; i++)
+        free_device(&d[i]);
+}
+
 // A child that is stopped is to its parent what one behind a token that hangs is.
 static void test_signer_that_is_silent_fails_all_callers_within_one_timeout(void **state)
 {
@@ -391,6 +418,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_signer_start_says_what_is_wrong),
         cmocka_unit_test(test_signer_killed_at_any_time_loses_and_doubles_nothing),
         cmocka_unit_test(test_signer_threads_share_it),
+        cmocka_unit_test(test_signer_started_again_over_a_shorter_log_is_refused),
         cmocka_unit_test(test_signer_that_is_silent_fails_all_callers_within_one_timeout),
         cmocka_unit_test(test_signer_with_pin_by_descriptor_does_not_start_again),
         cmocka_unit_test(test_signer_pin_descriptor_that_was_not_given_is_refused_and_stays),
