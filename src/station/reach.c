@@ -17,6 +17,7 @@ enum {
     HELLO_MS = 400,   // a first try; each next one is given twice that, as a slow device answers late
     HELLO_MAX_MS = 3200,
     BOOT_MS = 8000, // from reset to the agent's first answer
+    APP_MS = 20000, // the same of one that answered before: a product's app may be at its TLS handshake first
     ROM_MS = 12000,
     IN_PLACE_MS = 100, // encryption of one 4 KiB sector: 78 ms seen, rounded up
 };
@@ -101,7 +102,7 @@ enum ds_class ds_job_restart(ds_job *j, ds_err *e)
 {
     if (j->reset.kind != DS_RESET_NONE && reset_to_run(j, e))
         return e->cls;
-    if (await_hello(j, BOOT_MS, e))
+    if (await_hello(j, APP_MS, e))
         return ds_wrap(e, "after reset");
     return DS_OK;
 }

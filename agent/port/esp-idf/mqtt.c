@@ -16,6 +16,7 @@
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/semphr.h"
+#include "freertos/task.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -27,6 +28,8 @@ enum {
     STACK = 8192,    // a handshake with RSA
     AGAIN_S = 45,    // a message that the app's client has lost meanwhile
     NO_MESSAGE = -1, // ids of esp-mqtt are not negative
+    STOP_TRIES = 10,
+    STOP_PAUSE_MS = 100,
 };
 
 static struct talk {
@@ -35,7 +38,8 @@ static struct talk {
     char *topic, *payload;
     int64_t since;
     atomic_int message, last_acknowledged;
-    atomic_bool over, acknowledged;
+    atomic_bool over, acknowledged, task_runs;
+    bool started;
 } now;
 
 static esp_mqtt_client_handle_t apps; // the app's own client
@@ -64,7 +68,9 @@ static void on_own_event(void *arg, esp_event_base_t base, int32_t id, void *dat
 {
     const esp_mqtt_event_t *event = data;
     (void)arg, (void)base;
-    if (id == MQTT_EVENT_CONNECTED)
+    if (id == MQTT_EVENT_BEFORE_CONNECT)
+        atomic_store(&now.task_runs, true);
+    else if (id == MQTT_EVENT_CONNECTED)
         sent_as(esp_mqtt_client_publish(event->client, now.topic, now.payload, 0, 1, 0));
     else if (id == MQTT_EVENT_PUBLISHED)
         on_acknowledged(event->msg_id);
@@ -87,10 +93,27 @@ static bool online(void)
     return netif != NULL && esp_netif_is_netif_up(netif);
 }
 
+// esp-mqtt's destroy() frees what its task still uses where that task has not run yet (a caller of higher priority,
+// as ESP-IDF's event task, may be here that early), where the farewell could not be sent, and, for one last write,
+// just after it said that it stopped. So: wait for its first event, stop it until that worked, and give it a moment.
+static void destroy_own(void)
+{
+    while (now.started && !atomic_load(&now.task_runs))
+        vTaskDelay(1);
+    for (int i = 0; now.started && i < STOP_TRIES; i++) {
+        bool stopped = esp_mqtt_client_stop(now.client) == ESP_OK;
+        vTaskDelay(pdMS_TO_TICKS(STOP_PAUSE_MS));
+        if (stopped)
+            break;
+    }
+    esp_mqtt_client_destroy(now.client); // no event comes after this
+    now.started = false;
+}
+
 static void end(void)
 {
     if (now.client != NULL && now.client != apps)
-        esp_mqtt_client_destroy(now.client); // ends its task: no event comes after this
+        destroy_own();
     ds_esp_credentials_free(&now.credentials);
     free(now.topic);
     free(now.payload);
@@ -101,6 +124,8 @@ static void end(void)
 static void reset_state(void)
 {
     atomic_store(&now.over, false);
+    atomic_store(&now.task_runs, false);
+    now.started = false;
     atomic_store(&now.acknowledged, false);
     atomic_store(&now.message, NO_MESSAGE);
     atomic_store(&now.last_acknowledged, NO_MESSAGE);
@@ -114,9 +139,9 @@ static ds_status begin_own(esp_mqtt_client_config_t *config, const char *topic, 
     ds_esp_credentials_apply(&now.credentials, config);
     if (now.topic != NULL && now.payload != NULL)
         now.client = esp_mqtt_client_init(config);
-    if (now.client != NULL &&
-        esp_mqtt_client_register_event(now.client, MQTT_EVENT_ANY, on_own_event, NULL) == ESP_OK &&
-        esp_mqtt_client_start(now.client) == ESP_OK)
+    if (now.client != NULL && esp_mqtt_client_register_event(now.client, MQTT_EVENT_ANY, on_own_event, NULL) == ESP_OK)
+        now.started = esp_mqtt_client_start(now.client) == ESP_OK;
+    if (now.started)
         return DS_STATUS(ENDPOINT, NETWORK); // not yet
     end();
     return DS_STATUS(ENDPOINT, NO_SPACE);
