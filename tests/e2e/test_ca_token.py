@@ -648,6 +648,21 @@ def test_token_that_hangs_fails_all_slots_within_one_timeout(products, factory, 
     assert took < time.monotonic() - begin + 40
 
 
+def test_signer_behind_a_driver_that_hangs_ends_once_its_station_is_gone(token, ca, tmp_path):
+    hang = tmp_path / "hang"
+    hang.touch()
+    signer = Signer(token, ca, env=dict(token.env, DS_SHIM_HANG=str(hang)))
+    signer.status()
+    request = field(2, Device("SN1", ca).request())
+    signer.socket.sendall(struct.pack("<I", len(request)) + request)
+    time.sleep(1)  # it is with the driver
+    assert signer.stop() in (0, -signal.SIGALRM)
+    hang.unlink()
+    signer = Signer(token, ca)
+    assert signer.status().get(4, 0) == 0
+    signer.stop()
+
+
 def test_line_goes_on_behind_a_token_that_comes_back_slowly(products, factory, token):
     """A driver waits for ever where no session can be opened, and says "error" for a while after the token is back."""
     ca = factory.folder / "ca"
