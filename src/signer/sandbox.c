@@ -7,12 +7,33 @@
 #include "src/base/secret.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// Who runs the line as root runs no signer that is: what is kept opens files of others (a token's folder, a TPM) and
+// locks memory. Now, because threads that a module starts have what their starter has.
+static enum ds_class drop_capabilities(ds_err *e)
+{
+    const uint32_t kept = 1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH | 1U << CAP_IPC_LOCK;
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {0};
+    if (syscall(SYS_capget, &head, caps) != 0)
+        return ds_fail_errno(e, DS_INTERNAL, errno, "read the signer's capabilities");
+    caps[0].permitted &= kept;
+    caps[0].effective &= kept;
+    caps[0].inheritable = 0;
+    caps[1] = (struct __user_cap_data_struct){0};
+    if (syscall(SYS_capset, &head, caps) != 0)
+        return ds_fail_errno(e, DS_INTERNAL, errno, "drop the signer's capabilities");
+    return DS_OK;
+}
 
 enum ds_class ds_sandbox_harden(ds_err *e)
 {
@@ -21,7 +42,7 @@ enum ds_class ds_sandbox_harden(ds_err *e)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return ds_fail_errno(e, DS_INTERNAL, errno, "harden the signer process");
     (void)signal(SIGPIPE, SIG_IGN);
-    return DS_OK;
+    return drop_capabilities(e);
 }
 
 static const int refused[] = {

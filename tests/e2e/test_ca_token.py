@@ -233,7 +233,8 @@ def test_device_certificate_by_a_token(token, any_ca, tmp_path):
 def test_root_and_sub_ca_in_one_token(token, tmp_path):
     token.init(tmp_path / "ca", "--root-key", "pkcs11:token=line;object=root")
     verify("-CAfile", tmp_path / "ca" / "root.pem", tmp_path / "ca" / "subca.pem")
-    assert sorted(p.name for p in (tmp_path / "ca").iterdir()) == ["chain.pem", "root.log", "root.pem", "subca.pem"]
+    made = sorted(p.name for p in (tmp_path / "ca").iterdir())
+    assert made[0].startswith("ceremony-") and made[1:] == ["chain.pem", "root.log", "root.pem", "subca.pem"]
 
 
 def test_failed_ceremony_takes_its_token_keys_away_again(token, tmp_path):
@@ -590,6 +591,17 @@ def test_killed_in_the_middle_the_log_gives_what_was_handed_out(token, ca):
         assert signer.status()[4] == 10 * round_ + 10
         signer.stop()
     assert len({c.serial_number for c in handed_out.values()}) == 30
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to give up")
+def test_the_signer_of_root_gives_up_its_capabilities(token, ca):
+    signer = Signer(token, ca)
+    signer.status()
+    for task in pathlib.Path(f"/proc/{signer.process.pid}/task").iterdir():
+        held = dict(line.split(":\t") for line in (task / "status").read_text().splitlines() if line.startswith("Cap"))
+        for which in ("CapPrm", "CapEff", "CapInh"):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_IPC_LOCK stay
+            assert int(held[which], 16) & ~(1 << 1 | 1 << 2 | 1 << 14) == 0, which
+    assert signer.stop() == 0
 
 
 def test_a_second_signer_on_one_log_is_refused(token, ca):
