@@ -27,7 +27,9 @@ struct ds_agent_client {
     uint64_t bytes; // received during the present call
     unsigned damaged;
     bool interrupted;
-    bool alive; // Progress came during the present try
+    bool repeat;   // the next call repeats the last one
+    int last_kind; // of request
+    bool alive;    // Progress came during the present try
 };
 
 ds_agent_client *ds_agent_client_new(ds_transport *t, void (*log)(void *arg, const char *line), void *arg)
@@ -147,6 +149,11 @@ void ds_agent_client_interrupt(ds_agent_client *c)
     c->interrupted = true;
 }
 
+void ds_agent_client_repeat(ds_agent_client *c)
+{
+    c->repeat = true;
+}
+
 void ds_agent_client_drop(ds_agent_client *c)
 {
     c->rx_len = c->rx_pos = 0;
@@ -220,8 +227,12 @@ static enum ds_class encode(const Devstamp__Request *req, ds_buf *frame, ds_err 
 enum ds_class ds_agent_call(ds_agent_client *c, Devstamp__Request *req, int64_t deadline_ms, int try_ms,
                             Devstamp__Response **ret, ds_err *e)
 {
-    if (++c->id == 0)
+    if (!c->repeat || c->last_kind != (int)req->body_case)
+        c->id++;
+    if (c->id == 0)
         c->id = 1; // 0 is an agent's answer to what it could not decode
+    c->repeat = false;
+    c->last_kind = (int)req->body_case;
     req->id = c->id;
     c->bytes = c->damaged = 0;
     c->interrupted = false;

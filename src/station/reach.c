@@ -87,6 +87,7 @@ static enum ds_class await_hello(ds_job *j, int64_t ms, ds_err *e)
         }
         if (j->saw_refusal || ds_now_ms() >= until || ds_now_ms() >= j->deadline_ms)
             return e->cls;
+        ds_agent_client_repeat(j->agent); // a device that falls behind answers an earlier one
     }
 }
 

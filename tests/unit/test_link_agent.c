@@ -261,6 +261,21 @@ static void test_call_ignores_old_and_doubled_answers(void **state)
     assert_int_not_equal(b.script.ids[0], b.script.ids[1]);
 }
 
+// A device that takes longer than a call waits: without repeating, each answer would come too late for its call.
+static void test_call_repeated_takes_the_late_answer(void **state)
+{
+    (void)state;
+    static const step s[] = {{.kind = AWAIT}, {.kind = PAUSE, .number = 300}, {.kind = ANSWER}, {.kind = AWAIT}, {0}};
+    bench b;
+    start(&b, s);
+    assert_int_equal(hello(&b, 100, 100), DS_DEVICE);
+    ds_agent_client_repeat(b.c);
+    assert_ok(hello(&b, 5000, 5000), b.e);
+    uint32_t id = b.r->id;
+    end(&b);
+    assert_int_equal(id, b.script.ids[0]);
+}
+
 static void test_call_progress_keeps_alive(void **state)
 {
     (void)state;
@@ -409,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_call_repeats_after_lost_answer),
         cmocka_unit_test(test_call_repeats_after_damaged_and_cut_answers),
         cmocka_unit_test(test_call_ignores_old_and_doubled_answers),
+        cmocka_unit_test(test_call_repeated_takes_the_late_answer),
         cmocka_unit_test(test_call_progress_keeps_alive),
         cmocka_unit_test(test_call_sends_again_what_was_not_understood),
         cmocka_unit_test(test_call_endless_frame_costs_a_try),
