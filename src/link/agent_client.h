@@ -28,8 +28,8 @@ enum ds_class ds_agent_call(ds_agent_client *c, Devstamp__Request *req, int64_t 
 // with DS_DEVICE and ECONNRESET as its code.
 void ds_agent_client_interrupt(ds_agent_client *c);
 
-// The next call, if it is of the same kind as the last one, which got no answer, repeats it: with the same id, so that a
-// device that answers late is heard. For requests whose answer is as good whenever it was made.
+// The next call, if it is of the same kind as the last one, which got no answer, repeats it: with the same id, so that
+// a device that answers late is heard. For requests whose answer is as good whenever it was made.
 void ds_agent_client_repeat(ds_agent_client *c);
 
 // Drop what was received and not looked at yet: before a reset, so that old words are not taken for new ones.

@@ -36,8 +36,8 @@ void ds_key_free(ds_key *k);
 EVP_PKEY *ds_key_private(const ds_key *k);
 EVP_PKEY *ds_key_public(const ds_key *k);
 
-// Must uses of the key come one after the other, because the token asks for the PIN or for a touch at each of them? Other
-// keys may be used by several threads at once.
+// Must uses of the key come one after the other, because the token asks for the PIN or for a touch at each of them?
+// Other keys may be used by several threads at once.
 bool ds_key_is_serial(const ds_key *k);
 // Before each use: log in again where the key wants the PIN each time and the module does not say so (a YubiKey's
 // outside of slot 9c). At most one try of the PIN, and none where the token shows that few are left.

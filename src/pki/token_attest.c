@@ -63,4 +63,3 @@ enum ds_class ds_token_attestation(ds_token *t, const ds_token_key *k, X509 **re
     return ds_hint((ds_fail(e, DS_TOKEN, "token \"%s\" shows no attestation of the key", t->identity.label), e),
                    "a key that was imported has none, nor have tokens that are no YubiKeys; from files: --attestation");
 }
-

@@ -20,7 +20,7 @@ import yaml
 import test_ca_token
 from factory import DEVSTAMP, run, wait_for
 from sealed import Seal, digest_of, recipe_digest, vectors
-from test_ca_token import PIN, SUB_KEY, decode, field
+from signerlib import PIN, SUB_KEY, decode, field
 
 NO_IDENTITY = not os.path.exists("/etc/machine-id") or len(open("/etc/machine-id").read()) < 32
 pytestmark = [test_ca_token.pytestmark, pytest.mark.skipif(NO_IDENTITY, reason="this computer has no /etc/machine-id")]

@@ -16,6 +16,7 @@ import time
 import pytest
 
 import secretscan
+import signerlib
 import test_ca_token
 import test_seal
 from factory import DEVSTAMP, SIM, wait_for
@@ -41,7 +42,7 @@ class Canaries:
         self.secret = {"PIN": f"pin{secrets.token_hex(12)}".encode(), "passphrase": secrets.token_urlsafe(24).encode()}
         monkeypatch.setattr(test_ca_token, "PIN", self.secret["PIN"].decode())
         monkeypatch.setattr(test_seal, "PASSPHRASE", self.secret["passphrase"].decode())
-        self.token = test_ca_token.Token(self.folder / "token", shim)
+        self.token = signerlib.Token(self.folder / "token", shim)
         self.line = test_seal.Station(products, factory, self.token)
         self.secret["key file"] = self.line.key.read_bytes()
         self.recipe = self.line.recipe = products.recipe(self.folder, "esp32c3", endpoint_ca=self.folder / "ca/root.pem")
@@ -211,7 +212,7 @@ def test_killed_signer_dumps_no_core_and_any_other_program_does(canaries, tmp_pa
     monkeypatch.chdir(where)
     limits = resource.getrlimit(resource.RLIMIT_CORE)
     lift_core_limit()
-    signer = test_ca_token.Signer(canaries.token, canaries.folder / "ca", env=dict(canaries.env, ASAN_OPTIONS="disable_coredump=0"))
+    signer = signerlib.Signer(canaries.token, canaries.folder / "ca", env=dict(canaries.env, ASAN_OPTIONS="disable_coredump=0"))
     resource.setrlimit(resource.RLIMIT_CORE, limits)
     signer.status()
     signer.process.send_signal(signal.SIGABRT)

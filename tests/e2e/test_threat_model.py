@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+import signerlib
 import test_ca_token
 from factory import wait_for
 
@@ -87,11 +88,11 @@ def test_hostile_station_cannot_look_into_its_signer(token, ca, monkeypatch):
         pytest.skip("root, and no setpriv to give rights up")
     script, station = token.folder / "attacker.py", token.folder / "station"
     script.write_text(ATTACKER)
-    words = drop + [sys.executable, script, token.folder, test_ca_token.DEVSTAMP]
+    words = drop + [sys.executable, script, token.folder, signerlib.DEVSTAMP]
     station.write_text(f"#!/bin/sh\nexec {' '.join(map(str, words))} \"$@\"\n")
     station.chmod(0o755)
     monkeypatch.setattr(test_ca_token, "DEVSTAMP", station)
-    signer = test_ca_token.Signer(token, ca)
+    signer = signerlib.Signer(token, ca)
     signer.status()  # the PIN was used
     (token.folder / "now").touch()
     wait_for(lambda: (token.folder / "found").exists(), what="the attacker")

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 import yubikey
 from factory import DEVSTAMP, run
 from test_ca_init import load, verify
-from test_ca_token import MODULE as SOFTHSM
-from test_ca_token import PIN, Device, Token, make_shim
+from signerlib import MODULE as SOFTHSM
+from signerlib import PIN, Device, Token, make_shim
 from test_yubikey import Line
 from yubikey import MANAGEMENT_KEY, MODULE, YubiKey
 

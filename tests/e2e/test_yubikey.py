@@ -11,7 +11,7 @@ import pytest
 
 import yubikey
 from factory import DEVSTAMP, run, wait_for
-from test_ca_token import Device, Refused, Signer
+from signerlib import Device, Refused, Signer
 from yubikey import MANAGEMENT_KEY, MODULE, PIN, PUK, YubiKey
 
 reason = yubikey.why_not()
