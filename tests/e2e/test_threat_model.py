@@ -91,7 +91,7 @@ def test_hostile_station_cannot_look_into_its_signer(token, ca, monkeypatch):
     words = drop + [sys.executable, script, token.folder, signerlib.DEVSTAMP]
     station.write_text(f"#!/bin/sh\nexec {' '.join(map(str, words))} \"$@\"\n")
     station.chmod(0o755)
-    monkeypatch.setattr(test_ca_token, "DEVSTAMP", station)
+    monkeypatch.setattr(signerlib, "DEVSTAMP", station)
     signer = signerlib.Signer(token, ca)
     signer.status()  # the PIN was used
     (token.folder / "now").touch()
