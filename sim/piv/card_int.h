@@ -38,7 +38,6 @@ int ds_piv_generate(ds_piv_card *c, const ds_piv_command *cmd, ds_buf *ret);
 int ds_piv_import(ds_piv_card *c, const ds_piv_command *cmd);
 int ds_piv_sign(ds_piv_card *c, const ds_piv_command *cmd, ds_buf *ret); // GENERAL AUTHENTICATE, any other slot
 int ds_piv_metadata(ds_piv_card *c, const ds_piv_command *cmd, ds_buf *ret);
-EVP_PKEY *ds_piv_key_make(uint8_t algorithm);
 
 // attest.c
 int ds_piv_attest(ds_piv_card *c, const ds_piv_command *cmd, ds_buf *ret);

@@ -19,7 +19,7 @@ static const char *curve_of(uint8_t algorithm)
     return algorithm == DS_PIV_P256 ? "P-256" : algorithm == DS_PIV_P384 ? "P-384" : NULL;
 }
 
-EVP_PKEY *ds_piv_key_make(uint8_t algorithm)
+static EVP_PKEY *make_key(uint8_t algorithm)
 {
     if (curve_of(algorithm))
         return EVP_EC_gen(curve_of(algorithm));
@@ -97,7 +97,7 @@ int ds_piv_generate(ds_piv_card *c, const ds_piv_command *cmd, ds_buf *ret)
         !read_policies(all, &k))
         return DS_PIV_DATA;
     k.algorithm = algorithm.ptr[0];
-    k.key = ds_piv_key_make(k.algorithm);
+    k.key = make_key(k.algorithm);
     if (!k.key)
         return DS_PIV_DATA;
     DS_CLEANUP_BUF ds_buf public_key = {0};

@@ -21,7 +21,8 @@ static bool take_length(ds_view *rest, size_t *ret)
     return true;
 }
 
-bool ds_piv_tlv_next(ds_view *rest, uint8_t *ret_tag, ds_view *ret_value)
+// Take the next element off rest; false at the end and where it is malformed.
+static bool next(ds_view *rest, uint8_t *ret_tag, ds_view *ret_value)
 {
     ds_view r = *rest;
     size_t len = 0;
@@ -41,7 +42,7 @@ bool ds_piv_tlv_find(ds_view data, uint8_t tag, ds_view *ret_value)
 {
     uint8_t found;
     ds_view value;
-    while (ds_piv_tlv_next(&data, &found, &value)) {
+    while (next(&data, &found, &value)) {
         if (found != tag)
             continue;
         *ret_value = value;

@@ -7,8 +7,6 @@
 
 #include "src/base/buf.h"
 
-// Take the next element off rest; false at the end and where it is malformed.
-bool ds_piv_tlv_next(ds_view *rest, uint8_t *ret_tag, ds_view *ret_value);
 // The first element of that tag.
 bool ds_piv_tlv_find(ds_view data, uint8_t tag, ds_view *ret_value);
 void ds_piv_tlv_put(ds_buf *out, unsigned tag, ds_view value);

@@ -47,7 +47,7 @@ void ds_merkle_leaf(ds_hasher *h, ds_view entry, uint8_t ret[32])
     finish(h, ret);
 }
 
-void ds_merkle_node(ds_hasher *h, const uint8_t left[32], const uint8_t right[32], uint8_t ret[32])
+static void hash_node(ds_hasher *h, const uint8_t left[32], const uint8_t right[32], uint8_t ret[32])
 {
     uint8_t both[65] = {0x01};
     memcpy(both + 1, left, 32);
@@ -63,7 +63,7 @@ void ds_merkle_add(ds_merkle *t, ds_hasher *h, const uint8_t leaf[32])
     unsigned k = 0;
     memcpy(node, leaf, 32);
     for (; t->size >> k & 1; k++) {
-        ds_merkle_node(h, t->peak[k], node, up);
+        hash_node(h, t->peak[k], node, up);
         memcpy(t->peak[k], node, 32);
         memcpy(node, up, 32);
     }
@@ -78,7 +78,7 @@ void ds_merkle_root(const ds_merkle *t, ds_hasher *h, uint8_t ret[32])
         if (!(t->size >> k & 1))
             continue;
         if (begun)
-            ds_merkle_node(h, t->peak[k], ret, ret);
+            hash_node(h, t->peak[k], ret, ret);
         else
             memcpy(ret, t->peak[k], 32);
         begun = true;
@@ -106,7 +106,7 @@ static enum ds_class subtree(const ds_merkle_source *s, ds_hasher *h, uint64_t b
     if (!rc)
         rc = subtree(s, h, begin + k, n - k, right, e);
     if (!rc)
-        ds_merkle_node(h, left, right, ret);
+        hash_node(h, left, right, ret);
     return rc;
 }
 
@@ -190,11 +190,11 @@ bool ds_merkle_included(const ds_merkle_claim *c, ds_hasher *h)
         if (sn == 0)
             return false;
         if (fn & 1 || fn == sn) {
-            ds_merkle_node(h, c->proof[i], r, r);
+            hash_node(h, c->proof[i], r, r);
             for (; !(fn & 1) && fn; fn >>= 1)
                 sn >>= 1;
         } else {
-            ds_merkle_node(h, r, c->proof[i], r);
+            hash_node(h, r, c->proof[i], r);
         }
         fn >>= 1;
         sn >>= 1;
@@ -218,12 +218,12 @@ static bool grew(const ds_merkle_claim *c, ds_hasher *h)
         if (sn == 0)
             return false;
         if (fn & 1 || fn == sn) {
-            ds_merkle_node(h, c->proof[i], fr, fr);
-            ds_merkle_node(h, c->proof[i], sr, sr);
+            hash_node(h, c->proof[i], fr, fr);
+            hash_node(h, c->proof[i], sr, sr);
             for (; !(fn & 1) && fn; fn >>= 1)
                 sn >>= 1;
         } else {
-            ds_merkle_node(h, sr, c->proof[i], sr);
+            hash_node(h, sr, c->proof[i], sr);
         }
         fn >>= 1;
         sn >>= 1;

@@ -16,7 +16,6 @@ typedef struct ds_hasher ds_hasher;
 ds_hasher *ds_hasher_new(void);
 void ds_hasher_free(ds_hasher *h);
 void ds_merkle_leaf(ds_hasher *h, ds_view entry, uint8_t ret[32]);
-void ds_merkle_node(ds_hasher *h, const uint8_t left[32], const uint8_t right[32], uint8_t ret[32]);
 
 // The tree's right edge: all that appending and the root need. Zero-initialise: the empty tree.
 typedef struct ds_merkle {
