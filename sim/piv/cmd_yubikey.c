@@ -80,7 +80,11 @@ static enum ds_class parse(program *p, int argc, char **argv, ds_err *e)
     p->serial = (uint32_t)n;
     if (!rc)
         rc = ds_sim_cmd_arguments(argc, 0, e);
-    return rc ? rc : ds_sim_cmd_need(p->state, "--state", e);
+    if (!rc && !p->state) {
+        (void)ds_sim_cmd_need(p->state, "--state", e);
+        return DS_USAGE;
+    }
+    return rc;
 }
 
 static enum ds_class lock_state(program *p, ds_err *e)
