@@ -81,7 +81,7 @@ static enum ds_class parse(program *p, int argc, char **argv, ds_err *e)
     if (!rc)
         rc = ds_sim_cmd_arguments(argc, 0, e);
     if (!rc && !p->state) {
-        (void)ds_sim_cmd_need(p->state, "--state", e);
+        (void)!ds_sim_cmd_need(p->state, "--state", e);
         return DS_USAGE;
     }
     return rc;
