@@ -52,7 +52,11 @@ static enum ds_class add_tree(STACK_OF(GENERAL_SUBTREE) * *list, const ds_constr
 enum ds_class ds_constraints_add(X509 *cert, const ds_constraint *list, size_t count, ds_err *e)
 {
     NAME_CONSTRAINTS *all = NAME_CONSTRAINTS_new();
-    enum ds_class rc = all ? DS_OK : ds_ossl_fail(e, DS_INTERNAL, "name constraints");
+    enum ds_class rc = DS_OK;
+    if (!all) {
+        (void)ds_ossl_fail(e, DS_INTERNAL, "name constraints");
+        return DS_INTERNAL;
+    }
     for (size_t i = 0; i < count && !rc; i++)
         rc = add_tree(list[i].excluded ? &all->excludedSubtrees : &all->permittedSubtrees, &list[i], e);
     if (!rc && X509_add1_ext_i2d(cert, NID_name_constraints, all, 1, X509V3_ADD_DEFAULT) != 1)

@@ -53,7 +53,8 @@ enum ds_class ds_ceremony_sign_sub(const ds_signer_config *access, const ds_sub_
     Devstamp__Signer__SignSub body = DEVSTAMP__SIGNER__SIGN_SUB__INIT;
     Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
     Devstamp__Signer__Constraint *each = ds_alloc((req->constraint_count + 1) * sizeof *each);
-    Devstamp__Signer__Constraint **list = ds_alloc((req->constraint_count + 1) * sizeof *list);
+    Devstamp__Signer__Constraint **list =
+        ds_alloc((req->constraint_count + 1) * sizeof(Devstamp__Signer__Constraint *));
     for (size_t i = 0; i < req->constraint_count; i++) {
         each[i] = (Devstamp__Signer__Constraint)DEVSTAMP__SIGNER__CONSTRAINT__INIT;
         each[i].excluded = req->constraints[i].excluded;

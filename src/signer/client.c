@@ -147,7 +147,8 @@ static enum ds_class ask_status(ds_signer *s, const ds_child *child, Devstamp__S
                                 enum ds_child_state *ret_state, ds_err *e)
 {
     DS_CLEANUP_FREE Devstamp__Signer__Profile *profiles = ds_alloc((s->config.profile_count + 1) * sizeof *profiles);
-    DS_CLEANUP_FREE Devstamp__Signer__Profile **list = ds_alloc((s->config.profile_count + 1) * sizeof *list);
+    DS_CLEANUP_FREE Devstamp__Signer__Profile **list =
+        ds_alloc((s->config.profile_count + 1) * sizeof(Devstamp__Signer__Profile *));
     Devstamp__Signer__Status body = DEVSTAMP__SIGNER__STATUS__INIT;
     Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_STATUS;

@@ -238,7 +238,7 @@ static void *work(void *arg)
     ds_plain *plain = ds_plain_new();
     pthread_mutex_lock(&d->lock);
     for (;;) {
-        while (!d->queue.count && !d->ending)
+        while (!d->queue.first && !d->ending)
             pthread_cond_wait(&d->work, &d->lock);
         if (d->ending)
             break;
@@ -299,7 +299,7 @@ static void commit(ds_desk *d, job_list *batch)
         end_job(d, j);
     }
     pthread_mutex_unlock(&d->lock);
-    while (batch->count) {
+    while (batch->first) {
         job *j = take_first(batch);
         if (j->rc)
             pack_failure(j->request->id, &j->failure, &bytes);
@@ -357,7 +357,7 @@ static void end_threads(ds_desk *d)
 
 static void free_desk(ds_desk *d)
 {
-    while (d->queue.count)
+    while (d->queue.first)
         free_job(take_first(&d->queue));
     pthread_cond_destroy(&d->settled);
     pthread_cond_destroy(&d->ready_more);
