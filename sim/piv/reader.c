@@ -98,6 +98,16 @@ static enum ds_class write_config(const char *folder, ds_err *e)
     return ds_file_write(path, (ds_view){(const uint8_t *)text, strlen(text)}, 0644, e);
 }
 
+// A pcscd of 2.0 asks polkit who may be a client, and refuses all where no polkitd runs; older ones do not know the
+// option against that. Nobody but who can open the state's folder reaches this one.
+static bool asks_polkit(void)
+{
+    static const char option[] = "disable-polkit";
+    DS_CLEANUP_BUF ds_buf program = {0};
+    return !ds_file_read(pcscd_path, 16 << 20, &program, NULL) &&
+           memmem(program.ptr, program.len, option, sizeof option - 1) != NULL;
+}
+
 // No drop folder: real readers on USB are not for this pcscd.
 static void become_pcscd(const char *config, const char *log, const char *nothing)
 {
@@ -109,7 +119,8 @@ static void become_pcscd(const char *config, const char *log, const char *nothin
     if (out < 0 || in < 0 || dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
         dup2(out, STDERR_FILENO) < 0 || setenv("PCSCLITE_HP_DROPDIR", nothing, 1) != 0)
         _exit(127);
-    (void)execl(pcscd_path, pcscd_path, "--foreground", "--config", config, (char *)NULL);
+    (void)execl(pcscd_path, pcscd_path, "--foreground", "--config", config, asks_polkit() ? "--disable-polkit" : NULL,
+                (char *)NULL);
     _exit(127);
 }
 
