@@ -8,6 +8,7 @@
 #include "src/pki/keytype.h"
 #include "src/pki/lint.h"
 #include "src/pki/p256.h"
+#include "src/pki/tlv.h"
 #include "src/pki/token.h"
 
 #include <openssl/err.h>
@@ -162,11 +163,11 @@ static enum ds_class add_validity(ds_buf *b, const ds_issue_spec *spec, ds_err *
 // Method 1 of RFC 5280, 4.2.1.2: SHA-1 of the key's bits. An identifier, not a protection.
 static enum ds_class add_key_identifier(ds_buf *b, ds_view spki, ds_err *e)
 {
-    ds_view body, bits;
+    ds_view body, skipped, bits;
     uint8_t hash[20];
     DS_CLEANUP_BUF ds_buf value = {0};
-    if (!ds_der_take(&spki, SEQUENCE, &body, NULL) || !ds_der_take(&body, SEQUENCE, NULL, NULL) ||
-        !ds_der_take(&body, BIT_STRING, &bits, NULL) || bits.len < 2 ||
+    if (!ds_tlv_take(&spki, SEQUENCE, &body) || !ds_tlv_take(&body, SEQUENCE, &skipped) ||
+        !ds_tlv_take(&body, BIT_STRING, &bits) || bits.len < 2 ||
         EVP_Digest(bits.ptr + 1, bits.len - 1, hash, NULL, EVP_sha1(), NULL) != 1)
         return ds_ossl_fail(e, DS_INTERNAL, "key identifier");
     ds_der_add(&value, OCTET_STRING, hash, sizeof hash);

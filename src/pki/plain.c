@@ -3,9 +3,9 @@
 //
 // Certificate requests read fast; see plain.h. Source of the form: RFC 2986, RFC 5480, RFC 3279.
 #include "src/pki/plain.h"
-#include "src/pki/der.h"
 #include "src/pki/dn.h"
 #include "src/pki/keytype.h"
+#include "src/pki/tlv.h"
 #include "src/pki/weak.h"
 
 #include <openssl/core_names.h>
@@ -141,15 +141,17 @@ static const struct algorithm *algorithm_of(ds_view der)
 
 static bool take_apart(ds_view der, parts *ret)
 {
-    ds_view request, tbs, version, attributes = {0}, algorithm, bits;
-    if (der.len > CSR_MAX || !ds_der_take(&der, SEQUENCE, &request, NULL) || der.len ||
-        !ds_der_take(&request, SEQUENCE, &tbs, &ret->tbs) || !ds_der_take(&request, SEQUENCE, NULL, &algorithm) ||
-        !ds_der_take(&request, BIT_STRING, &bits, NULL) || request.len)
+    ds_view request, tbs, version, attributes = {0}, algorithm, bits, rest;
+    if (der.len > CSR_MAX || !ds_tlv_take(&der, SEQUENCE, &request) || der.len ||
+        !ds_tlv_take_whole(&request, SEQUENCE, &ret->tbs) || !ds_tlv_take_whole(&request, SEQUENCE, &algorithm) ||
+        !ds_tlv_take(&request, BIT_STRING, &bits) || request.len)
         return false;
-    if (!ds_der_take(&tbs, INTEGER, &version, NULL) || version.len != 1 || version.ptr[0] != 0 ||
-        !ds_der_take(&tbs, SEQUENCE, NULL, &ret->subject) || !ds_der_take(&tbs, SEQUENCE, NULL, &ret->spki))
+    rest = ret->tbs;
+    if (!ds_tlv_take(&rest, SEQUENCE, &tbs) || !ds_tlv_take(&tbs, INTEGER, &version) || version.len != 1 ||
+        version.ptr[0] != 0 || !ds_tlv_take_whole(&tbs, SEQUENCE, &ret->subject) ||
+        !ds_tlv_take_whole(&tbs, SEQUENCE, &ret->spki))
         return false;
-    if (tbs.len && (!ds_der_take(&tbs, ATTRIBUTES, &attributes, NULL) || tbs.len || attributes.len))
+    if (tbs.len && (!ds_tlv_take(&tbs, ATTRIBUTES, &attributes) || tbs.len || attributes.len))
         return false;
     ret->form = form_of(ret->spki);
     ret->algorithm = algorithm_of(algorithm);

@@ -35,15 +35,31 @@ bool ds_tlv_next(ds_view *rest, ds_tlv *ret)
     return true;
 }
 
+static bool take(ds_view *rest, uint8_t tag, ds_tlv *ret)
+{
+    ds_view after = *rest;
+    if (!ds_tlv_next(&after, ret) || ret->tag != tag)
+        return false;
+    *rest = after;
+    return true;
+}
+
 bool ds_tlv_take(ds_view *rest, uint8_t tag, ds_view *ret)
 {
     ds_tlv d;
-    ds_view after = *rest;
-    if (!ds_tlv_next(&after, &d) || d.tag != tag)
-        return false;
-    *rest = after;
-    *ret = d.body;
-    return true;
+    bool taken = take(rest, tag, &d);
+    if (taken)
+        *ret = d.body;
+    return taken;
+}
+
+bool ds_tlv_take_whole(ds_view *rest, uint8_t tag, ds_view *ret)
+{
+    ds_tlv d;
+    bool taken = take(rest, tag, &d);
+    if (taken)
+        *ret = d.whole;
+    return taken;
 }
 
 // Subidentifiers end, and none begins with a zero digit (X.690, 8.19.2).

@@ -36,6 +36,8 @@ typedef struct ds_tlv {
 bool ds_tlv_next(ds_view *rest, ds_tlv *ret);
 // The same where it has that tag: its contents.
 bool ds_tlv_take(ds_view *rest, uint8_t tag, ds_view *ret);
+// The same: all of it, with tag and length.
+bool ds_tlv_take_whole(ds_view *rest, uint8_t tag, ds_view *ret);
 
 // Is the whole of v well-formed to its last level, constructed elements entered?
 bool ds_tlv_whole(ds_view v);
