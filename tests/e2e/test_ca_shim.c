@@ -70,7 +70,8 @@ static CK_RV generate(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATT
     return real->C_GenerateKeyPair(session, mechanism, publics, public_count, kept, n, public_key, key);
 }
 
-// Pulled out and, where DS_SHIM_COMING is set, not ready yet after that: the file then holds a byte for each look.
+// Pulled out and, where DS_SHIM_COMING is set, not ready yet after that: the file then holds a byte for each look. With
+// "error" it is plugged in again before anybody looks: even the first only sees an error.
 static bool is_coming(const char *gone)
 {
     struct stat st;
@@ -86,9 +87,11 @@ static bool is_coming(const char *gone)
 
 static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
 {
-    const char *gone = getenv("DS_SHIM_GONE"), *most = getenv("DS_SHIM_USES");
-    if (gone && access(gone, F_OK) == 0 && getenv("DS_SHIM_COMING") && !is_coming(gone))
+    const char *gone = getenv("DS_SHIM_GONE"), *most = getenv("DS_SHIM_USES"), *coming = getenv("DS_SHIM_COMING");
+    if (gone && access(gone, F_OK) == 0 && coming && !is_coming(gone))
         (void)!truncate(gone, 1);
+    if (gone && access(gone, F_OK) == 0 && coming && strcmp(coming, "error") == 0)
+        return CKR_DEVICE_ERROR;
     if ((gone && access(gone, F_OK) == 0) || (most && ++uses > strtol(most, NULL, 10)))
         return CKR_DEVICE_REMOVED;
     return real->C_SignInit(session, mechanism, key);

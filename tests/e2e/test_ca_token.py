@@ -526,7 +526,8 @@ def test_signer_behind_a_driver_that_hangs_ends_once_its_station_is_gone(token, 
     signer.stop()
 
 
-def test_line_goes_on_behind_a_token_that_comes_back_slowly(products, factory, token):
+@pytest.mark.parametrize("first", ["removed", "error"])
+def test_line_goes_on_behind_a_token_that_comes_back_slowly(products, factory, token, first):
     """A driver waits for ever where no session can be opened, and says "error" for a while after the token is back."""
     ca = factory.folder / "ca"
     token.init(ca)
@@ -543,7 +544,7 @@ def test_line_goes_on_behind_a_token_that_comes_back_slowly(products, factory, t
 
     helper = threading.Thread(target=hand)
     helper.start()
-    done, doc = factory.provision(recipe, station, env=dict(token.env, DS_SHIM_COMING="1"))
+    done, doc = factory.provision(recipe, station, env=dict(token.env, DS_SHIM_COMING=first))
     helper.join()
     assert doc["passed"] == 3
     assert "the line waits" in done.stderr and "the token is back; the line goes on" in done.stderr
