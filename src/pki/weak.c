@@ -4,8 +4,9 @@
 // Worthless RSA keys; see weak.h.
 #include "src/pki/weak.h"
 
+#include "src/pki/gcd.h"
+
 #include <openssl/bn.h>
-#include <openssl/bnerr.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <stdlib.h>
@@ -59,7 +60,7 @@ bool ds_rsa_has_small_factor(EVP_PKEY *key)
 {
     enum { COUNT = sizeof small_primes / sizeof *small_primes };
     BIGNUM *n = modulus_of(key);
-    bool small = false;
+    bool small = n && !BN_is_odd(n);
     for (size_t i = 0; n && !small && i < COUNT;) {
         uint64_t factors = 1;
         size_t first = i;
@@ -138,21 +139,17 @@ static bool product(const ds_moduli *m, const BIGNUM *n, BN_CTX *ctx, BIGNUM *re
     return good;
 }
 
-// A number has an inverse modulo n where they have no factor in common; that is found faster than the factor.
+// Multiplied, so that one greatest common divisor tells of all.
 bool ds_moduli_share(const ds_moduli *m, EVP_PKEY *key)
 {
     BIGNUM *n = modulus_of(key);
     if (!n)
         return false;
     BN_CTX *ctx = BN_CTX_new();
-    BIGNUM *all = BN_new(), *inverse = BN_new();
-    if (!ctx || !all || !inverse || BN_is_zero(n) || !product(m, n, ctx, all))
-        abort(); // out of memory, as everywhere: n is odd
-    bool share = BN_is_zero(all) || !BN_mod_inverse(inverse, all, n, ctx);
-    if (share && !BN_is_zero(all) && ERR_GET_REASON(ERR_peek_last_error()) != BN_R_NO_INVERSE)
-        abort();
-    ERR_clear_error();
-    BN_free(inverse);
+    BIGNUM *all = BN_new();
+    if (!ctx || !all || !BN_is_odd(n) || BN_num_bits(n) > DS_GCD_BITS || !product(m, n, ctx, all))
+        abort(); // out of memory, as everywhere: what is no RSA key of a size that is certified came not so far
+    bool share = !ds_coprime(all, n);
     BN_free(all);
     BN_CTX_free(ctx);
     BN_free(n);

@@ -15,7 +15,7 @@
 // is, for all 38 of them, once in 2^27 or so. false for other keys than RSA.
 bool ds_rsa_is_roca(EVP_PKEY *key);
 
-// Is the modulus divisible by a prime below 752? false for other keys than RSA.
+// Is the modulus divisible by a prime below 752, 2 among them? false for other keys than RSA.
 bool ds_rsa_has_small_factor(EVP_PKEY *key);
 
 // The moduli of the last keys that were seen.
@@ -27,7 +27,8 @@ void ds_moduli_add(ds_moduli *m, EVP_PKEY *key);
 // Forget the key's modulus, where it is remembered.
 void ds_moduli_drop(ds_moduli *m, EVP_PKEY *key);
 // Does the RSA key's modulus have a factor in common with one that is remembered? About a microsecond for each of them
-// (2048 bits): they are multiplied modulo the key's own, so that one greatest common divisor tells.
+// (2048 bits): they are multiplied modulo the key's own, so that one greatest common divisor tells. The key's modulus
+// must be odd and at most DS_GCD_BITS long (gcd.h).
 bool ds_moduli_share(const ds_moduli *m, EVP_PKEY *key);
 
 #endif

@@ -17,9 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Among how many of the last certificates an RSA modulus that shares a factor is looked for, and how many more may be
-// on their way, some of which may fail.
-enum { PIN_MAX = 255, MODULI = 512, ON_THEIR_WAY = 64 };
+// Among how many of the last RSA moduli, those on their way with them, one that shares a factor is looked for.
+enum { PIN_MAX = 255, MODULI = 128 };
 
 // The file must be the same before and after: what is remembered of it has to be of the PIN that was read.
 static enum ds_class read_pin_file(const char *file, const char *note, ds_pin *ret, ds_err *e)
@@ -123,7 +122,7 @@ static enum ds_class remember_moduli(ds_issuer *i, ds_err *e)
 {
     static const uint8_t rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7,
                                   0x0d, 0x01, 0x01, 0x01}; // rsaEncryption: the others are not parsed
-    i->moduli = ds_moduli_new(MODULI + ON_THEIR_WAY);
+    i->moduli = ds_moduli_new(MODULI);
     uint64_t entries = ds_log_entries(i->log);
     for (uint64_t n = entries > MODULI ? entries - MODULI : 0; n < entries; n++) {
         DS_CLEANUP_BUF ds_buf der = {0};
