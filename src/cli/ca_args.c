@@ -23,6 +23,9 @@ enum option_id {
     LIST,
     REASON,
     FORMAT,
+    KEY,
+    MAKER_ROOT,
+    ATTESTATION,
     MODULE,
     LAST_TEXT, // those above are texts
     PIN_FILE,
@@ -31,7 +34,10 @@ enum option_id {
     PERMIT,
     EXCLUDE,
     TYPE,
+    ROOT_TYPE,
+    HOST,
     EXISTING,
+    SUB_EXISTING,
     OF_ROOT,
     PREVIOUS_LOST,
     WITHOUT_ROOT,
@@ -52,6 +58,9 @@ static const struct option known[] = {
     {"list", required_argument, NULL, LIST},
     {"reason", required_argument, NULL, REASON},
     {"format", required_argument, NULL, FORMAT},
+    {"key", required_argument, NULL, KEY},
+    {"maker-root", required_argument, NULL, MAKER_ROOT},
+    {"attestation", required_argument, NULL, ATTESTATION},
     {"module", required_argument, NULL, MODULE},
     {"pin-file", required_argument, NULL, PIN_FILE},
     {"pin-fd", required_argument, NULL, PIN_FD},
@@ -59,6 +68,9 @@ static const struct option known[] = {
     {"permit", required_argument, NULL, PERMIT},
     {"exclude", required_argument, NULL, EXCLUDE},
     {"key-type", required_argument, NULL, TYPE},
+    {"root-key-type", required_argument, NULL, ROOT_TYPE},
+    {"host", required_argument, NULL, HOST},
+    {"sub-existing", no_argument, NULL, SUB_EXISTING},
     {"existing", no_argument, NULL, EXISTING},
     {"root", no_argument, NULL, OF_ROOT},
     {"previous-lost", no_argument, NULL, PREVIOUS_LOST},
@@ -105,6 +117,12 @@ static const char **text_of(ds_ca_args *o, int id)
         return &o->reason;
     case FORMAT:
         return &o->format;
+    case KEY:
+        return &o->key;
+    case MAKER_ROOT:
+        return &o->maker_root;
+    case ATTESTATION:
+        return &o->attestation;
     case MODULE:
         return &o->access.module;
     default:
@@ -134,6 +152,20 @@ static bool take_ledger(ds_ca_args *o, const char *path)
     return true;
 }
 
+static bool take_host(ds_ca_args *o, const char *host)
+{
+    if (o->host_count == DS_CA_HOSTS)
+        return false;
+    o->hosts[o->host_count++] = host;
+    return true;
+}
+
+static bool take_type(const char *text, enum ds_key_type *ret)
+{
+    *ret = ds_key_type_parse(text);
+    return *ret != DS_KEY_NONE;
+}
+
 static bool take_pin_fd(ds_ca_args *o, const char *text)
 {
     long fd = -1;
@@ -146,6 +178,7 @@ static bool take_pin_fd(ds_ca_args *o, const char *text)
 static bool take_flag(ds_ca_args *o, int id)
 {
     o->existing |= id == EXISTING;
+    o->sub_existing |= id == SUB_EXISTING;
     o->of_root |= id == OF_ROOT;
     o->previous_lost |= id == PREVIOUS_LOST;
     o->without_root |= id == WITHOUT_ROOT;
@@ -171,8 +204,11 @@ static bool take(ds_ca_args *o, int id, const char *value)
     case EXCLUDE:
         return take_constraint(o, id == EXCLUDE, value);
     case TYPE:
-        o->type = ds_key_type_parse(value);
-        return o->type != DS_KEY_NONE;
+        return take_type(value, &o->type);
+    case ROOT_TYPE:
+        return take_type(value, &o->root_type);
+    case HOST:
+        return take_host(o, value);
     case YEARS:
         return read_number(value, 0, 1000, &o->years);
     case DAYS:
@@ -215,6 +251,6 @@ bool ds_ca_args_read(int argc, char **argv, const char *allowed, const char *usa
 
 void ds_ca_args_pin(ds_ca_args *o, const char *key)
 {
-    if (strncmp(key, "pkcs11:", 7) == 0 && o->access.pin == DS_PIN_NONE)
+    if (key && strncmp(key, "pkcs11:", 7) == 0 && o->access.pin == DS_PIN_NONE)
         o->access.pin = DS_PIN_PROMPT;
 }

@@ -3,6 +3,7 @@
 //
 // devstamp ca: make a root and a Sub CA, certify the endpoint's server, show certificates. Keys are used in the signer
 // process alone; what this file sees of the PIN is where it is.
+#include "src/cli/ca_args.h"
 #include "src/cli/cmd_ca.h"
 #include "src/cli/cmd_token.h"
 
@@ -17,14 +18,13 @@
 #include "src/signer/ceremony.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { DAY = 86400, SERVER_DAYS = 397, YEARS_MAX = 1000, HOSTS_MAX = 16 };
+enum { DAY = 86400, SERVER_DAYS = 397 };
 
 static const char init_usage[] =
     "usage: devstamp ca init --dir DIR [options]\n\n"
@@ -58,178 +58,15 @@ static const char server_usage[] =
     "  --module, --pin-file, --pin-fd  as of 'devstamp ca init'\n"
     "  --days N              validity (default 397)\n";
 
-typedef struct options {
-    ds_signer_config access;
-    const char *dir, *root_key, *sub_key, *name, *output, *key, *maker_root, *attestation;
-    const char *hosts[HOSTS_MAX];
-    size_t host_count;
-    enum ds_key_type root_type, sub_type;
-    bool existing, sub_existing;
-    long years, days;
-} options;
-
-static bool read_number(const char *text, long max, long *ret)
+// Neither verb has operands, both need the folder.
+static bool read_options(int argc, char **argv, const char *allowed, const char *usage, ds_ca_args *o, int *ret_exit)
 {
-    char *end = NULL;
-    errno = 0;
-    long v = strtol(text, &end, 10);
-    if (errno || end == text || *end || v < 0 || v > max)
+    if (!ds_ca_args_read(argc, argv, allowed, usage, o, ret_exit))
         return false;
-    *ret = v;
-    return true;
-}
-
-static bool read_key_type(const char *text, enum ds_key_type *ret)
-{
-    *ret = ds_key_type_parse(text);
-    return *ret != DS_KEY_NONE;
-}
-
-enum option_id {
-    DIR_ = 256,
-    ROOT_KEY,
-    SUB_KEY,
-    MODULE,
-    PIN_FILE,
-    PIN_FD,
-    EXISTING,
-    SUB_EXISTING,
-    NAME,
-    TYPE,
-    ROOT_TYPE,
-    YEARS,
-    HOST,
-    KEY,
-    DAYS,
-    MAKER_ROOT,
-    ATTESTATION
-};
-
-static bool take_pin_fd(options *o, const char *text)
-{
-    long fd = -1;
-    if (!read_number(text, 65535, &fd))
-        return false;
-    o->access.pin = DS_PIN_FD;
-    o->access.pin_fd = (int)fd;
-    return true;
-}
-
-static bool take_host(options *o, const char *host)
-{
-    if (o->host_count == HOSTS_MAX)
-        return false;
-    o->hosts[o->host_count++] = host;
-    return true;
-}
-
-// Where the text of an option goes.
-static const char **text_of(options *o, int id)
-{
-    switch (id) {
-    case DIR_:
-        return &o->dir;
-    case ROOT_KEY:
-        return &o->root_key;
-    case SUB_KEY:
-        return &o->sub_key;
-    case MODULE:
-        return &o->access.module;
-    case NAME:
-        return &o->name;
-    case KEY:
-        return &o->key;
-    case MAKER_ROOT:
-        return &o->maker_root;
-    case ATTESTATION:
-        return &o->attestation;
-    default:
-        return &o->output;
-    }
-}
-
-static bool take(options *o, int id, const char *value)
-{
-    switch (id) {
-    case PIN_FILE:
-        o->access.pin = DS_PIN_FILE;
-        o->access.pin_file = value;
+    if (o->operands == argc && o->dir)
         return true;
-    case PIN_FD:
-        return take_pin_fd(o, value);
-    case EXISTING:
-        o->existing = true;
-        return true;
-    case SUB_EXISTING:
-        o->sub_existing = true;
-        return true;
-    case TYPE:
-        return read_key_type(value, &o->sub_type);
-    case ROOT_TYPE:
-        return read_key_type(value, &o->root_type);
-    case YEARS:
-        return read_number(value, YEARS_MAX, &o->years);
-    case DAYS:
-        return read_number(value, 36500, &o->days) && o->days > 0;
-    case HOST:
-        return take_host(o, value);
-    default:
-        *text_of(o, id) = value;
-        return true;
-    }
-}
-
-static const struct option init_options[] = {
-    {"dir", required_argument, NULL, DIR_},
-    {"root-key", required_argument, NULL, ROOT_KEY},
-    {"sub-key", required_argument, NULL, SUB_KEY},
-    {"module", required_argument, NULL, MODULE},
-    {"pin-file", required_argument, NULL, PIN_FILE},
-    {"pin-fd", required_argument, NULL, PIN_FD},
-    {"existing", no_argument, NULL, EXISTING},
-    {"sub-existing", no_argument, NULL, SUB_EXISTING},
-    {"name", required_argument, NULL, NAME},
-    {"key-type", required_argument, NULL, TYPE},
-    {"root-key-type", required_argument, NULL, ROOT_TYPE},
-    {"years", required_argument, NULL, YEARS},
-    {"maker-root", required_argument, NULL, MAKER_ROOT},
-    {"attestation", required_argument, NULL, ATTESTATION},
-    {"help", no_argument, NULL, 'h'},
-    {0},
-};
-static const struct option server_options[] = {
-    {"dir", required_argument, NULL, DIR_},
-    {"root-key", required_argument, NULL, ROOT_KEY},
-    {"module", required_argument, NULL, MODULE},
-    {"pin-file", required_argument, NULL, PIN_FILE},
-    {"pin-fd", required_argument, NULL, PIN_FD},
-    {"host", required_argument, NULL, HOST},
-    {"output", required_argument, NULL, 'o'},
-    {"key", required_argument, NULL, KEY},
-    {"days", required_argument, NULL, DAYS},
-    {"help", no_argument, NULL, 'h'},
-    {0},
-};
-
-// Read the options; false where the exit code is decided already.
-static bool read_options(int argc, char **argv, const struct option *known, const char *usage, options *o,
-                         int *ret_exit)
-{
-    int id;
-    optind = 1;
-    while ((id = getopt_long(argc, argv, "ho:", known, NULL)) != -1) {
-        if (id == 'h' || id == '?' || !take(o, id, optarg)) {
-            if (id != 'h' && id != '?')
-                fprintf(stderr, "devstamp: bad value: %s\n", optarg);
-            *ret_exit = ds_cli_usage(usage, id == 'h');
-            return false;
-        }
-    }
-    if (optind < argc || !o->dir) {
-        *ret_exit = ds_cli_usage(usage, false);
-        return false;
-    }
-    return true;
+    *ret_exit = ds_cli_usage(usage, false);
+    return false;
 }
 
 enum ds_class ds_ca_make_folder(const char *dir, bool *ret_made, ds_err *e)
@@ -240,16 +77,8 @@ enum ds_class ds_ca_make_folder(const char *dir, bool *ret_made, ds_err *e)
     return DS_OK;
 }
 
-// Ask on the terminal where a token is used and nothing else was said.
-static void choose_pin_source(options *o)
-{
-    bool token = strncmp(o->root_key, "pkcs11:", 7) == 0 || (o->sub_key && strncmp(o->sub_key, "pkcs11:", 7) == 0);
-    if (token && o->access.pin == DS_PIN_NONE)
-        o->access.pin = DS_PIN_PROMPT;
-}
-
 // As it was kept: what an auditor will read.
-static enum ds_class show_attestation(const options *o, ds_view sub, ds_err *e)
+static enum ds_class show_attestation(const ds_ca_args *o, ds_view sub, ds_err *e)
 {
     DS_CLEANUP_FREE char *path = ds_asprintf("%s/%s", o->dir, DS_ATTESTATION_FILE);
     DS_CLEANUP_X509 X509 *cert = NULL;
@@ -285,7 +114,7 @@ char *ds_ca_subject(const char *name, const char *role)
     return ds_asprintf("CN=%s %s,O=%s", escaped, role, escaped);
 }
 
-static enum ds_class run_init(options *o, ds_err *e)
+static enum ds_class run_init(ds_ca_args *o, ds_err *e)
 {
     DS_CLEANUP_FREE char *root_key = ds_asprintf("file:%s/root.key", o->dir);
     DS_CLEANUP_FREE char *sub_key = ds_asprintf("file:%s/subca.key", o->dir);
@@ -293,7 +122,8 @@ static enum ds_class run_init(options *o, ds_err *e)
     DS_CLEANUP_FREE char *sub_subject = ds_ca_subject(o->name, "Sub CA");
     o->root_key = o->root_key ? o->root_key : root_key;
     o->sub_key = o->sub_key ? o->sub_key : sub_key;
-    choose_pin_source(o);
+    ds_ca_args_pin(o, o->root_key);
+    ds_ca_args_pin(o, o->sub_key);
     // A day back: clocks on lines and devices differ, and a certificate may not begin before its issuer's.
     int64_t from = ds_utc_now() - DAY;
     const ds_ca_request req = {
@@ -303,7 +133,7 @@ static enum ds_class run_init(options *o, ds_err *e)
         .existing = o->existing,
         .sub_existing = o->sub_existing,
         .root_key_type = (int)o->root_type,
-        .sub_key_type = (int)o->sub_type,
+        .sub_key_type = (int)o->type,
         .root_subject = root_subject,
         .sub_subject = sub_subject,
         .not_before_utc = from,
@@ -333,8 +163,11 @@ static int cmd_init(int argc, char **argv)
 {
     ds_err e = DS_ERR_INIT;
     int code = 0;
-    options o = {.name = "devstamp", .root_type = DS_KEY_ECDSA_P384, .sub_type = DS_KEY_ECDSA_P256};
-    if (!read_options(argc, argv, init_options, init_usage, &o, &code))
+    ds_ca_args o = {.name = "devstamp", .root_type = DS_KEY_ECDSA_P384, .type = DS_KEY_ECDSA_P256};
+    static const char allowed[] =
+        "dir root-key sub-key existing sub-existing name key-type root-key-type years maker-root "
+        "attestation";
+    if (!read_options(argc, argv, allowed, init_usage, &o, &code))
         return code;
     if (o.attestation && !o.maker_root)
         return ds_cli_usage(init_usage, false);
@@ -362,7 +195,7 @@ static enum ds_class make_server_request(const char *host, EVP_PKEY **ret_key, d
     return rc ? rc : ds_request_make(name, *ret_key, ret_csr, e);
 }
 
-static enum ds_class certify_server(options *o, const ds_buf *csr, ds_err *e)
+static enum ds_class certify_server(ds_ca_args *o, const ds_buf *csr, ds_err *e)
 {
     int64_t from = ds_utc_now() - DAY / 24;
     const ds_server_request req = {
@@ -385,13 +218,13 @@ static enum ds_class certify_server(options *o, const ds_buf *csr, ds_err *e)
     return rc;
 }
 
-static enum ds_class run_server(options *o, ds_err *e)
+static enum ds_class run_server(ds_ca_args *o, ds_err *e)
 {
     DS_CLEANUP_FREE char *root_key = ds_asprintf("file:%s/root.key", o->dir);
     DS_CLEANUP_PKEY EVP_PKEY *key = NULL;
     DS_CLEANUP_BUF ds_buf csr = {0};
     o->root_key = o->root_key ? o->root_key : root_key;
-    choose_pin_source(o);
+    ds_ca_args_pin(o, o->root_key);
     if (access(o->output, F_OK) == 0)
         return ds_hint((ds_fail(e, DS_POLICY, "%s exists already", o->output), e), "move it away first");
     enum ds_class rc = make_server_request(o->hosts[0], &key, &csr, e);
@@ -409,8 +242,8 @@ static int cmd_server(int argc, char **argv)
 {
     ds_err e = DS_ERR_INIT;
     int code = 0;
-    options o = {.days = SERVER_DAYS};
-    if (!read_options(argc, argv, server_options, server_usage, &o, &code))
+    ds_ca_args o = {.days = SERVER_DAYS};
+    if (!read_options(argc, argv, "dir root-key host output key days", server_usage, &o, &code))
         return code;
     if (o.host_count == 0 || !o.output || !o.key)
         return ds_cli_usage(server_usage, false);
