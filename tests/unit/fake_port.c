@@ -509,11 +509,7 @@ static ds_status values_clear(void *ctx, enum ds_area area,
 
 bool fake_contains(const void *hay, size_t hay_len, const void *needle, size_t len)
 {
-    const uint8_t *h = hay;
-    for (size_t i = 0; len > 0 && i + len <= hay_len; i++)
-        if (memcmp(h + i, needle, len) == 0)
-            return true;
-    return false;
+    return len > 0 && memmem(hay, hay_len, needle, len) != NULL;
 }
 
 bool fake_leaks(const fake_port *f, const void *secret, size_t len)
