@@ -20,6 +20,7 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/semphr.h"
 #include "freertos/task.h"
+#include "sdkconfig.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -131,11 +132,22 @@ static void on_apps_event(void *arg, esp_event_base_t base, int32_t id, void *da
     }
 }
 
-// Without an address there is nothing to begin.
+// Without an address there is nothing to begin. A link alone is not enough: the app that makes its own client when the
+// address comes would find ours amid its handshake.
 static bool online(void)
 {
     esp_netif_t *netif = esp_netif_get_default_netif();
-    return netif != NULL && esp_netif_is_netif_up(netif);
+    esp_netif_ip_info_t ip4 = {0};
+    if (netif == NULL || !esp_netif_is_netif_up(netif))
+        return false;
+    if (esp_netif_get_ip_info(netif, &ip4) == ESP_OK && ip4.ip.addr != 0)
+        return true;
+#if CONFIG_LWIP_IPV6
+    esp_ip6_addr_t ip6;
+    return esp_netif_get_ip6_global(netif, &ip6) == ESP_OK;
+#else
+    return false;
+#endif
 }
 
 static void end(void)
