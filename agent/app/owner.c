@@ -14,6 +14,7 @@
 
 #include "proto/owner.pb-c.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define OWNER_TAG "devstamp owner 1"
@@ -72,9 +73,20 @@ void ds_owner_init(ds_owner *o, ds_agent *a, ds_owner_take_fn take, void *take_a
 
 void ds_owner_close(ds_owner *o)
 {
-    ds_owner keep = {.a = o->a, .take = o->take, .take_arg = o->take_arg, .wrong = o->wrong};
-    mbedtls_platform_zeroize(o, sizeof *o);
-    *o = keep;
+    mbedtls_platform_zeroize(&o->stage, sizeof *o - offsetof(ds_owner, stage));
+}
+
+bool ds_owner_tick(ds_owner *o, uint32_t now_ms)
+{
+    if (o->stage == DS_OWNER_CLOSED)
+        return false;
+    if (o->timed != o->opened) {
+        o->timed = o->opened;
+        o->since_ms = now_ms;
+    }
+    if (now_ms - o->since_ms >= DS_OWNER_SESSION_MS)
+        ds_owner_close(o);
+    return o->stage != DS_OWNER_CLOSED;
 }
 
 // The secret of the label; NOT_SEALED where there is none that is worth the name.
@@ -116,6 +128,7 @@ static owner_status open_session(ds_owner *o, const Devstamp__Owner__Open *q, an
         return STATUS_OF(FAILED);
     }
     o->stage = DS_OWNER_OPENED;
+    o->opened++;
     Devstamp__Owner__Opened opened = DEVSTAMP__OWNER__OPENED__INIT;
     Devstamp__Owner__Reply reply = DEVSTAMP__OWNER__REPLY__INIT;
     opened.device_point = (ProtobufCBinaryData){.data = o->points + DS_OWNER_POINT, .len = DS_OWNER_POINT};

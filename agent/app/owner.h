@@ -14,6 +14,7 @@
 #define DS_OWNER_MESSAGE_MAX DS_AGENT_OWNER_MAX // longest message that is read
 #define DS_OWNER_REPLY_MAX 4736u                // longest reply: chain, signature and what is around them
 #define DS_OWNER_TRIES 8u                       // wrong secrets in a row; then none is taken until the device restarts
+#define DS_OWNER_SESSION_MS 600000u             // from Open; then its keys are gone, whatever came meanwhile
 #define DS_OWNER_POP_MIN 8u
 #define DS_OWNER_POP_MAX 64u
 #define DS_OWNER_SSID_MAX 32u
@@ -33,12 +34,15 @@ typedef struct ds_owner_credentials {
 // anything else: the device failed and the owner may try again. May be called again with the same ones.
 typedef ds_status (*ds_owner_take_fn)(void *arg, const ds_owner_credentials *c);
 
-// A session; all of it is private to owner.c and wiped when it is over.
+// All of it is private to owner.c.
 typedef struct ds_owner {
     ds_agent *a;
     ds_owner_take_fn take;
     void *take_arg;
-    unsigned wrong; // tags since the last right one
+    unsigned wrong;         // tags since the last right one
+    uint32_t opened, timed; // sessions opened; the one that since_ms is of
+    uint32_t since_ms;
+    // from here on: the session, wiped when it is over
     enum { DS_OWNER_CLOSED, DS_OWNER_OPENED, DS_OWNER_PROVED, DS_OWNER_DONE } stage;
     uint8_t secret[32];  // of Y, until it was used
     uint8_t points[130]; // X | Y
@@ -60,6 +64,10 @@ void ds_owner_init(ds_owner *o, ds_agent *a, ds_owner_take_fn take, void *take_a
 // ds_agent_owner_fn. Blocks for as long as the device needs for an ECDH or a signature. Wrong secrets count since boot:
 // a caller must not start anew (ds_owner_init) between messages.
 size_t ds_owner_handle(void *owner, const uint8_t *in, size_t len, uint8_t *ret, size_t cap);
+
+// For a session's time, by any steady clock of milliseconds (that wraps): call it once a minute or more often, in turn
+// with ds_owner_handle(). Closes a session that is older than DS_OWNER_SESSION_MS. True while one is open.
+bool ds_owner_tick(ds_owner *o, uint32_t now_ms);
 
 // Forget the session: the transport was closed. Wrong tries stay counted.
 void ds_owner_close(ds_owner *o);

@@ -84,6 +84,39 @@ static void test_wrong_secret_is_refused_and_counted(void **state)
     assert_works();
 }
 
+// A session ends ten minutes after it was opened, however much is said in it; wrong secrets stay counted.
+static void test_session_ends_in_time(void **state)
+{
+    (void)state;
+    static const uint8_t more[] = {0x1A, 0};
+    uint8_t reply[DS_OWNER_REPLY_MAX], none[sizeof b.owner.proof_key] = {0};
+    uint32_t start = UINT32_MAX - 1000; // the clock wraps
+    assert_false(ds_owner_tick(&b.owner, start));
+    replace_owner(BENCH_SERIAL, "H7KQ2MXW9RT4ZB6", &ca, 0);
+    assert_int_equal(ds_companion_verify(c, &wire, &e), DS_INPUT);
+    replace_owner(BENCH_SERIAL, BENCH_POP, &ca, 0);
+    assert_int_equal(ds_companion_verify(c, &wire, &e), DS_OK);
+    assert_true(ds_owner_tick(&b.owner, start));
+    for (uint32_t ms = 60000; ms < DS_OWNER_SESSION_MS; ms += 60000) {
+        assert_int_equal(bench_status(reply, ds_owner_handle(&b.owner, more, sizeof more, reply, sizeof reply)),
+                         STATUS(OK));
+        assert_true(ds_owner_tick(&b.owner, start + ms));
+    }
+    assert_false(ds_owner_tick(&b.owner, start + DS_OWNER_SESSION_MS));
+    assert_memory_equal(b.owner.proof_key, none, sizeof none);
+    assert_int_equal(bench_status(reply, ds_owner_handle(&b.owner, more, sizeof more, reply, sizeof reply)),
+                     STATUS(NO_SESSION));
+    assert_int_equal(b.owner.wrong, 0);
+    // The next one has its own ten minutes.
+    replace_owner(BENCH_SERIAL, "H7KQ2MXW9RT4ZB6", &ca, 0);
+    assert_int_equal(ds_companion_verify(c, &wire, &e), DS_INPUT);
+    replace_owner(BENCH_SERIAL, BENCH_POP, &ca, 0);
+    ds_owner_close(&b.owner);
+    assert_int_equal(b.owner.wrong, 1);
+    assert_int_equal(ds_companion_verify(c, &wire, &e), DS_OK);
+    assert_true(ds_owner_tick(&b.owner, start + DS_OWNER_SESSION_MS + 1));
+}
+
 static void test_right_secret_forgives_the_wrong_ones(void **state)
 {
     (void)state;
@@ -431,6 +464,7 @@ int main(void)
         TEST(test_nothing_readable_goes_over_the_wire),
         TEST(test_proof_in_pieces),
         TEST(test_wrong_secret_is_refused_and_counted),
+        TEST(test_session_ends_in_time),
         TEST(test_right_secret_forgives_the_wrong_ones),
         TEST(test_wrong_root_name_or_time),
         TEST(test_certificates_that_are_no_devices),

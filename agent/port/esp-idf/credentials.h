@@ -29,8 +29,9 @@ void ds_esp_credentials_apply(const ds_esp_credentials *c, esp_mqtt_client_confi
 bool ds_esp_publish_init(void); // once, before any of the others
 // ds_port.publish. Does not wait: NETWORK until the message was acknowledged, which a later call says; see mqtt.c.
 ds_status ds_esp_publish(void *ctx, const ds_publish *message);
-// From now on messages go by the app's own client; NULL: by one made for each message again. Any task. The client must
-// be taken back (NULL) before it is destroyed.
+// From now on messages go by the app's own client, which is not started yet; NULL: by one made for each message again.
+// Any task but that of a client; waits for a handshake of ours that is going on. The client must be taken back (NULL)
+// before it is destroyed.
 void ds_esp_publish_by(esp_mqtt_client_handle_t client);
 
 #endif

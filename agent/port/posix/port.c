@@ -5,6 +5,7 @@
 #include "agent/app/app.h"
 #include "agent/app/owner.h"
 #include "agent/port/posix/posix.h"
+#include "src/base/clock.h"
 #include "src/base/secret.h"
 
 #include <stdlib.h>
@@ -33,10 +34,12 @@ static void log_line(void *ctx, const char *line)
     console_write(ctx, (const uint8_t *)text, len + 2);
 }
 
-// A process has no watchdog to feed; whoever runs it has deadlines.
+// A process has no watchdog to feed; whoever runs it has deadlines. The owner's session has one too.
 static void alive(void *ctx)
 {
-    (void)ctx;
+    const ds_posix *p = ctx;
+    if (p->owner != NULL)
+        ds_owner_tick(p->owner, (uint32_t)ds_now_ms());
 }
 
 static void key_delay(void *ctx, int key_type)
@@ -110,6 +113,7 @@ static void run(const ds_hal *hal, int role)
     ds_owner_init(&owner, &agent, ds_owner_store_wifi, &agent);
     agent.owner = ds_owner_handle;
     agent.owner_arg = &owner;
+    p.owner = &owner;
     if (role == DS_AGENT_APP)
         ds_app_run(&agent);
     else

@@ -5,6 +5,7 @@
 #ifndef DS_AGENT_POSIX_POSIX_H
 #define DS_AGENT_POSIX_POSIX_H
 
+#include "agent/app/owner.h"
 #include "agent/port/posix/hal.h"
 #include "agent/port/posix/nvs_flash.h"
 #include "src/esp/otadata.h"
@@ -20,6 +21,7 @@ typedef struct ds_posix_window {
 typedef struct ds_posix {
     const ds_hal *hal;
     ds_port port;
+    ds_owner *owner;                    // whose sessions end in time; may be NULL
     bool is_app;                        // of the running firmware
     ds_nvs_flash *area[DS_POSIX_AREAS]; // opened on first use
     ds_posix_window window[DS_POSIX_AREAS];

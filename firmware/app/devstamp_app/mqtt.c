@@ -6,6 +6,9 @@
 
 #include "agent/core/internal.h"
 #include "agent/port/esp-idf/credentials.h"
+#include "agent/port/esp-idf/mqtt_life.h"
+
+#include "esp_log.h"
 
 #include <mbedtls/platform_util.h>
 
@@ -14,6 +17,7 @@
 
 typedef struct client {
     devstamp_mqtt public;
+    ds_esp_mqtt_life life;
     ds_esp_credentials credentials;
     char serial[DS_AGENT_SERIAL_MAX + 1], endpoint[DS_AGENT_ENDPOINT_MAX + 1];
 } client;
@@ -56,6 +60,13 @@ static client *load_client(void)
     return c;
 }
 
+static void release(client *c)
+{
+    ds_esp_mqtt_destroy(&c->life);
+    ds_esp_credentials_free(&c->credentials);
+    free(c);
+}
+
 devstamp_mqtt *devstamp_mqtt_new(esp_mqtt_client_config_t *config)
 {
     client *c = load_client();
@@ -65,12 +76,18 @@ devstamp_mqtt *devstamp_mqtt_new(esp_mqtt_client_config_t *config)
     config->credentials.client_id = c->serial;
     ds_esp_credentials_apply(&c->credentials, config);
     c->public = (devstamp_mqtt){esp_mqtt_client_init(config), c->serial, c->endpoint, c->credentials.ca, c};
-    if (c->public.client == NULL) {
-        devstamp_mqtt_free(&c->public);
+    if (ds_esp_mqtt_take(&c->life, c->public.client) != ESP_OK) {
+        release(c);
         return NULL;
     }
     ds_esp_publish_by(c->public.client); // one name, one client
     return &c->public;
+}
+
+esp_err_t devstamp_mqtt_start(devstamp_mqtt *m)
+{
+    client *c = m->own;
+    return ds_esp_mqtt_start(&c->life);
 }
 
 void devstamp_mqtt_free(devstamp_mqtt *m)
@@ -78,9 +95,10 @@ void devstamp_mqtt_free(devstamp_mqtt *m)
     if (m == NULL)
         return;
     client *c = m->own;
+    if (ds_esp_mqtt_is_own_task(&c->life)) {
+        ESP_LOGE("devstamp", "an MQTT client cannot be freed by its own event handler");
+        return;
+    }
     ds_esp_publish_by(NULL);
-    if (m->client != NULL)
-        esp_mqtt_client_destroy(m->client);
-    ds_esp_credentials_free(&c->credentials);
-    free(c);
+    release(c);
 }

@@ -7,21 +7,40 @@
 
 #include "agent/app/owner.h"
 
+#include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/semphr.h"
 
 #include <stdlib.h>
 
+enum { TICK_US = 60000000 };
+
 // For good once made: wrong secrets are counted until the device restarts.
 static ds_owner owner;
 static ds_agent *agent;
-static SemaphoreHandle_t lock; // one message at a time
+static SemaphoreHandle_t lock;   // one message at a time
+static esp_timer_handle_t timer; // runs while a session is open
+
+// In the timers' task, which must not wait for a message that is being answered: that one is looked at a minute later.
+static void on_tick(void *arg)
+{
+    (void)arg;
+    bool open = true;
+    if (xSemaphoreTake(lock, 0) == pdTRUE) {
+        open = ds_owner_tick(&owner, (uint32_t)(esp_timer_get_time() / 1000));
+        xSemaphoreGive(lock);
+    }
+    if (open)
+        esp_timer_start_once(timer, TICK_US);
+}
 
 static size_t answer(void *arg, const uint8_t *in, size_t len, uint8_t *ret, size_t cap)
 {
     (void)arg;
     xSemaphoreTake(lock, portMAX_DELAY);
     size_t n = ds_owner_handle(&owner, in, len, ret, cap);
+    if (ds_owner_tick(&owner, (uint32_t)(esp_timer_get_time() / 1000)))
+        esp_timer_start_once(timer, TICK_US); // refused where it runs already
     xSemaphoreGive(lock);
     return n;
 }
@@ -43,6 +62,9 @@ static esp_err_t prepare(ds_owner_take_fn take, void *arg)
 {
     if (agent != NULL)
         return ESP_OK;
+    esp_timer_create_args_t tick = {.callback = on_tick, .name = "owner"};
+    if (timer == NULL && esp_timer_create(&tick, &timer) != ESP_OK)
+        return ESP_ERR_NO_MEM;
     lock = lock != NULL ? lock : xSemaphoreCreateMutex();
     agent = lock != NULL ? devstamp_agent_new() : NULL;
     if (agent == NULL)

@@ -42,8 +42,11 @@ esp_err_t devstamp_trial_end(bool good);
 
 // An esp-mqtt client of the app's own with the device's identity: endpoint, its CA, client id (the serial number), key
 // and chain are filled into config, whatever else it says is kept; AWS IoT Core and devstamp's endpoint both take it.
-// Started by the caller. NULL where the stamp is not in encrypted storage or memory is short. devstamp_mqtt_free()
-// stops it, destroys it and wipes its key; NULL is fine.
+// NULL where the stamp is not in encrypted storage or memory is short; waits where the agent's own client is amid its
+// handshake. Start it with devstamp_mqtt_start(), which is esp_mqtt_client_start() and remembers it: a client that is
+// destroyed before its task ran for the first time, by whatever started it, would be used after that.
+// devstamp_mqtt_free() stops it, destroys it and wipes its key, and waits for a handshake that is going on; NULL is
+// fine. Not in an event handler of the client: esp-mqtt cannot stop a client there, and nothing is freed.
 typedef struct devstamp_mqtt {
     esp_mqtt_client_handle_t client;
     const char *serial, *endpoint, *ca; // the device's; ca is PEM
@@ -51,6 +54,7 @@ typedef struct devstamp_mqtt {
 } devstamp_mqtt;
 
 devstamp_mqtt *devstamp_mqtt_new(esp_mqtt_client_config_t *config);
+esp_err_t devstamp_mqtt_start(devstamp_mqtt *m);
 void devstamp_mqtt_free(devstamp_mqtt *m);
 
 // Authenticity towards the owner: add endpoint "devstamp-owner" (agent/app/owner.h, docs/owner.md) to a local

@@ -71,7 +71,7 @@ static void on_address(void *arg, esp_event_base_t base, int32_t id, void *data)
         return;
     }
     esp_mqtt_client_register_event(mqtt->client, MQTT_EVENT_ANY, on_mqtt, NULL);
-    esp_mqtt_client_start(mqtt->client);
+    devstamp_mqtt_start(mqtt);
 }
 
 void app_main(void); // no header of ESP-IDF declares it
