@@ -15,7 +15,7 @@ enum { DS_CA_LEDGERS = 16, DS_CA_CONSTRAINTS = 32 };
 typedef struct ds_ca_args {
     ds_signer_config access; // module and PIN
     const char *dir, *root_key, *sub_key, *name, *output, *request, *certificate, *root, *fingerprint, *key_fingerprint,
-        *list, *reason, *format;
+        *list, *revoked, *reason, *format;
     const char *ledgers[DS_CA_LEDGERS];
     size_t ledger_count;
     ds_constraint constraints[DS_CA_CONSTRAINTS];

@@ -56,7 +56,8 @@ void ds_client_stop_remote(ds_signer *s);
 
 // What the signer said of itself, and whether it is still the same: the same CA, and a log of no less than had entries.
 void ds_client_take_status(ds_signer *s, const Devstamp__Signer__StatusReply *status);
-enum ds_class ds_client_check_again(ds_signer *s, uint64_t had, const Devstamp__Signer__StatusReply *status, ds_err *e) DS_MUST;
+enum ds_class ds_client_check_again(ds_signer *s, uint64_t had, const Devstamp__Signer__StatusReply *status,
+                                    ds_err *e) DS_MUST;
 // The configuration's profiles for the wire: wire and list take profile_count of them, and borrow.
 void ds_client_put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *wire,
                             Devstamp__Signer__Profile **list);

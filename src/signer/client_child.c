@@ -68,7 +68,8 @@ ProtobufCBinaryData ds_client_binary(const uint8_t *bytes, size_t len)
     return data;
 }
 
-void ds_client_put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *wire, Devstamp__Signer__Profile **list)
+void ds_client_put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *wire,
+                            Devstamp__Signer__Profile **list)
 {
     for (size_t i = 0; i < c->profile_count; i++) {
         const ds_signer_profile *p = &c->profiles[i];
@@ -97,11 +98,10 @@ enum ds_class ds_client_check_again(ds_signer *s, uint64_t had, const Devstamp__
         return ds_hint((ds_fail(e, DS_POLICY, "the Sub CA's certificate was exchanged while the utility ran"), e),
                        "put the old one back, or end the utility and start it with the new one");
     if (status->log_entries < had)
-        return ds_hint(
-            (ds_fail(e, DS_POLICY, "the issuance log has %llu entries, and had %llu: its end was cut off",
-                     (unsigned long long)status->log_entries, (unsigned long long)had),
-             e),
-            "find out who changed it, and put back the copy that was made last");
+        return ds_hint((ds_fail(e, DS_POLICY, "the issuance log has %llu entries, and had %llu: its end was cut off",
+                                (unsigned long long)status->log_entries, (unsigned long long)had),
+                        e),
+                       "find out who changed it, and put back the copy that was made last");
     return DS_OK;
 }
 

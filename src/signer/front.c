@@ -28,10 +28,10 @@
 
 enum {
     STACK = 512 * 1024,
-    TELL_MS = 5000,       // between two words to those who wait for an answer
-    TELL_WAIT_MS = 0,     // who does not even take that is gone
-    PLACE_MS = 5000,      // how long a new connection waits for the place of an idle one
-    COMPLAINTS = 20,      // told of strangers in one COMPLAINTS_MS, so that they cannot fill a disk
+    TELL_MS = 5000,   // between two words to those who wait for an answer
+    TELL_WAIT_MS = 0, // who does not even take that is gone
+    PLACE_MS = 5000,  // how long a new connection waits for the place of an idle one
+    COMPLAINTS = 20,  // told of strangers in one COMPLAINTS_MS, so that they cannot fill a disk
     COMPLAINTS_MS = 60000,
 };
 
@@ -57,7 +57,7 @@ struct ds_front {
     pthread_cond_t changed; // a connection ended
     connection *first;
     unsigned total, total_max, strangers;
-    unsigned counts[DS_FRONT_STATIONS];       // connections of each station
+    unsigned counts[DS_FRONT_STATIONS];        // connections of each station
     pthread_mutex_t asking[DS_FRONT_STATIONS]; // one request a station that makes the signer rest
     bool stopping;
     unsigned complaints;
@@ -292,8 +292,7 @@ static void serve(connection *c)
         enum ds_class rc = ds_tls_recv(c->tls, &wait, &bytes, &met, &e);
         if ((!rc && met != DS_WIRE_MESSAGE) || (rc && sent_away(c)))
             return;
-        Devstamp__Signer__Request *request =
-            rc ? NULL : devstamp__signer__request__unpack(NULL, bytes.len, bytes.ptr);
+        Devstamp__Signer__Request *request = rc ? NULL : devstamp__signer__request__unpack(NULL, bytes.len, bytes.ptr);
         if (!rc && !request)
             (void)ds_fail(&e, DS_INPUT, "a request that cannot be read");
         if (!request) {

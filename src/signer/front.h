@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The signer for stations elsewhere: it listens with mutual TLS, knows each station, and hands what that station may ask
-// for to the signer process, which judges every request itself. The process with the PIN never sees a byte of TLS.
+// The signer for stations elsewhere: it listens with mutual TLS, knows each station, and hands what that station may
+// ask for to the signer process, which judges every request itself. The process with the PIN never sees a byte of TLS.
 //
-// Nobody can take more than their share. Those who have not shown a certificate yet have strangers places, and the oldest
-// of them gives way to a newcomer; a station has so many connections with one request on each, and its oldest idle
-// one gives way to a new one. A handshake, a message and an idle connection have their time.
+// Nobody can take more than their share. Those who have not shown a certificate yet have strangers places, and the
+// oldest of them gives way to a newcomer; a station has so many connections with one request on each, and its oldest
+// idle one gives way to a new one. A handshake, a message and an idle connection have their time.
 #ifndef DS_SIGNER_FRONT_H
 #define DS_SIGNER_FRONT_H
 
@@ -22,14 +22,14 @@ enum ds_front_revoke {
 };
 
 typedef struct ds_front_station {
-    const char *name;          // the certificate's common name, unless it is pinned; 1..63 bytes
-    bool pinned;               // known by the SHA-256 of its certificate alone
+    const char *name; // the certificate's common name, unless it is pinned; 1..63 bytes
+    bool pinned;      // known by the SHA-256 of its certificate alone
     uint8_t fingerprint[32];
     const char *const *recipes; // by their products' names
     size_t recipe_count;
     enum ds_front_revoke revoke;
-    bool log;                  // may read the issuance log's entries
-    unsigned connections;      // 1..DS_FRONT_CONNECTIONS
+    bool log;             // may read the issuance log's entries
+    unsigned connections; // 1..DS_FRONT_CONNECTIONS
 } ds_front_station;
 
 // All of it is borrowed until ds_front_close.

@@ -24,9 +24,9 @@ static bool may_use(const ds_front_station *s, const char *recipe)
 
 static enum ds_class refuse_recipe(const ds_front_station *s, const char *recipe, ds_err *e)
 {
-    return ds_hint((ds_fail(e, DS_POLICY, "station %s may not ask for certificates of recipe \"%.63s\"", s->name, recipe),
-                    e),
-                   "the officer names what a station may ask for in the signer's configuration");
+    return ds_hint(
+        (ds_fail(e, DS_POLICY, "station %s may not ask for certificates of recipe \"%.63s\"", s->name, recipe), e),
+        "the officer names what a station may ask for in the signer's configuration");
 }
 
 // What a station believes of a recipe, and what the signer judges by: told before a device is touched.
@@ -51,8 +51,9 @@ static enum ds_class compare_profile(const ds_front_case *c, const Devstamp__Sig
         differs = "the alternative name";
     if (!differs)
         return DS_OK;
-    return ds_hint((ds_fail(e, DS_POLICY, "recipe \"%.63s\" is not the signer's: %s differs", theirs->recipe, differs), e),
-                   "give both the same recipe");
+    return ds_hint(
+        (ds_fail(e, DS_POLICY, "recipe \"%.63s\" is not the signer's: %s differs", theirs->recipe, differs), e),
+        "give both the same recipe");
 }
 
 // The quota of recipes that this station has nothing to do with is none of its business.

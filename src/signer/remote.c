@@ -253,9 +253,10 @@ enum ds_class ds_remote_ask(ds_remote *r, Devstamp__Signer__Request *request, co
         int64_t left_ms = deadline_ms - ds_now_ms();
         if (rc != DS_NETWORK || (left_ms <= 0 && !stale)) {
             (void)ds_wrap(e, "signer %s", r->address);
-            return rc == DS_NETWORK ? ds_hint(e, "see that it runs and can be reached; nothing is lost: the same request "
-                                                 "gives the same certificate when asked again")
-                                    : rc;
+            return rc == DS_NETWORK
+                       ? ds_hint(e, "see that it runs and can be reached; nothing is lost: the same request "
+                                    "gives the same certificate when asked again")
+                       : rc;
         }
         if (stale)
             continue;

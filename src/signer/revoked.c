@@ -76,8 +76,9 @@ static enum ds_class look_up(const ds_issuer *i, const uint8_t serial[16], ds_re
         return rc;
     *ret = (ds_revocation){0};
     memcpy(ret->serial, serial, 16);
-    return read_entry(ds_buf_view(&body), ret) ? DS_OK : ds_fail(e, DS_STORE, "an entry of %s is no revocation",
-                                                                 i->revoked_path);
+    return read_entry(ds_buf_view(&body), ret)
+               ? DS_OK
+               : ds_fail(e, DS_STORE, "an entry of %s is no revocation", i->revoked_path);
 }
 
 enum ds_class ds_revoked_check(const ds_issuer *i, const uint8_t serial[16], ds_err *e)
@@ -89,10 +90,10 @@ enum ds_class ds_revoked_check(const ds_issuer *i, const uint8_t serial[16], ds_
     if (rc || !found)
         return rc;
     ds_utc_format(r.revoked_utc, at);
-    return ds_hint((ds_fail(e, DS_POLICY, "this certificate was revoked on %s (%s) by %s", at,
-                            ds_crl_reason_name(r.reason), r.by),
-                    e),
-                   "revoke it in the ledger too (devstamp ledger revoke) and let the device make a new key");
+    return ds_hint(
+        (ds_fail(e, DS_POLICY, "this certificate was revoked on %s (%s) by %s", at, ds_crl_reason_name(r.reason), r.by),
+         e),
+        "revoke it in the ledger too (devstamp ledger revoke) and let the device make a new key");
 }
 
 // May those who ask for these recipes alone have it?
@@ -104,9 +105,9 @@ static enum ds_class check_recipe(const ds_issuer *i, const Devstamp__Signer__Re
     for (size_t n = 0; n < req->n_recipe; n++)
         if (strcmp(req->recipe[n], recipe) == 0)
             return DS_OK;
-    return req->n_recipe ? ds_fail(e, DS_POLICY, "the certificate is of recipe \"%s\", which %s may not revoke", recipe,
-                                   req->by)
-                         : DS_OK;
+    return req->n_recipe
+               ? ds_fail(e, DS_POLICY, "the certificate is of recipe \"%s\", which %s may not revoke", recipe, req->by)
+               : DS_OK;
 }
 
 static enum ds_class add(ds_issuer *i, const ds_log_entry *entry, const ds_revocation *r, ds_err *e)

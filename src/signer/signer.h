@@ -42,8 +42,8 @@ typedef struct ds_signer_remote {
 } ds_signer_remote;
 
 typedef struct ds_signer_config {
-    const ds_signer_remote *remote; // NULL: on this computer. Otherwise only this, certificate (NULL: whatever the signer
-                                    // shows), profiles and wait_ms count
+    const ds_signer_remote *remote; // NULL: on this computer. Otherwise only this, certificate (NULL: whatever the
+                                    // signer shows), profiles and wait_ms count
     const char *key;          // RFC 7512 "pkcs11:…" or "file:path"
     const char *module;       // PKCS#11 module path; NULL for file keys
     const char *token_serial; // of the token that may be given the PIN; NULL: any that the key names
@@ -66,9 +66,9 @@ typedef struct ds_signer_config {
 
 typedef struct ds_signer ds_signer;
 
-// Start the child and wait until it is ready (token found, logged in once, certificate matches key, log whole); or greet
-// the remote signer, which must judge by the same profiles. What follows is the same with both, but for DS_NETWORK: a
-// remote signer could not be reached within wait_ms.
+// Start the child and wait until it is ready (token found, logged in once, certificate matches key, log whole); or
+// greet the remote signer, which must judge by the same profiles. What follows is the same with both, but for
+// DS_NETWORK: a remote signer could not be reached within wait_ms.
 enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_err *e) DS_MUST;
 // Ask it to end, wait; NULL-safe.
 void ds_signer_stop(ds_signer *s);
