@@ -44,13 +44,13 @@ typedef struct ds_signer_remote {
 typedef struct ds_signer_config {
     const ds_signer_remote *remote; // NULL: on this computer. Otherwise only this, certificate (NULL: whatever the
                                     // signer shows), profiles and wait_ms count
-    const char *key;          // RFC 7512 "pkcs11:…" or "file:path"
-    const char *module;       // PKCS#11 module path; NULL for file keys
-    const char *token_serial; // of the token that may be given the PIN; NULL: any that the key names
-    const char *certificate;  // Sub CA certificate, PEM
-    const char *log;          // issuance log, append-only
-    const char *log_key;      // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
-    const char *quota;        // quota file; NULL: none
+    const char *key;                // RFC 7512 "pkcs11:…" or "file:path"
+    const char *module;             // PKCS#11 module path; NULL for file keys
+    const char *token_serial;       // of the token that may be given the PIN; NULL: any that the key names
+    const char *certificate;        // Sub CA certificate, PEM
+    const char *log;                // issuance log, append-only
+    const char *log_key; // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
+    const char *quota;   // quota file; NULL: none
     enum ds_pin_source pin;
     const char *pin_file;
     const char *seal;                  // the PIN is in this seal (seal.h), whose token serial number counts; NULL: none
