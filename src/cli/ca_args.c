@@ -21,6 +21,7 @@ enum option_id {
     FINGERPRINT,
     KEY_FINGERPRINT,
     LIST,
+    REVOKED,
     REASON,
     FORMAT,
     KEY,
@@ -56,6 +57,7 @@ static const struct option known[] = {
     {"root-fingerprint", required_argument, NULL, FINGERPRINT},
     {"key-fingerprint", required_argument, NULL, KEY_FINGERPRINT},
     {"list", required_argument, NULL, LIST},
+    {"revoked", required_argument, NULL, REVOKED},
     {"reason", required_argument, NULL, REASON},
     {"format", required_argument, NULL, FORMAT},
     {"key", required_argument, NULL, KEY},
@@ -113,6 +115,8 @@ static const char **text_of(ds_ca_args *o, int id)
         return &o->key_fingerprint;
     case LIST:
         return &o->list;
+    case REVOKED:
+        return &o->revoked;
     case REASON:
         return &o->reason;
     case FORMAT:

@@ -14,7 +14,7 @@ enum { DS_CA_LEDGERS = 16, DS_CA_CONSTRAINTS = 32, DS_CA_HOSTS = 16 };
 typedef struct ds_ca_args {
     ds_signer_config access; // module and PIN
     const char *dir, *root_key, *sub_key, *name, *output, *request, *certificate, *root, *fingerprint, *key_fingerprint,
-        *list, *reason, *format, *key, *maker_root, *attestation;
+        *list, *revoked, *reason, *format, *key, *maker_root, *attestation;
     const char *ledgers[DS_CA_LEDGERS];
     size_t ledger_count;
     ds_constraint constraints[DS_CA_CONSTRAINTS];

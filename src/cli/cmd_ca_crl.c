@@ -11,6 +11,7 @@
 #include "src/base/file.h"
 #include "src/ledger/ledger.h"
 #include "src/pki/crl.h"
+#include "src/signer/revoked.h"
 
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ static const char revoke_usage[] =
     "                       privilegeWithdrawn or unspecified\n";
 
 static const char crl_usage[] =
-    "usage: devstamp ca crl --dir DIR --ledger LEDGER [--ledger LEDGER...] [options]\n"
+    "usage: devstamp ca crl --dir DIR [--ledger LEDGER...] [--revoked FILE] [options]\n"
     "       devstamp ca crl --dir DIR --list LIST [options]\n"
     "       devstamp ca crl --dir DIR --root [options]\n\n"
     "Signs a revocation list: of the Sub CA in DIR (DIR/subca.crl, DER; DIR/subca.crl.pem), from ledgers or from a "
@@ -39,6 +40,8 @@ static const char crl_usage[] =
     "revoked comes back. Each CRL has its entry in DIR/subca.crl.log or DIR/root.crl.log before it is there.\n\n"
     "  --dir DIR        the CA\n"
     "  --ledger LEDGER  where devices were revoked; every ledger of stations that sign with this Sub CA\n"
+    "  --revoked FILE   what the signer was told to revoke (LOG.revoked beside its issuance log); with ledgers or "
+    "alone\n"
     "  --list LIST      instead: a list as DIR/subca.revoked, which --ledger writes\n"
     "  --root           the root's CRL\n"
     "  --days N         when the next one is due at the latest (default 30)\n"
@@ -187,12 +190,24 @@ static enum ds_class gather_all(const ds_ca_args *o, gathering *g, ds_err *e)
     return rc;
 }
 
+static enum ds_class gather_revoked(void *arg, const ds_revocation *r, ds_err *e)
+{
+    (void)e;
+    gathering *g = arg;
+    ds_crl_entry entry = {.serial_len = sizeof r->serial, .revoked_utc = r->revoked_utc, .reason = r->reason};
+    memcpy(entry.serial, r->serial, sizeof r->serial);
+    ds_crl_list_add(&g->list, &entry);
+    return DS_OK;
+}
+
 static enum ds_class write_list(const ds_ca_args *o, X509 *ca, const uint8_t fingerprint[32], const char *path,
                                 ds_err *e)
 {
     gathering g = {.ca = ca};
     ds_crl_list_begin(&g.list, fingerprint);
     enum ds_class rc = gather_all(o, &g, e);
+    if (!rc && o->revoked)
+        rc = ds_revoked_each(o->revoked, fingerprint, gather_revoked, &g, e);
     if (!rc)
         rc = ds_file_write(path, ds_buf_view(&g.list), 0644, e);
     ds_buf_free(&g.list);
@@ -208,7 +223,7 @@ static enum ds_class prepare_list(const ds_ca_args *o, const char *cert_path, co
     enum ds_class rc = read_ca(cert_path, &ca, &info, e);
     if (rc || o->list)
         return rc;
-    if (o->ledger_count)
+    if (o->ledger_count || o->revoked)
         return write_list(o, ca, info.fingerprint, path, e);
     rc = begin_list(path, info.fingerprint, &list, e);
     return rc ? rc : ds_file_write(path, ds_buf_view(&list), 0644, e);
@@ -276,9 +291,10 @@ int ds_cmd_ca_crl(int argc, char **argv)
     ds_err e = DS_ERR_INIT;
     int code = 0;
     ds_ca_args o = {.days = CRL_DAYS, .access.pin_fd = -1};
-    if (!ds_ca_args_read(argc, argv, "dir ledger list root days sub-key root-key previous-lost", crl_usage, &o, &code))
+    if (!ds_ca_args_read(argc, argv, "dir ledger revoked list root days sub-key root-key previous-lost", crl_usage, &o,
+                         &code))
         return code;
-    if (!o.dir || o.of_root + (o.list != NULL) + (o.ledger_count > 0) != 1 || o.operands < argc)
+    if (!o.dir || o.of_root + (o.list != NULL) + (o.ledger_count > 0 || o.revoked) != 1 || o.operands < argc)
         return ds_cli_usage(crl_usage, false);
     return run_crl(&o, &e) ? ds_cli_fail(&e) : DS_EXIT_OK;
 }

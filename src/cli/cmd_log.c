@@ -27,6 +27,7 @@ static const char usage[] =
     "       devstamp log prove inclusion --log FILE --entry N|--serial HEX|--certificate FILE [--size N] [-o FILE]\n"
     "       devstamp log prove consistency --log FILE --from N [--size N] [-o FILE]\n"
     "       devstamp log convert --log OLD -o NEW\n"
+    "       devstamp log mirror --station FILE -o FILE\n"
     "\n"
     "  head      size and root hash of the log, and the head beside it (FILE.head) with its signature\n"
     "  verify    read every entry; what was edited, removed or cut off is found by its hash, or by a head: the one "
@@ -36,6 +37,9 @@ static const char usage[] =
     "log,\n"
     "            or that a log of N entries is the beginning of this one\n"
     "  convert   make a Merkle log of one of the first format, a hash chain\n"
+    "  mirror    fetch what is new in the log of the signer elsewhere that the station file names; it must prove that "
+    "its\n"
+    "            log goes on from what FILE holds\n"
     "\n"
     "  --log FILE          the issuance log, as the station file names it\n"
     "  --head FILE         verify: a head that was put away earlier (a copy of FILE.head)\n"
@@ -76,6 +80,8 @@ static const char **text_option(ds_log_options *o, int opt)
         return &o->certificate;
     case 'o':
         return &o->output;
+    case 't':
+        return &o->station;
     default:
         return NULL;
     }
@@ -84,13 +90,21 @@ static const char **text_option(ds_log_options *o, int opt)
 static bool parse(int argc, char **argv, ds_log_options *o, bool *ret_help)
 {
     static const struct option options[] = {
-        {"log", required_argument, NULL, 'l'},    {"head", required_argument, NULL, 'H'},
-        {"size", required_argument, NULL, 's'},   {"root", required_argument, NULL, 'r'},
-        {"ledger", required_argument, NULL, 'L'}, {"log-key", required_argument, NULL, 'k'},
-        {"entry", required_argument, NULL, 'e'},  {"serial", required_argument, NULL, 'S'},
-        {"from", required_argument, NULL, 'f'},   {"certificate", required_argument, NULL, 'c'},
-        {"output", required_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"log", required_argument, NULL, 'l'},
+        {"head", required_argument, NULL, 'H'},
+        {"size", required_argument, NULL, 's'},
+        {"root", required_argument, NULL, 'r'},
+        {"ledger", required_argument, NULL, 'L'},
+        {"log-key", required_argument, NULL, 'k'},
+        {"entry", required_argument, NULL, 'e'},
+        {"serial", required_argument, NULL, 'S'},
+        {"from", required_argument, NULL, 'f'},
+        {"certificate", required_argument, NULL, 'c'},
+        {"output", required_argument, NULL, 'o'},
+        {"json", no_argument, NULL, 'j'},
+        {"station", required_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     optind = 1;
     for (int opt; (opt = getopt_long(argc, argv, "ho:", options, NULL)) != -1;) {
@@ -303,6 +317,8 @@ int ds_cmd_log(int argc, char **argv)
     if (help)
         return ds_cli_usage(usage, true);
     int operands = argc - 1 - optind;
+    if (strcmp(verb, "mirror") == 0 && o.station && o.output && operands == 0 && !o.log)
+        return ds_log_cmd_mirror(&o);
     bool prove = strcmp(verb, "prove") == 0, convert = strcmp(verb, "convert") == 0;
     if (!o.log || operands != (prove ? 1 : 0) || (convert && !o.output))
         return ds_cli_usage(usage, false);

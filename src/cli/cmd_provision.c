@@ -8,7 +8,7 @@
 #include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/cli/progress.h"
-#include "src/signer/seal.h"
+#include "src/cli/signer_access.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -44,40 +44,21 @@ static const char usage[] =
 typedef struct options {
     const char *recipe_paths[MAX_RECIPES];
     unsigned recipe_count;
-    const char *station, *pin_file, *report; // the PIN's file, or the passphrase's
-    int pin_fd;
-    bool pin, passphrase, ask; // which of the two was given a place; the passphrase is asked for
+    const char *station, *report;
+    ds_signer_access access;
     bool json, qr, verbose;
 } options;
 
 static const struct option long_options[] = {
-    {"recipe", required_argument, NULL, 'r'},
-    {"station", required_argument, NULL, 's'},
-    {"pin-file", required_argument, NULL, 'p'},
-    {"pin-fd", required_argument, NULL, 'd'},
-    {"passphrase-file", required_argument, NULL, 'P'},
-    {"passphrase-fd", required_argument, NULL, 'D'},
-    {"passphrase", no_argument, NULL, 'A'},
-    {"report", required_argument, NULL, 'R'},
-    {"json", no_argument, NULL, 'j'},
-    {"qr", no_argument, NULL, 'q'},
-    {"verbose", no_argument, NULL, 'v'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+    {"recipe", required_argument, NULL, 'r'}, {"station", required_argument, NULL, 's'}, DS_SIGNER_ACCESS_OPTIONS,
+    {"report", required_argument, NULL, 'R'}, {"json", no_argument, NULL, 'j'},          {"qr", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
 };
-
-static bool parse_fd(const char *text, int *ret)
-{
-    char *end = NULL;
-    long v = strtol(text, &end, 10);
-    *ret = (int)v;
-    return *text && !*end && v >= 0 && v < 1024;
-}
 
 // 0 = go on, otherwise the exit code + 1.
 static int parse(int argc, char **argv, options *o)
 {
-    *o = (options){.pin_fd = -1};
+    *o = (options){.access = DS_SIGNER_ACCESS_INIT};
     for (int c; (c = getopt_long(argc, argv, "vh", long_options, NULL)) != -1;) {
         bool ok = true;
         switch (c) {
@@ -88,19 +69,6 @@ static int parse(int argc, char **argv, options *o)
             break;
         case 's':
             o->station = optarg;
-            break;
-        case 'p':
-        case 'P':
-            o->pin_file = optarg;
-            *(c == 'p' ? &o->pin : &o->passphrase) = true;
-            break;
-        case 'd':
-        case 'D':
-            ok = parse_fd(optarg, &o->pin_fd);
-            *(c == 'd' ? &o->pin : &o->passphrase) = true;
-            break;
-        case 'A':
-            o->ask = o->passphrase = true;
             break;
         case 'R':
             o->report = optarg;
@@ -117,12 +85,12 @@ static int parse(int argc, char **argv, options *o)
         case 'h':
             return ds_cli_usage(usage, true) + 1;
         default:
-            ok = false;
+            ok = ds_signer_access_take(&o->access, c, optarg);
         }
         if (!ok)
             return ds_cli_usage(usage, false) + 1;
     }
-    if (optind != argc || !o->recipe_count || !o->station || (o->pin_file != NULL) + (o->pin_fd >= 0) + o->ask > 1)
+    if (optind != argc || !o->recipe_count || !o->station || !ds_signer_access_is_one(&o->access))
         return ds_cli_usage(usage, false) + 1;
     return 0;
 }
@@ -175,50 +143,6 @@ static void make_profiles(run *r)
         r->profiles[i] = ds_recipe_profile(r->recipes[i]);
 }
 
-static ds_signer_config signer_config(const options *o, const run *r)
-{
-    const ds_station *s = r->station;
-    ds_signer_config c = {
-        .key = s->signer_key,
-        .module = s->signer_module,
-        .token_serial = s->token_serial,
-        .wait_ms = (int)s->token_wait_s * 1000,
-        .certificate = s->signer_certificate,
-        .log = s->signer_log,
-        .log_key = s->signer_log_key,
-        .quota = s->signer_quota,
-        .pin_fd = o->pin_fd,
-        .profiles = r->profiles,
-        .profile_count = r->recipe_count,
-        .pin_file = o->pin_file ? o->pin_file : s->pin_file,
-        .seal = s->seal,
-        .seal_key = s->seal_key,
-        .seal_tpm = s->seal_tpm,
-        .station = s->seal ? s->name : NULL,
-    };
-    bool ask = s->seal ? o->ask : strncmp(s->signer_key, "pkcs11:", 7) == 0;
-    c.pin = o->pin_fd >= 0 ? DS_PIN_FD : c.pin_file ? DS_PIN_FILE : ask ? DS_PIN_PROMPT : DS_PIN_NONE;
-    return c;
-}
-
-// A sealed PIN comes out of the seal alone. Where nothing but a passphrase opens it, somebody is asked.
-static enum ds_class check_place(options *o, const ds_station *s, ds_err *e)
-{
-    ds_seal seal = {.all = false};
-    if (s->seal && o->pin)
-        return ds_hint((ds_fail(e, DS_USAGE, "the station's PIN is sealed, and another one is given"), e),
-                       "leave --pin-file and --pin-fd out; --passphrase-file gives the seal's passphrase");
-    if (!s->seal && o->passphrase)
-        return ds_fail(e, DS_USAGE, "a passphrase is given, and the station file names no seal");
-    if (!s->seal || o->passphrase)
-        return DS_OK;
-    enum ds_class rc = ds_seal_read(s->seal, &seal, e);
-    if (!rc)
-        o->ask = ds_seal_wants_passphrase(&seal);
-    ds_seal_free(&seal);
-    return rc;
-}
-
 static enum ds_class compare_log(const run *r, const uint8_t ca[32], ds_err *e)
 {
     uint64_t entries = 0;
@@ -239,7 +163,8 @@ static enum ds_class record_signer(const run *r, ds_err *e)
 {
     const ds_signer_status *s = ds_signer_get_status(r->signer);
     enum ds_class rc = compare_log(r, s->ca_fingerprint, e);
-    return rc ? ds_wrap(e, "signer of %s: %s", s->ca_subject, r->station->signer_log) : DS_OK;
+    const char *where = r->station->remote.address ? r->station->remote.address : r->station->signer_log;
+    return rc ? ds_wrap(e, "signer of %s: %s", s->ca_subject, where) : DS_OK;
 }
 
 // Told before a device is touched; the report of an earlier run stays until this one's is whole.
@@ -257,11 +182,11 @@ static enum ds_class run_open(run *r, options *o, ds_err *e)
     for (; r->recipe_count < o->recipe_count; r->recipe_count++)
         if (ds_recipe_load(o->recipe_paths[r->recipe_count], &r->recipes[r->recipe_count], e))
             return e->cls;
-    if (ds_station_load(o->station, &r->station, e) || check_place(o, r->station, e) ||
+    if (ds_station_load(o->station, &r->station, e) || ds_signer_access_check(&o->access, r->station, e) ||
         ds_ledger_open(r->station->ledger, false, &r->ledger, e))
         return e->cls;
     make_profiles(r);
-    const ds_signer_config c = signer_config(o, r);
+    const ds_signer_config c = ds_signer_access_config(&o->access, r->station, r->profiles, r->recipe_count);
     if (ds_signer_start(&c, &r->signer, e))
         return ds_wrap(e, "signer");
     if (record_signer(r, e))
@@ -301,8 +226,8 @@ static void print_labels(const run *r)
     }
 }
 
-// A slot that failed for the station's sake (token, ledger, a defect) makes the station unusable: the next devices
-// would fail as well. Its class decides the exit code.
+// A slot that failed for the station's sake (token or remote signer, ledger, a defect) makes the station unusable: the
+// next devices would fail as well. Its class decides the exit code.
 static int exit_code(const run *r)
 {
     int code = DS_EXIT_OK;
@@ -310,7 +235,7 @@ static int exit_code(const run *r)
         const ds_slot_result *s = &r->results[i];
         if (s->ok)
             continue;
-        if (s->err.cls == DS_TOKEN || s->err.cls == DS_STORE || s->err.cls == DS_INTERNAL)
+        if (s->err.cls == DS_TOKEN || s->err.cls == DS_STORE || s->err.cls == DS_NETWORK || s->err.cls == DS_INTERNAL)
             return ds_cli_exit(s->err.cls);
         code = DS_EXIT_SOME_FAILED;
     }

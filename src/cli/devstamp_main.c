@@ -31,7 +31,7 @@ static const ds_verb verbs[] = {
     {"registry", "the self-hosted endpoint's record of devices", ds_cmd_registry},
     {"verify", "is a device genuine? hand it Wi-Fi credentials", ds_cmd_verify},
     {"version", "print the version", version},
-    {"signer", NULL, ds_cmd_signer},
+    {"signer", "sign for stations elsewhere, revoke", ds_cmd_signer},
     {NULL, NULL, NULL},
 };
 

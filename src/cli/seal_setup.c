@@ -155,6 +155,8 @@ static enum ds_class find_computer(const ds_seal_options *o, ds_seal_setup *s, d
 static enum ds_class load(const ds_seal_options *o, ds_seal_setup *s, ds_err *e)
 {
     enum ds_class rc = ds_station_load_signer(o->station, &s->station, e);
+    if (!rc && s->station->remote.address)
+        rc = ds_fail(e, DS_USAGE, "%s: its signer is elsewhere, and has the seal", o->station);
     for (unsigned i = 0; !rc && i < o->recipe_count; i++) {
         rc = ds_recipe_load(o->recipes[i], &s->recipes[i], e);
         if (!rc)

@@ -41,7 +41,7 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
     pthread_mutex_init(&s->mutex, NULL);
     pthread_mutex_init(&s->touch, NULL);
     pthread_cond_init(&s->turn, NULL);
-    s->config = *cfg;
+    s->config = *cfg; // remote is looked at by ds_client_start alone
     s->config.key = copy(cfg->key);
     s->config.module = copy(cfg->module);
     s->config.token_serial = copy(cfg->token_serial);
@@ -70,6 +70,7 @@ void ds_signer_stop(ds_signer *s)
     if (!s)
         return;
     ds_post_close(s->post);
+    ds_client_stop_remote(s);
     free_copy(&s->config.key);
     free_copy(&s->config.module);
     free_copy(&s->config.token_serial);
@@ -292,6 +293,17 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     body.mac = ds_client_text(req->mac);
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
     request.sign = &body;
+    if (s->remote) {
+        Devstamp__Signer__Reply *reply = NULL;
+        enum ds_class there = ds_client_ask_remote(s, &request, req, &reply, &own);
+        if (!there)
+            there = take_certificate(s, reply, ret_der, &own);
+        if (reply)
+            devstamp__signer__reply__free_unpacked(reply, NULL);
+        if (there && e)
+            *e = own;
+        return there;
+    }
     enum ds_class rc = s->status.wants_touch ? sign_in_turn(s, req, &request, ret_der, &own)
                                              : sign_or_wait(s, &request, ret_der, &own);
     if (rc && e)

@@ -12,7 +12,10 @@
 #include <p11-kit/pkcs11.h>
 #include <pthread.h>
 
+struct ds_client_remote;
+
 struct ds_signer {
+    struct ds_client_remote *remote; // NULL: the child; the rest of it is of the child then
     pthread_mutex_t mutex;
     pthread_mutex_t touch;   // who holds it may have the token blink; taken before mutex
     pthread_cond_t turn;     // something of the following changed
@@ -44,6 +47,23 @@ void ds_client_take_log(ds_signer *s, uint64_t entries, const ProtobufCBinaryDat
 
 // Can a child be given its PIN again without anybody's help?
 bool ds_client_starts_by_itself(const ds_signer *s);
+
+// client_remote.c: the same for a signer that is elsewhere. on_touch may be NULL.
+enum ds_class ds_client_start_remote(ds_signer *s, ds_err *e) DS_MUST;
+enum ds_class ds_client_ask_remote(ds_signer *s, Devstamp__Signer__Request *request, const ds_sign_request *req,
+                                   Devstamp__Signer__Reply **ret, ds_err *e) DS_MUST;
+void ds_client_stop_remote(ds_signer *s);
+
+// What the signer said of itself, and whether it is still the same: the same CA, and a log of no less than had entries.
+void ds_client_take_status(ds_signer *s, const Devstamp__Signer__StatusReply *status);
+enum ds_class ds_client_check_again(ds_signer *s, uint64_t had, const Devstamp__Signer__StatusReply *status,
+                                    ds_err *e) DS_MUST;
+// The configuration's profiles for the wire: wire and list take profile_count of them, and borrow.
+void ds_client_put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *wire,
+                            Devstamp__Signer__Profile **list);
+
+// How the log stood at the last answer, both at once.
+void ds_client_log(ds_signer *s, uint64_t *ret_entries, uint8_t ret_root[32]);
 
 // protobuf-c wants everything writable and only reads it.
 char *ds_client_text(const char *s);

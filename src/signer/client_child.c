@@ -18,7 +18,7 @@
 // A signature takes a token two seconds at most; one that wants to be touched waits 15 for that.
 enum { START_MS = 60000, SIGN_MS = 20000, PAUSE_MS = 10000, SILENT_MAX = 2 };
 
-static void take_status(ds_signer *s, const Devstamp__Signer__StatusReply *status)
+void ds_client_take_status(ds_signer *s, const Devstamp__Signer__StatusReply *status)
 {
     snprintf(s->status.ca_subject, sizeof s->status.ca_subject, "%s", status->ca_subject);
     memcpy(s->status.ca_fingerprint, status->ca_fingerprint.data, 32);
@@ -39,10 +39,18 @@ static void take_status(ds_signer *s, const Devstamp__Signer__StatusReply *statu
 // Answers may overtake each other.
 void ds_client_take_log(ds_signer *s, uint64_t entries, const ProtobufCBinaryData *root)
 {
-    if (entries < s->status.log_entries && s->post)
+    if (entries < s->status.log_entries && (s->post || s->remote))
         return;
     s->status.log_entries = entries;
     memcpy(s->status.log_root, root->data, sizeof s->status.log_root);
+}
+
+void ds_client_log(ds_signer *s, uint64_t *ret_entries, uint8_t ret_root[32])
+{
+    pthread_mutex_lock(&s->mutex);
+    *ret_entries = s->status.log_entries;
+    memcpy(ret_root, s->status.log_root, 32);
+    pthread_mutex_unlock(&s->mutex);
 }
 
 // protobuf-c wants everything writable and only reads it.
@@ -60,7 +68,8 @@ ProtobufCBinaryData ds_client_binary(const uint8_t *bytes, size_t len)
     return data;
 }
 
-static void put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *wire, Devstamp__Signer__Profile **list)
+void ds_client_put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *wire,
+                            Devstamp__Signer__Profile **list)
 {
     for (size_t i = 0; i < c->profile_count; i++) {
         const ds_signer_profile *p = &c->profiles[i];
@@ -79,22 +88,29 @@ static void put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile *w
 
 // A child that was started again must be of the same CA, and its log must hold what was signed before: the quota is
 // counted from it.
-static enum ds_class check_again(ds_signer *s, const Devstamp__Signer__StatusReply *status, ds_err *e)
+enum ds_class ds_client_check_again(ds_signer *s, uint64_t had, const Devstamp__Signer__StatusReply *status, ds_err *e)
 {
     pthread_mutex_lock(&s->mutex);
     bool first = s->status.ca_certificate.len == 0;
     bool same = first || memcmp(s->status.ca_fingerprint, status->ca_fingerprint.data, 32) == 0;
-    unsigned long long had = s->status.log_entries, has = status->log_entries;
     pthread_mutex_unlock(&s->mutex);
     if (!same)
         return ds_hint((ds_fail(e, DS_POLICY, "the Sub CA's certificate was exchanged while the utility ran"), e),
                        "put the old one back, or end the utility and start it with the new one");
-    if (has < had)
-        return ds_hint(
-            (ds_fail(e, DS_POLICY, "the issuance log has %llu entries, and had %llu: its end was cut off", has, had),
-             e),
-            "find out who changed it, and put back the copy that was made last");
+    if (status->log_entries < had)
+        return ds_hint((ds_fail(e, DS_POLICY, "the issuance log has %llu entries, and had %llu: its end was cut off",
+                                (unsigned long long)status->log_entries, (unsigned long long)had),
+                        e),
+                       "find out who changed it, and put back the copy that was made last");
     return DS_OK;
+}
+
+static uint64_t known_entries(ds_signer *s)
+{
+    uint64_t entries = 0;
+    uint8_t root[32];
+    ds_client_log(s, &entries, root);
+    return entries;
 }
 
 // The first thing asked of a child; it learns the recipes' profiles by it.
@@ -108,7 +124,7 @@ static enum ds_class ask_status(ds_signer *s, const ds_child *child, Devstamp__S
     Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_STATUS;
     request.status = &body;
-    put_profiles(&s->config, profiles, list);
+    ds_client_put_profiles(&s->config, profiles, list);
     body.n_profile = s->config.profile_count;
     body.profile = list;
     int64_t timeout = s->config.pin == DS_PIN_PROMPT ? -1 : START_MS;
@@ -120,7 +136,7 @@ static enum ds_class ask_status(ds_signer *s, const ds_child *child, Devstamp__S
         status->log_root.len != 32)
         rc = ds_fail(e, DS_TOKEN, "the signer's answer cannot be read");
     else
-        rc = check_again(s, status, e);
+        rc = ds_client_check_again(s, known_entries(s), status, e);
     if (rc) {
         devstamp__signer__reply__free_unpacked(*ret, NULL);
         *ret = NULL;
@@ -185,7 +201,7 @@ static enum ds_class start(ds_signer *s, bool first, ds_err *e)
     else if (rc == DS_TOKEN && is_refusal(e))
         s->barred = true;
     if (!rc && first)
-        take_status(s, reply->status);
+        ds_client_take_status(s, reply->status);
     if (!rc) {
         ds_client_take_log(s, reply->status->log_entries, &reply->status->log_root);
         s->post = post;
@@ -281,6 +297,8 @@ static void take_note(ds_signer *s, enum ds_child_state state, ds_err *e)
 enum ds_class ds_client_ask(ds_signer *s, Devstamp__Signer__Request *request, Devstamp__Signer__Reply **ret, ds_err *e)
 {
     enum ds_child_state state = DS_CHILD_FINE;
+    if (s->remote)
+        return ds_client_ask_remote(s, request, NULL, ret, e);
     pthread_mutex_lock(&s->mutex);
     enum ds_class rc = have_child(s, e);
     if (!rc) {
@@ -299,5 +317,7 @@ enum ds_class ds_client_ask(ds_signer *s, Devstamp__Signer__Request *request, De
 
 enum ds_class ds_client_start(ds_signer *s, ds_err *e)
 {
+    if (s->config.remote)
+        return ds_client_start_remote(s, e);
     return start(s, true, e);
 }

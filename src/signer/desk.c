@@ -409,6 +409,44 @@ void ds_desk_put(ds_desk *d, Devstamp__Signer__Request *request)
     pthread_mutex_unlock(&d->lock);
 }
 
+static void pack_entries(uint64_t id, head *h, Devstamp__Signer__EntriesReply *body, ds_buf *ret)
+{
+    Devstamp__Signer__Reply reply = DEVSTAMP__SIGNER__REPLY__INIT;
+    body->log_entries = h->entries;
+    body->log_root = (ProtobufCBinaryData){32, h->root};
+    reply.id = id;
+    reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_ENTRIES;
+    reply.entries = body;
+    (void)!ds_wire_pack(&reply.base, ret, NULL); // PART bytes and less than 8 KiB more
+}
+
+void ds_desk_tell_entries(ds_desk *d, const Devstamp__Signer__Request *request)
+{
+    enum { PART = 49152 };
+    const ds_log_file *log = d->issuer->log;
+    DS_CLEANUP_BUF ds_buf records = {0}, header = {0}, head_text = {0}, bytes = {0};
+    ds_err failure = DS_ERR_INIT;
+    pthread_mutex_lock(&d->lock);
+    head h = head_now(d);
+    const ds_log_span span = ds_log_find_span(log, request->entries->from, PART);
+    pthread_mutex_unlock(&d->lock);
+    enum ds_class rc = ds_log_read_span(log, &span, &records, &failure);
+    if (!rc)
+        rc = ds_log_read_header(log, &header, &failure);
+    if (!rc && span.next > h.entries)
+        rc = ds_log_read_head(log, &head_text, &failure);
+    Devstamp__Signer__EntriesReply body = DEVSTAMP__SIGNER__ENTRIES_REPLY__INIT;
+    body.records = (ProtobufCBinaryData){records.len, records.ptr};
+    body.header = (ProtobufCBinaryData){header.len, header.ptr};
+    body.head = (ProtobufCBinaryData){head_text.len, head_text.ptr};
+    body.next = span.next;
+    if (rc)
+        pack_failure(request->id, &failure, &bytes);
+    else
+        pack_entries(request->id, &h, &body, &bytes);
+    send_bytes(d, &bytes);
+}
+
 bool ds_desk_rest(ds_desk *d)
 {
     pthread_mutex_lock(&d->lock);

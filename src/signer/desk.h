@@ -20,6 +20,9 @@ enum ds_class ds_desk_open(ds_issuer *issuer, int fd, ds_desk **ret, ds_err *e) 
 // A request for a certificate, which becomes the desk's.
 void ds_desk_put(ds_desk *d, Devstamp__Signer__Request *request);
 
+// Entries of the log as they are on disk, answered now, beside whatever is worked on. request is borrowed.
+void ds_desk_tell_entries(ds_desk *d, const Devstamp__Signer__Request *request);
+
 // Wait until all that was put is answered. false: the token failed, and nothing will be answered any more.
 bool ds_desk_rest(ds_desk *d);
 

@@ -5,6 +5,7 @@
 // request proves its own key, its subject must be what is demanded, and the certificate is built here from checked
 // parts, so that no bytes made elsewhere are ever signed.
 #include "src/signer/issuer.h"
+#include "src/signer/revoked.h"
 
 #include "src/base/clock.h"
 
@@ -149,6 +150,8 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
     if (!rc)
         rc = ds_log_open(cfg->log, i->info.fingerprint, &i->log, e);
     if (!rc)
+        rc = ds_revoked_open(cfg->log, i, e);
+    if (!rc)
         rc = remember_moduli(i, e);
     if (!rc && cfg->quota)
         rc = ds_quota_read(cfg->quota, i->info.fingerprint, &i->quota, e);
@@ -190,6 +193,8 @@ void ds_issuer_close(ds_issuer *i)
     ds_key_free(i->key);
     ds_pin_free(&i->pin);
     free(i->token_serial);
+    ds_log_close(i->revoked);
+    free(i->revoked_path);
     ds_log_close(i->log);
     ds_issuing_free(i->issuing);
     X509_free(i->ca);
@@ -282,7 +287,9 @@ static enum ds_class look_up(const ds_issuer *i, const ds_csr_info *info, const 
             "ask with that serial number to be given the same certificate, or let the device make a new key");
     DS_CLEANUP_BUF ds_buf der = {0};
     DS_CLEANUP_X509 X509 *cert = NULL;
-    enum ds_class rc = ds_log_read(i->log, entry, &der, e);
+    enum ds_class rc = ds_revoked_check(i, serial, e);
+    if (!rc)
+        rc = ds_log_read(i->log, entry, &der, e);
     if (!rc)
         rc = ds_cert_parse(ds_buf_view(&der), &cert, e);
     if (rc)

@@ -30,6 +30,8 @@ typedef struct ds_issuer {
     ds_cert_info info;
     ds_issuing *issuing;
     ds_log_file *log;
+    char *revoked_path;   // of the log of what is revoked (revoked.h)
+    ds_log_file *revoked; // NULL: nothing was yet
     ds_profiles profiles;
     ds_quota *quota;   // NULL: none
     ds_moduli *moduli; // RSA, of the last certificates

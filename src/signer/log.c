@@ -146,6 +146,11 @@ static bool index_entry(ds_log_file *l, ds_log_entry *entry, const char *recipe)
     return true;
 }
 
+const char *ds_log_recipe_of(const ds_log_file *l, const ds_log_entry *entry)
+{
+    return l->recipes[entry->recipe].name;
+}
+
 uint64_t ds_log_count(const ds_log_file *l, const char *recipe)
 {
     const ds_log_recipe *r = find_recipe(l, recipe);
@@ -314,6 +319,52 @@ enum ds_class ds_log_read(const ds_log_file *l, const ds_log_entry *entry, ds_bu
         return DS_OK;
     ret->len = before;
     return ds_fail(e, DS_STORE, "issuance log %s: entry %u cannot be read", l->path, entry->number);
+}
+
+static int64_t end_of(const ds_log_entry *entry)
+{
+    return entry->offset + DS_LOG_HEAD + (int64_t)entry->len + DS_LOG_HASH;
+}
+
+ds_log_span ds_log_find_span(const ds_log_file *l, uint64_t from, size_t max)
+{
+    ds_log_span s = {.next = from};
+    if (from < 1 || from > l->tree.size)
+        return s;
+    s.offset = ds_log_by_number(l, from)->offset;
+    do
+        s.len = (size_t)(end_of(ds_log_by_number(l, s.next++)) - s.offset);
+    while (s.next <= l->tree.size && (size_t)(end_of(ds_log_by_number(l, s.next)) - s.offset) <= max);
+    return s;
+}
+
+static enum ds_class read_part(const ds_log_file *l, int64_t offset, size_t len, ds_buf *ret, ds_err *e)
+{
+    size_t before = ret->len;
+    ds_buf_resize(ret, before + len, 0);
+    if (ds_log_read_at(l->fd, ret->ptr + before, len, offset) == (int64_t)len)
+        return DS_OK;
+    ret->len = before;
+    return ds_fail(e, DS_STORE, "issuance log %s: cannot be read at %lld", l->path, (long long)offset);
+}
+
+enum ds_class ds_log_read_span(const ds_log_file *l, const ds_log_span *span, ds_buf *ret, ds_err *e)
+{
+    return span->len ? read_part(l, span->offset, span->len, ret, e) : DS_OK;
+}
+
+enum ds_class ds_log_read_header(const ds_log_file *l, ds_buf *ret, ds_err *e)
+{
+    return read_part(l, 0, DS_LOG_HEADER, ret, e);
+}
+
+enum ds_class ds_log_read_head(const ds_log_file *l, ds_buf *ret, ds_err *e)
+{
+    enum { HEAD_MAX = 4096 };
+    if (access(l->head_path, F_OK) != 0)
+        return DS_OK;
+    enum ds_class rc = ds_file_read(l->head_path, HEAD_MAX, ret, e);
+    return rc ? ds_wrap(e, "head of the issuance log") : DS_OK;
 }
 
 enum ds_class ds_log_add(ds_log_file *l, const ds_log_certificate *c, ds_err *e)

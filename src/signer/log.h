@@ -35,8 +35,24 @@ const ds_log_entry *ds_log_by_serial(const ds_log_file *l, const uint8_t serial[
 // Append the certificate's DER to ret.
 enum ds_class ds_log_read(const ds_log_file *l, const ds_log_entry *entry, ds_buf *ret, ds_err *e) DS_MUST;
 
+// Where whole records from number from on lie in the file: as many as fit into max bytes, but one where there is one.
+// What is there does not change; it may be read by ds_log_read_span beside any other call.
+typedef struct ds_log_span {
+    int64_t offset;
+    size_t len;
+    uint64_t next; // from what number on the next span begins
+} ds_log_span;
+ds_log_span ds_log_find_span(const ds_log_file *l, uint64_t from, size_t max);
+// Append its bytes to ret.
+enum ds_class ds_log_read_span(const ds_log_file *l, const ds_log_span *span, ds_buf *ret, ds_err *e) DS_MUST;
+// Append the file's header to ret; the text of the head beside the log, nothing where there is none. As the call above.
+enum ds_class ds_log_read_header(const ds_log_file *l, ds_buf *ret, ds_err *e) DS_MUST;
+enum ds_class ds_log_read_head(const ds_log_file *l, ds_buf *ret, ds_err *e) DS_MUST;
+
 // The entry of that number, from 1 to ds_log_entries.
 const ds_log_entry *ds_log_by_number(const ds_log_file *l, uint64_t number);
+// The name of its recipe; borrowed until the next ds_log_add.
+const char *ds_log_recipe_of(const ds_log_file *l, const ds_log_entry *entry);
 // How many certificates were signed for that recipe; what was added and not committed counts.
 uint64_t ds_log_count(const ds_log_file *l, const char *recipe);
 

@@ -10,6 +10,7 @@
 #include "src/signer/ceremony.h"
 #include "src/signer/desk.h"
 #include "src/signer/issuer.h"
+#include "src/signer/revoked.h"
 #include "src/signer/sandbox.h"
 #include "src/signer/wire.h"
 
@@ -96,12 +97,32 @@ static enum ds_class answer_consistency(ds_issuer *i, const request_t *request, 
     return ds_wire_send(fd, &reply.base, e);
 }
 
+static enum ds_class answer_revoke(ds_issuer *i, const request_t *request, int fd, ds_err *e)
+{
+    ds_revocation r;
+    bool before = false;
+    enum ds_class rc = ds_issuer_revoke(i, request->revoke, &r, &before, e);
+    if (rc)
+        return rc;
+    Devstamp__Signer__RevokeReply body = DEVSTAMP__SIGNER__REVOKE_REPLY__INIT;
+    reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
+    body.revoked_utc = r.revoked_utc;
+    body.reason = (uint32_t)r.reason;
+    body.before = before;
+    reply.id = request->id;
+    reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_REVOKE;
+    reply.revoke = &body;
+    return ds_wire_send(fd, &reply.base, e);
+}
+
 static enum ds_class answer(ds_issuer *i, const request_t *request, bool first, int fd, ds_err *e)
 {
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_STATUS)
         return answer_status(i, request, first, fd, e);
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY)
         return answer_consistency(i, request, fd, e);
+    if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_REVOKE)
+        return answer_revoke(i, request, fd, e);
     return ds_fail(e, DS_INPUT, "the signer was asked for something it does not do");
 }
 
@@ -124,6 +145,11 @@ static enum ds_class serve(ds_issuer *i, ds_desk *desk, request_t *request, bool
 {
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN) {
         ds_desk_put(desk, request);
+        return DS_OK;
+    }
+    if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_ENTRIES && !first) {
+        ds_desk_tell_entries(desk, request);
+        devstamp__signer__request__free_unpacked(request, NULL);
         return DS_OK;
     }
     enum ds_class rc = serve_here(i, desk, request, first, fd, ret_end, e);

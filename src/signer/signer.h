@@ -31,14 +31,26 @@ typedef struct ds_signer_quota {
 } ds_signer_quota;
 enum { DS_QUOTA_MAX = 64 };
 
+// A signer on another computer (docs/remote-signer.md), and what this station shows it.
+typedef struct ds_signer_remote {
+    const char *address;     // "host:port"
+    const char *ca;          // PEM: who vouches for the signer
+    const char *certificate; // PEM: this station's, with those between it and its root
+    const char *key;         // of that: "file:path" or "pkcs11:…"
+    const char *module;      // PKCS#11 module path of that key; NULL for files
+    const char *pin_file;    // of that key's token; NULL: none
+} ds_signer_remote;
+
 typedef struct ds_signer_config {
-    const char *key;          // RFC 7512 "pkcs11:…" or "file:path"
-    const char *module;       // PKCS#11 module path; NULL for file keys
-    const char *token_serial; // of the token that may be given the PIN; NULL: any that the key names
-    const char *certificate;  // Sub CA certificate, PEM
-    const char *log;          // issuance log, append-only
-    const char *log_key;      // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
-    const char *quota;        // quota file; NULL: none
+    const ds_signer_remote *remote; // NULL: on this computer. Otherwise only this, certificate (NULL: whatever the
+                                    // signer shows), profiles and wait_ms count
+    const char *key;                // RFC 7512 "pkcs11:…" or "file:path"
+    const char *module;             // PKCS#11 module path; NULL for file keys
+    const char *token_serial;       // of the token that may be given the PIN; NULL: any that the key names
+    const char *certificate;        // Sub CA certificate, PEM
+    const char *log;                // issuance log, append-only
+    const char *log_key; // URI of the key that signs the log's heads, and nothing else; NULL: heads are not signed
+    const char *quota;   // quota file; NULL: none
     enum ds_pin_source pin;
     const char *pin_file;
     const char *seal;                  // the PIN is in this seal (seal.h), whose token serial number counts; NULL: none
@@ -47,13 +59,16 @@ typedef struct ds_signer_config {
     const char *station;               // the station's name, for the seal; NULL without one
     const ds_signer_profile *profiles; // borrowed until ds_signer_stop
     size_t profile_count;
-    int wait_ms; // how long a signature waits for a token that was pulled out; 0: not at all
+    int wait_ms; // how long a signature waits for a token that was pulled out, or a remote signer that is away; 0: not
+                 // at all
     int pin_fd;  // closed by ds_signer_start: the child alone keeps it, and reset commands do not inherit it
 } ds_signer_config;
 
 typedef struct ds_signer ds_signer;
 
-// Start the child and wait until it is ready (token found, logged in once, certificate matches key, log whole).
+// Start the child and wait until it is ready (token found, logged in once, certificate matches key, log whole); or
+// greet the remote signer, which must judge by the same profiles. What follows is the same with both, but for
+// DS_NETWORK: a remote signer could not be reached within wait_ms.
 enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_err *e) DS_MUST;
 // Ask it to end, wait; NULL-safe.
 void ds_signer_stop(ds_signer *s);
@@ -100,6 +115,26 @@ typedef struct ds_sign_request {
 // theirs at once; the child is started again 10 s later at the earliest, and not after a second time in a row. A
 // token that was pulled out is waited for as long as the configuration says, by all together.
 enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e) DS_MUST;
+
+// Revoke a certificate of the issuance log, for good: it is on disk before this returns, and the same again changes
+// nothing. DS_POLICY: not in the log, or this station may not.
+typedef struct ds_signer_revocation {
+    int64_t revoked_utc; // when it was revoked first, and why (RFC 5280, 5.3.1)
+    int reason;
+    bool before; // it was revoked already
+} ds_signer_revocation;
+enum ds_class ds_signer_revoke(ds_signer *s, const uint8_t serial[16], int reason, ds_signer_revocation *ret,
+                               ds_err *e) DS_MUST;
+
+// Entries of the issuance log from number from (1 is the first) on, as many as fit into a message: bytes as they are in
+// its file (log_scan.h), nothing of it verified. Buffers are replaced; ds_signer_entries_free.
+typedef struct ds_signer_entries {
+    uint64_t log_entries, next; // next: from what number on to ask next
+    uint8_t log_root[32], header[80];
+    ds_buf records, head; // head: of the log as a file (log_head.h), where next is beyond the end
+} ds_signer_entries;
+enum ds_class ds_signer_read_entries(ds_signer *s, uint64_t from, ds_signer_entries *ret, ds_err *e) DS_MUST;
+void ds_signer_entries_free(ds_signer_entries *x);
 
 // The child's main: serves on fd until the other side closes. Returns the exit code.
 int ds_signer_main(int fd, const ds_signer_config *cfg);

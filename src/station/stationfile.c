@@ -5,6 +5,7 @@
 #include "src/station/stationfile.h"
 
 #include "src/base/file.h"
+#include "src/station/listenfile.h"
 #include "src/station/yaml.h"
 
 #include <stdio.h>
@@ -13,6 +14,7 @@
 
 typedef struct yaml_signer {
     char *certificate, *key, *module, *log, *log_key, *quota, *pin_file, *token_serial, *seal, *seal_key, *seal_tpm;
+    char *address, *ca, *sub_ca; // where it is elsewhere
     uint32_t token_wait;
 } yaml_signer;
 
@@ -26,6 +28,7 @@ typedef struct ds_station_yaml {
     int station;
     char *name, *ledger;
     yaml_signer signer;
+    ds_listen_yaml *listen;
     uint32_t baud, flash_baud;
     ds_slot_config *slots;
     unsigned slots_count;
@@ -39,7 +42,7 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, certificate, 0),
     TEXT(yaml_signer, key, 0),
     TEXT(yaml_signer, module, CYAML_FLAG_OPTIONAL),
-    TEXT(yaml_signer, log, 0),
+    TEXT(yaml_signer, log, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, log_key, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, quota, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pin_file, CYAML_FLAG_OPTIONAL),
@@ -47,6 +50,9 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, seal, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, seal_key, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, seal_tpm, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, address, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, ca, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, sub_ca, CYAML_FLAG_OPTIONAL),
     CYAML_FIELD_UINT("token_wait", CYAML_FLAG_OPTIONAL, yaml_signer, token_wait),
     CYAML_FIELD_END,
 };
@@ -72,8 +78,10 @@ static const cyaml_schema_value_t discover_schema = {
 static const cyaml_schema_field_t station_fields[] = {
     CYAML_FIELD_INT("station", CYAML_FLAG_DEFAULT, ds_station_yaml, station),
     TEXT(ds_station_yaml, name, 0),
-    TEXT(ds_station_yaml, ledger, 0),
+    TEXT(ds_station_yaml, ledger, CYAML_FLAG_OPTIONAL),
     CYAML_FIELD_MAPPING("signer", CYAML_FLAG_DEFAULT, ds_station_yaml, signer, signer_fields),
+    CYAML_FIELD_MAPPING_PTR("listen", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, ds_station_yaml, listen,
+                            ds_listen_fields),
     CYAML_FIELD_UINT("baud", CYAML_FLAG_OPTIONAL, ds_station_yaml, baud),
     CYAML_FIELD_UINT("flash_baud", CYAML_FLAG_OPTIONAL, ds_station_yaml, flash_baud),
     CYAML_FIELD_SEQUENCE("slots", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, ds_station_yaml, slots, &slot_schema, 0,
@@ -157,23 +165,50 @@ static char *key_uri(const ds_station *s, const char *uri)
     return ds_asprintf("file:%s", path);
 }
 
+static char *beside(const ds_station *s, const char *name)
+{
+    return name ? ds_path_beside(s->path, name) : NULL;
+}
+
+// The signer is elsewhere: key and certificate are this station's own.
+static void take_remote(ds_station *s, const yaml_signer *y)
+{
+    s->remote = (ds_signer_remote){
+        .address = y->address,
+        .ca = beside(s, y->ca),
+        .certificate = beside(s, y->certificate),
+        .key = key_uri(s, y->key),
+        .module = y->module,
+        .pin_file = beside(s, y->pin_file),
+    };
+    s->signer_certificate = beside(s, y->sub_ca);
+}
+
+static void take_local(ds_station *s, const yaml_signer *y)
+{
+    s->signer_certificate = beside(s, y->certificate);
+    s->signer_log = beside(s, y->log);
+    s->signer_module = y->module;
+    s->signer_quota = beside(s, y->quota);
+    s->token_serial = y->token_serial;
+    s->pin_file = beside(s, y->pin_file);
+    s->seal = beside(s, y->seal);
+    s->seal_key = beside(s, y->seal_key);
+    s->seal_tpm = y->seal_tpm;
+    s->signer_key = key_uri(s, y->key);
+    s->signer_log_key = y->log_key ? key_uri(s, y->log_key) : NULL;
+}
+
 static void take_fields(ds_station *s)
 {
     const ds_station_yaml *y = s->yaml;
     s->name = y->name;
-    s->ledger = ds_path_beside(s->path, y->ledger);
-    s->signer_certificate = ds_path_beside(s->path, y->signer.certificate);
-    s->signer_log = ds_path_beside(s->path, y->signer.log);
-    s->signer_module = y->signer.module;
-    s->signer_quota = y->signer.quota ? ds_path_beside(s->path, y->signer.quota) : NULL;
-    s->token_serial = y->signer.token_serial;
+    s->ledger = beside(s, y->ledger);
     s->token_wait_s = y->signer.token_wait ? y->signer.token_wait : 120;
-    s->pin_file = y->signer.pin_file ? ds_path_beside(s->path, y->signer.pin_file) : NULL;
-    s->seal = y->signer.seal ? ds_path_beside(s->path, y->signer.seal) : NULL;
-    s->seal_key = y->signer.seal_key ? ds_path_beside(s->path, y->signer.seal_key) : NULL;
-    s->seal_tpm = y->signer.seal_tpm;
-    s->signer_key = key_uri(s, y->signer.key);
-    s->signer_log_key = y->signer.log_key ? key_uri(s, y->signer.log_key) : NULL;
+    if (y->signer.address)
+        take_remote(s, &y->signer);
+    else
+        take_local(s, &y->signer);
     s->baud = y->baud ? y->baud : 115200;
     s->flash_baud = y->flash_baud ? y->flash_baud : 921600;
     s->slots = ds_alloc(DS_STATION_MAX_SLOTS * sizeof *s->slots);
@@ -181,10 +216,39 @@ static void take_fields(ds_station *s)
         add_slot(s, y->slots[i].name, y->slots[i].port, y->slots[i].product, y->slots[i].reset, y->slots[i].command);
 }
 
+// What belongs to a signer on this computer says nothing of one elsewhere.
+static enum ds_class check_remote(const ds_station *s, ds_err *e)
+{
+    const yaml_signer *y = &s->yaml->signer;
+    const char *of_here[] = {y->log, y->log_key, y->quota, y->token_serial, y->seal, y->seal_key, y->seal_tpm};
+    if (!y->ca)
+        return ds_hint((ds_fail(e, DS_INPUT, "%s: signer.address: a signer elsewhere, and no signer.ca", s->path), e),
+                       "name the certificate of the CA that vouches for it");
+    for (size_t i = 0; i < sizeof of_here / sizeof *of_here; i++)
+        if (of_here[i])
+            return ds_hint(
+                (ds_fail(e, DS_INPUT,
+                         "%s: signer.address: log, quota, token and seal are those of the signer's own computer",
+                         s->path),
+                 e),
+                "leave log, log_key, quota, token_serial and seal out here");
+    if (s->yaml->listen)
+        return ds_fail(e, DS_INPUT, "%s: listen: the signer is elsewhere, and cannot listen here", s->path);
+    return DS_OK;
+}
+
 static enum ds_class check_signer(const ds_station *s, ds_err *e)
 {
     if (s->yaml->station != 1)
         return ds_fail(e, DS_INPUT, "%s: station: version %d is not known", s->path, s->yaml->station);
+    if (s->token_wait_s > 3600)
+        return ds_fail(e, DS_INPUT, "%s: token_wait must be 1 to 3600 seconds", s->path);
+    if (s->remote.address)
+        return check_remote(s, e);
+    if (!s->signer_log)
+        return ds_fail(e, DS_INPUT, "%s: signer.log: is missing", s->path);
+    if (s->yaml->signer.ca || s->yaml->signer.sub_ca)
+        return ds_fail(e, DS_INPUT, "%s: signer: ca and sub_ca are given, but no address", s->path);
     if (s->seal && s->pin_file)
         return ds_hint((ds_fail(e, DS_INPUT, "%s: signer: seal and pin_file are both given", s->path), e),
                        "the PIN is in the seal: remove pin_file, and the file");
@@ -197,10 +261,10 @@ static enum ds_class check_signer(const ds_station *s, ds_err *e)
 
 static enum ds_class check(ds_station *s, ds_err *e)
 {
+    if (!s->ledger)
+        return ds_fail(e, DS_INPUT, "%s: ledger: is missing", s->path);
     if (!baud_ok(s->baud) || !baud_ok(s->flash_baud))
         return ds_fail(e, DS_INPUT, "%s: baud and flash_baud must be 1200 to 5000000", s->path);
-    if (s->token_wait_s > 3600)
-        return ds_fail(e, DS_INPUT, "%s: token_wait must be 1 to 3600 seconds", s->path);
     if (discover(s, e))
         return e->cls;
     for (unsigned i = 0; i < s->slot_count; i++)
@@ -210,6 +274,14 @@ static enum ds_class check(ds_station *s, ds_err *e)
         return ds_hint((ds_fail(e, DS_DEVICE, "%s: no slot is named and no device was discovered", s->path), e),
                        "connect a device, or name its port under 'slots'");
     return DS_OK;
+}
+
+// Each is held once, and const for everybody else.
+static void free_held(const char *held)
+{
+    void *p = NULL;
+    memcpy(&p, &held, sizeof p);
+    free(p);
 }
 
 static enum ds_class load(const char *path, bool slots, ds_station **ret, ds_err *e)
@@ -225,7 +297,8 @@ static enum ds_class load(const char *path, bool slots, ds_station **ret, ds_err
     }
     s->yaml = yaml;
     take_fields(s);
-    if (check_signer(s, e) || (slots && check(s, e))) {
+    if (check_signer(s, e) || (s->yaml->listen && ds_listen_make(s->path, s->yaml->listen, &s->listen, e)) ||
+        (slots && check(s, e))) {
         ds_station_free(s);
         return e->cls;
     }
@@ -263,6 +336,11 @@ void ds_station_free(ds_station *s)
     free(s->pin_file);
     free(s->seal);
     free(s->seal_key);
+    free_held(s->remote.ca);
+    free_held(s->remote.certificate);
+    free_held(s->remote.key);
+    free_held(s->remote.pin_file);
+    ds_listen_free(s->listen);
     ds_yaml_free(&station_schema, s->yaml);
     free(s->path);
     free(s);

@@ -7,6 +7,7 @@
 
 #include "src/base/buf.h"
 #include "src/link/transport.h"
+#include "src/signer/front.h"
 
 #define DS_STATION_MAX_SLOTS 64
 
@@ -24,8 +25,11 @@ typedef struct ds_station {
     char *path;
     struct ds_station_yaml *yaml;
     const char *name;
-    char *ledger;                          // path
-    char *signer_certificate, *signer_log; // paths
+    char *ledger;                          // path; NULL where only the signer was asked for and it names none
+    ds_signer_remote remote;               // address NULL: the signer is here; otherwise the signer_* but the
+                                           // certificate, the token's and the seal's are NULL
+    ds_front_config *listen;               // the signer here serves others too; or NULL. Without profiles
+    char *signer_certificate, *signer_log; // paths; the Sub CA's certificate may be NULL where the signer is elsewhere
     char *signer_key, *signer_log_key;     // file: path made absolute, or pkcs11: URI; the log key may be NULL
     const char *signer_module;             // or NULL
     char *signer_quota;                    // path, or NULL

@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The listening side's connections; see front.h. The caller's thread accepts, and tells those who wait for an answer
+// that it is worked on; each connection has a thread of its own, and so at most one request under way.
+#include "src/signer/front.h"
+
+#include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/pki/cert.h"
+#include "src/signer/address.h"
+#include "src/signer/front_serve.h"
+#include "src/signer/remote.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/x509v3.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    STACK = 512 * 1024,
+    TELL_MS = 5000,   // between two words to those who wait for an answer
+    TELL_WAIT_MS = 0, // who does not even take that is gone
+    PLACE_MS = 5000,  // how long a new connection waits for the place of an idle one
+    COMPLAINTS = 20,  // told of strangers in one COMPLAINTS_MS, so that they cannot fill a disk
+    COMPLAINTS_MS = 60000,
+};
+
+enum phase { STRANGER, IDLE, BUSY, GOING };
+
+typedef struct connection {
+    struct connection *next; // in the order they came
+    ds_front *front;
+    int fd;
+    ds_tls *tls;
+    int station; // -1: not known yet
+    enum phase phase;
+    pthread_mutex_t sending; // while it is busy: its thread and the one that accepts
+    char peer[64];
+} connection;
+
+struct ds_front {
+    const ds_front_config *config;
+    ds_signer *signer;
+    ds_tls_side *side;
+    int fd;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; // a connection ended
+    connection *first;
+    unsigned total, total_max, strangers;
+    unsigned counts[DS_FRONT_STATIONS];        // connections of each station
+    pthread_mutex_t asking[DS_FRONT_STATIONS]; // one request a station that makes the signer rest
+    bool stopping;
+    unsigned complaints;
+    int64_t complaints_since_ms;
+};
+
+// Which station shows this certificate?
+static int know(void *arg, X509 *certificate, bool chained)
+{
+    const ds_front *f = arg;
+    const ds_front_config *c = f->config;
+    ds_cert_info info;
+    if (ds_cert_describe(certificate, &info, NULL))
+        return -1;
+    char name[64] = "";
+    int len = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name, sizeof name);
+    bool named = chained && len > 0 && strlen(name) == (size_t)len;
+    for (size_t i = 0; i < c->station_count; i++) {
+        const ds_front_station *s = &c->stations[i];
+        if (s->pinned ? memcmp(info.fingerprint, s->fingerprint, 32) == 0 : named && strcmp(s->name, name) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds_front **ret, ds_err *e)
+{
+    ds_address where = {0};
+    ds_front *f = ds_alloc(sizeof *f);
+    pthread_condattr_t monotonic;
+    f->config = config;
+    f->signer = signer;
+    f->fd = -1;
+    f->total_max = 4 * config->strangers;
+    for (size_t i = 0; i < config->station_count; i++)
+        f->total_max += config->stations[i].connections;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&f->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&f->lock, NULL);
+    for (size_t i = 0; i < DS_FRONT_STATIONS; i++)
+        pthread_mutex_init(&f->asking[i], NULL);
+    enum ds_class rc = ds_tls_server(&config->self, config->ca, know, f, &f->side, e);
+    if (!rc)
+        rc = ds_address_parse(config->address, &where, e);
+    if (!rc)
+        rc = ds_address_listen(&where, &f->fd, e);
+    ds_address_free(&where);
+    if (rc)
+        ds_front_close(f);
+    else
+        *ret = f;
+    return rc;
+}
+
+unsigned ds_front_port(const ds_front *f)
+{
+    struct sockaddr_storage a = {0};
+    socklen_t len = sizeof a;
+    if (getsockname(f->fd, (struct sockaddr *)&a, &len) != 0)
+        return 0;
+    if (a.ss_family == AF_INET6) {
+        struct sockaddr_in6 six;
+        memcpy(&six, &a, sizeof six);
+        return ntohs(six.sin6_port);
+    }
+    struct sockaddr_in four;
+    memcpy(&four, &a, sizeof four);
+    return ntohs(four.sin_port);
+}
+
+// Of a stranger; what they can cause to be written has its bound.
+static void complain(connection *c, const ds_err *e)
+{
+    ds_front *f = c->front;
+    pthread_mutex_lock(&f->lock);
+    int64_t now = ds_now_ms();
+    if (!f->complaints || now - f->complaints_since_ms > COMPLAINTS_MS) {
+        f->complaints = 0;
+        f->complaints_since_ms = now;
+    }
+    unsigned n = ++f->complaints;
+    pthread_mutex_unlock(&f->lock);
+    if (n <= COMPLAINTS)
+        ds_log(DS_LOG_WARN, "%s: %s%s", c->peer, e->text,
+               n == COMPLAINTS ? " (others are not told of for a while)" : "");
+}
+
+static const ds_front_station *station_of(const connection *c)
+{
+    return &c->front->config->stations[c->station];
+}
+
+// The oldest connection of that kind, told to go; the lock is held.
+static bool send_away(ds_front *f, enum phase phase, int station)
+{
+    for (connection *c = f->first; c; c = c->next)
+        if (c->phase == phase && (station < 0 || c->station == station)) {
+            if (phase == STRANGER)
+                f->strangers--;
+            c->phase = GOING;
+            (void)shutdown(c->fd, SHUT_RDWR);
+            return true;
+        }
+    return false;
+}
+
+// A known station's place among its own. false: it has too many requests under way.
+static bool find_place(connection *c, int station)
+{
+    ds_front *f = c->front;
+    unsigned limit = f->config->stations[station].connections;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += PLACE_MS / 1000;
+    pthread_mutex_lock(&f->lock);
+    bool good = c->phase == STRANGER; // not sent away meanwhile
+    if (good) {
+        c->phase = GOING; // nobody's stranger, and nobody's idle one yet
+        f->strangers--;
+    }
+    if (good && f->counts[station] >= limit)
+        good = send_away(f, IDLE, station);
+    while (good && f->counts[station] >= limit && !f->stopping)
+        if (pthread_cond_timedwait(&f->changed, &f->lock, &until) != 0)
+            good = false;
+    if (good && !f->stopping) {
+        f->counts[station]++;
+        c->station = station;
+        c->phase = IDLE;
+    }
+    good = good && !f->stopping;
+    pthread_mutex_unlock(&f->lock);
+    return good;
+}
+
+static int64_t message_deadline(const ds_front *f)
+{
+    return ds_now_ms() + (int64_t)f->config->message_s * 1000;
+}
+
+static bool send_failure(connection *c, uint64_t id, ds_err *failure)
+{
+    Devstamp__Signer__Reply reply = DEVSTAMP__SIGNER__REPLY__INIT;
+    reply.id = id;
+    reply.error_class = failure->cls;
+    reply.error_text = failure->text;
+    reply.error_hint = failure->hint;
+    reply.error_code = failure->code;
+    return !ds_tls_send(c->tls, &reply.base, message_deadline(c->front), NULL);
+}
+
+// "It is worked on." Who does not take that is gone.
+static void tell(connection *c, bool touch)
+{
+    Devstamp__Signer__Wait body = DEVSTAMP__SIGNER__WAIT__INIT;
+    Devstamp__Signer__Reply reply = DEVSTAMP__SIGNER__REPLY__INIT;
+    body.touch = touch;
+    reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_WAIT;
+    reply.wait = &body;
+    if (ds_tls_send(c->tls, &reply.base, ds_now_ms() + TELL_WAIT_MS, NULL))
+        (void)shutdown(c->fd, SHUT_RDWR);
+}
+
+static void tell_touch(void *arg)
+{
+    connection *c = arg;
+    pthread_mutex_lock(&c->sending);
+    tell(c, true);
+    pthread_mutex_unlock(&c->sending);
+}
+
+// From now on its thread does not use the connection, or does again. false: it is to go.
+static bool set_phase(connection *c, enum phase phase)
+{
+    ds_front *f = c->front;
+    pthread_mutex_lock(&c->sending);
+    pthread_mutex_lock(&f->lock);
+    bool good = c->phase != GOING;
+    if (good)
+        c->phase = phase;
+    pthread_mutex_unlock(&f->lock);
+    pthread_mutex_unlock(&c->sending);
+    return good;
+}
+
+static bool answer(connection *c, const Devstamp__Signer__Request *request)
+{
+    ds_front *f = c->front;
+    const ds_front_case what = {f->config, station_of(c), f->signer, tell_touch, c};
+    ds_err e = DS_ERR_INIT;
+    Devstamp__Signer__Reply *reply = NULL;
+    bool rests = request->body_case != DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
+    if (!set_phase(c, BUSY))
+        return false;
+    if (rests)
+        pthread_mutex_lock(&f->asking[c->station]);
+    enum ds_class rc = ds_front_answer(&what, request, &reply, &e);
+    if (rests)
+        pthread_mutex_unlock(&f->asking[c->station]);
+    bool good = set_phase(c, IDLE);
+    if (reply) {
+        reply->id = request->id;
+        good = !ds_tls_send(c->tls, &reply->base, message_deadline(f), NULL) && good;
+        devstamp__signer__reply__free_unpacked(reply, NULL);
+    } else if (rc) {
+        good = send_failure(c, request->id, &e) && good;
+    }
+    return good;
+}
+
+static bool sent_away(connection *c)
+{
+    pthread_mutex_lock(&c->front->lock);
+    bool away = c->phase == GOING || c->front->stopping;
+    pthread_mutex_unlock(&c->front->lock);
+    return away;
+}
+
+// Requests of a known station, until it goes or is sent away.
+static void serve(connection *c)
+{
+    ds_front *f = c->front;
+    const ds_tls_wait wait = {.idle_ms = (int64_t)f->config->idle_s * 1000,
+                              .whole_ms = (int64_t)f->config->message_s * 1000,
+                              .max = DS_REMOTE_REQUEST_MAX};
+    DS_CLEANUP_BUF ds_buf bytes = {0};
+    for (bool good = true; good && !sent_away(c);) {
+        ds_err e = DS_ERR_INIT;
+        enum ds_wire_met met = DS_WIRE_MESSAGE;
+        enum ds_class rc = ds_tls_recv(c->tls, &wait, &bytes, &met, &e);
+        if ((!rc && met != DS_WIRE_MESSAGE) || (rc && sent_away(c)))
+            return;
+        Devstamp__Signer__Request *request = rc ? NULL : devstamp__signer__request__unpack(NULL, bytes.len, bytes.ptr);
+        if (!rc && !request)
+            (void)ds_fail(&e, DS_INPUT, "a request that cannot be read");
+        if (!request) {
+            ds_log(DS_LOG_WARN, "station %s at %s: %s", station_of(c)->name, c->peer, e.text);
+            if (e.cls != DS_POLICY)
+                (void)send_failure(c, 0, &e);
+            return;
+        }
+        good = answer(c, request);
+        devstamp__signer__request__free_unpacked(request, NULL);
+    }
+}
+
+static void meet(connection *c)
+{
+    ds_front *f = c->front;
+    ds_err e = DS_ERR_INIT;
+    enum ds_class rc = ds_tls_open(f->side, c->fd, NULL, &c->tls, &e);
+    if (!rc)
+        rc = ds_tls_handshake(c->tls, ds_now_ms() + (int64_t)f->config->handshake_s * 1000, &e);
+    if (rc) {
+        complain(c, &e);
+        return;
+    }
+    int station = ds_tls_known(c->tls);
+    if (find_place(c, station)) {
+        serve(c);
+        return;
+    }
+    (void)ds_fail_errno(&e, DS_NETWORK, EAGAIN, "%u requests of this station are under way",
+                        f->config->stations[station].connections);
+    (void)send_failure(c, 0, &e);
+}
+
+static void *run_connection(void *arg)
+{
+    connection *c = arg;
+    ds_front *f = c->front;
+    meet(c);
+    if (c->tls)
+        ds_tls_bye(c->tls);
+    pthread_mutex_lock(&c->sending); // who accepts may be about to tell it something
+    pthread_mutex_lock(&f->lock);
+    connection **at = &f->first;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    if (c->phase == STRANGER)
+        f->strangers--;
+    if (c->station >= 0)
+        f->counts[c->station]--;
+    pthread_mutex_unlock(&f->lock);
+    pthread_mutex_unlock(&c->sending);
+    ds_tls_free(c->tls);
+    close(c->fd);
+    pthread_mutex_destroy(&c->sending);
+    free(c);
+    pthread_mutex_lock(&f->lock);
+    f->total--;
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+    return NULL;
+}
+
+static void name_peer(const struct sockaddr *a, socklen_t len, char ret[64])
+{
+    char host[46], port[8];
+    if (getnameinfo(a, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        snprintf(ret, 64, "%s port %s", host, port);
+    else
+        snprintf(ret, 64, "somebody");
+}
+
+// Into the list, with a thread of its own. false: there is no room.
+static bool admit(ds_front *f, connection *c)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    pthread_mutex_lock(&f->lock);
+    bool room = f->total < f->total_max;
+    if (room && f->strangers >= f->config->strangers)
+        room = send_away(f, STRANGER, -1);
+    if (room) {
+        connection **at = &f->first;
+        while (*at)
+            at = &(*at)->next;
+        *at = c;
+        f->total++;
+        f->strangers++;
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        pthread_attr_setstacksize(&attr, STACK);
+        if (pthread_create(&thread, &attr, run_connection, c) != 0) {
+            *at = NULL;
+            f->total--;
+            f->strangers--;
+            room = false;
+        }
+        pthread_attr_destroy(&attr);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return room;
+}
+
+static void accept_one(ds_front *f)
+{
+    struct sockaddr_storage peer = {0};
+    socklen_t len = sizeof peer;
+    int on = 1, fd = accept4(f->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+            ds_sleep_ms(100); // out of descriptors: others end
+        return;
+    }
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    connection *c = ds_alloc(sizeof *c);
+    *c = (connection){.front = f, .fd = fd, .station = -1, .phase = STRANGER};
+    pthread_mutex_init(&c->sending, NULL);
+    name_peer((struct sockaddr *)&peer, len, c->peer);
+    if (admit(f, c))
+        return;
+    close(fd);
+    pthread_mutex_destroy(&c->sending);
+    free(c);
+}
+
+// A connection's thread takes both locks the other way round, so that here only who is free at once is told.
+static void tell_all(ds_front *f)
+{
+    pthread_mutex_lock(&f->lock);
+    for (connection *c = f->first; c; c = c->next)
+        if (c->phase == BUSY && pthread_mutex_trylock(&c->sending) == 0) {
+            tell(c, false);
+            pthread_mutex_unlock(&c->sending);
+        }
+    pthread_mutex_unlock(&f->lock);
+}
+
+// Nobody is listened to any more; who waits for an answer gets it.
+static void end_all(ds_front *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->stopping = true;
+    for (connection *c = f->first; c; c = c->next)
+        (void)shutdown(c->fd, c->phase == BUSY ? SHUT_RD : SHUT_RDWR);
+    while (f->total) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += TELL_MS / 1000;
+        pthread_mutex_unlock(&f->lock);
+        tell_all(f);
+        pthread_mutex_lock(&f->lock);
+        if (f->total)
+            (void)pthread_cond_timedwait(&f->changed, &f->lock, &until);
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+enum ds_class ds_front_run(ds_front *f, int stop_fd, ds_err *e)
+{
+    enum ds_class rc = DS_OK;
+    int64_t tell_at_ms = ds_now_ms() + TELL_MS;
+    for (;;) {
+        struct pollfd p[2] = {{.fd = f->fd, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
+        int ready = poll(p, 2, ds_ms_left(tell_at_ms));
+        if (ready < 0 && errno != EINTR) {
+            rc = ds_fail_errno(e, DS_NETWORK, errno, "wait for stations");
+            break;
+        }
+        if (ready > 0 && p[1].revents)
+            break;
+        if (ready > 0 && p[0].revents)
+            accept_one(f);
+        if (ds_now_ms() >= tell_at_ms) {
+            tell_all(f);
+            tell_at_ms = ds_now_ms() + TELL_MS;
+        }
+    }
+    close(f->fd);
+    f->fd = -1;
+    end_all(f);
+    return rc;
+}
+
+void ds_front_close(ds_front *f)
+{
+    if (!f)
+        return;
+    if (f->fd >= 0)
+        close(f->fd);
+    ds_tls_side_free(f->side);
+    for (size_t i = 0; i < DS_FRONT_STATIONS; i++)
+        pthread_mutex_destroy(&f->asking[i]);
+    pthread_cond_destroy(&f->changed);
+    pthread_mutex_destroy(&f->lock);
+    free(f);
+}
