@@ -219,7 +219,7 @@ static enum ds_class load(const char *path, bool slots, ds_station **ret, ds_err
     ds_station *s = ds_alloc(sizeof *s);
     s->path = ds_strdup(path);
     void *yaml = NULL;
-    if (ds_yaml_load(path, &station_schema, &yaml, NULL, e)) {
+    if (ds_yaml_load(path, &station_schema, &yaml, e)) {
         ds_station_free(s);
         return e->cls;
     }
