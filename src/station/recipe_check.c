@@ -177,10 +177,10 @@ static enum ds_class check_signatures(ds_recipe *r, ds_err *e)
     if (take_keys(r, e) || check_scheme(r, app, blocks, e))
         return e->cls;
     const uint8_t(*keys)[32] = (const uint8_t(*)[32])r->key_digests;
-    if (verify(app, keys, r->key_count) != DS_SBV2_OK)
+    if (verify(app, keys, 1) != DS_SBV2_OK) // of several, the mfg firmware looks for the bootloader's first
         return ds_hint(
             (ds_fail(e, DS_POLICY, "%s: secure bootloader and app are signed with different keys", r->path), e),
-            "the device would lock itself out: sign both with one key");
+            "the device would lock itself out: sign the app with the secure bootloader's (first) key");
     // A supplier flashes the plain one: a secure bootloader there would lock chips that have no identity yet.
     if (verify(&r->regions[DS_REGION_BOOTLOADER], NULL, 0) == DS_SBV2_OK ||
         same_image(&r->regions[DS_REGION_BOOTLOADER], boot))
