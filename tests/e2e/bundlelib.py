@@ -7,6 +7,8 @@ import json
 import pathlib
 import re
 import struct
+import sys
+import tempfile
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -108,3 +110,26 @@ def fuses(path, chip):
     assert data.startswith(b"DSFUSE1\0")
     rows = data[12 + 44:]
     return [int.from_bytes(rows[44 * i:44 * i + 32], "little") for i in range(11)]
+
+
+def vectors():
+    """{file name: bytes}: a bundle for tests/unit/test_signer_bundle.c, with a release and an approval by keys thrown away."""
+    b = Bundle.__new__(Bundle)
+    b.parts, b.signatures = {"recipe": b"recipe: 1\n", "app": b"\xe9" * 64}, []
+    b.manifest = {
+        "bundle": 1, "product": "lamp", "chip": "esp32c3", "lock": "release", "created": "2027-01-15T08:00:00Z", "release": 7,
+        "files": [{"part": n, "sha256": hashlib.sha256(d).hexdigest(), "size": len(d)} for n, d in b.parts.items()],
+        "mfg": {"version": "1.2.0", "min_version": "1.2.0"},
+        "app": {"version": "2.0.0", "min_version": "1.9.0", "secure_version": 3}, "trusted": ["a5" * 32],
+        "burns": [{"field": "SECURE_BOOT_EN", "value": "0x1", "when": "first-boot"}]}
+    b.text = canonical(b.manifest)
+    with tempfile.TemporaryDirectory() as folder:
+        b.sign(1, Key(folder, "release"))
+        b.sign(2, Key(folder, "approver", "rsa"))
+    order = canonical({"devstamp": "signing order 1", "what": "release", "manifest": b.text.decode()}) + b"\n"
+    return {"lamp.bundle": b.write(), "lamp.order": order}
+
+
+if __name__ == "__main__":
+    for file, content in vectors().items():
+        (pathlib.Path(sys.argv[1]) / file).write_bytes(content)
