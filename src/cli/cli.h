@@ -30,6 +30,7 @@ typedef struct ds_verb {
     int (*run)(int argc, char **argv);
 } ds_verb;
 
+int ds_cmd_bundle(int argc, char **argv);
 int ds_cmd_ca(int argc, char **argv);
 int ds_cmd_image(int argc, char **argv);
 int ds_cmd_label(int argc, char **argv);

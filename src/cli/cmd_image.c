@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// devstamp image: merge, sign, verify and show firmware images.
+// devstamp image: merge, verify and show firmware images; signing is in cmd_image_sign.c.
 #include "src/cli/cli.h"
 
 #include "src/base/file.h"
+#include "src/cli/cmd_image.h"
 #include "src/esp/sbv2.h"
 #include "src/station/recipe.h"
 
@@ -18,12 +19,10 @@ enum { MAX_IMAGE = 16 << 20 };
 
 static const char usage[] =
     "usage: devstamp image merge --recipe FILE [--whole-flash] -o FILE\n"
-    "       devstamp image sign --key KEY.pem IN -o OUT\n"
     "       devstamp image verify [--key KEY.pem] FILE\n"
     "       devstamp image info FILE\n"
     "\n"
     "  merge   the one file that a chip supplier pre-flashes: plain bootloader, partition table, mfg app, signed app\n"
-    "  sign    append a Secure Boot V2 signature (RSA-3072 or ECDSA P-256, by the key)\n"
     "  verify  checksum, digest and signature; with --key (public or private), only that key is trusted\n"
     "  info    what the image is\n";
 
@@ -60,19 +59,19 @@ static options parse(int argc, char **argv)
     return o;
 }
 
-static enum ds_class read_key(const char *path, bool private_half, EVP_PKEY **ret, ds_err *e)
+static enum ds_class read_key(const char *path, EVP_PKEY **ret, ds_err *e)
 {
     FILE *f = fopen(path, "re");
     if (!f)
         return ds_fail(e, DS_INPUT, "%s: cannot be read", path);
     EVP_PKEY *key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
-    if (!key && !private_half) {
+    if (!key) {
         rewind(f);
         key = PEM_read_PUBKEY(f, NULL, NULL, NULL);
     }
     fclose(f);
     if (!key)
-        return ds_fail(e, DS_INPUT, "%s: holds no %s key in PEM", path, private_half ? "private" : "public or private");
+        return ds_fail(e, DS_INPUT, "%s: holds no public or private key in PEM", path);
     *ret = key;
     return DS_OK;
 }
@@ -111,31 +110,6 @@ static void print_digest(const char *what, const uint8_t digest[32])
     printf("%s %s\n", what, hex);
 }
 
-static int sign(int argc, char **argv)
-{
-    options o = parse(argc, argv);
-    if (o.help || o.bad || !o.key || !o.in || !o.out)
-        return ds_cli_usage(usage, o.help);
-    ds_err e = DS_ERR_INIT;
-    DS_CLEANUP_BUF ds_buf image = {0};
-    ds_image_info info;
-    EVP_PKEY *key = NULL;
-    uint8_t digest[32];
-    enum ds_class rc = read_image(o.in, &image, &info, &e);
-    if (!rc)
-        rc = read_key(o.key, true, &key, &e);
-    if (!rc)
-        rc = ds_sbv2_sign(&image, key, &e);
-    if (!rc)
-        rc = ds_sbv2_key_digest(key, digest, &e);
-    if (!rc)
-        rc = ds_file_write(o.out, ds_buf_view(&image), 0644, &e);
-    if (!rc)
-        print_digest("signed; key digest", digest);
-    EVP_PKEY_free(key);
-    return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
-}
-
 static int verify(int argc, char **argv)
 {
     options o = parse(argc, argv);
@@ -148,7 +122,7 @@ static int verify(int argc, char **argv)
     uint8_t trusted[1][32], digest[32];
     enum ds_class rc = read_image(o.in, &image, &info, &e);
     if (!rc && o.key)
-        rc = read_key(o.key, false, &key, &e);
+        rc = read_key(o.key, &key, &e);
     if (!rc && o.key)
         rc = ds_sbv2_key_digest(key, trusted[0], &e);
     EVP_PKEY_free(key);
@@ -197,7 +171,10 @@ int ds_cmd_image(int argc, char **argv)
 {
     static const ds_verb verbs[] = {
         {"merge", "the one file that a chip supplier pre-flashes", merge},
-        {"sign", "append a Secure Boot V2 signature", sign},
+        {"sign", "append a Secure Boot V2 signature", ds_image_sign},
+        {"order", "what a key on a machine apart is to sign", ds_image_order},
+        {"sign-order", "there: sign it", ds_image_sign_order},
+        {"attach", "put the signature that came back under the image", ds_image_attach},
         {"verify", "check checksum, digest and signature", verify},
         {"info", "show what an image is", info},
         {NULL, NULL, NULL},

@@ -9,6 +9,7 @@
 #include "src/base/log.h"
 #include "src/cli/progress.h"
 #include "src/cli/signer_access.h"
+#include "src/station/products.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -17,16 +18,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_RECIPES = 16 };
-
 static const char usage[] =
     "usage: devstamp provision --recipe FILE [--recipe FILE ...] --station FILE [options]\n"
+    "       devstamp provision --bundle FILE [--bundle FILE ...] --station FILE [options]\n"
     "\n"
     "Takes the device on every slot through: connect, versions, key, csr, certificate, stamp, bootloader, select,\n"
     "firstboot, proof. A step that holds already is skipped, so a run that was cut off is simply run again.\n"
     "Ctrl-C or SIGTERM lets the steps under way end; a second one does not wait.\n"
     "\n"
     "  --recipe FILE    what a product is; several: each device gets the one for its chip (or its slot's product)\n"
+    "  --bundle FILE    the same in a signed release bundle; a station file with bundles: takes nothing else\n"
     "  --station FILE   slots, signer and ledger\n"
     "  --pin-file FILE  token PIN in a file that only its owner can read (else the station file's, else asked for)\n"
     "  --pin-fd N       token PIN from an open file descriptor\n"
@@ -42,17 +43,23 @@ static const char usage[] =
     "exit code: 0 all passed, 1 some devices failed, 2.. the station cannot work (docs/exit-codes.md)\n";
 
 typedef struct options {
-    const char *recipe_paths[MAX_RECIPES];
-    unsigned recipe_count;
+    ds_product_files files;
     const char *station, *report;
     ds_signer_access access;
     bool json, qr, verbose;
 } options;
 
 static const struct option long_options[] = {
-    {"recipe", required_argument, NULL, 'r'}, {"station", required_argument, NULL, 's'}, DS_SIGNER_ACCESS_OPTIONS,
-    {"report", required_argument, NULL, 'R'}, {"json", no_argument, NULL, 'j'},          {"qr", no_argument, NULL, 'q'},
-    {"verbose", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+    {"recipe", required_argument, NULL, 'r'},
+    {"bundle", required_argument, NULL, 'b'},
+    {"station", required_argument, NULL, 's'},
+    DS_SIGNER_ACCESS_OPTIONS,
+    {"report", required_argument, NULL, 'R'},
+    {"json", no_argument, NULL, 'j'},
+    {"qr", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 // 0 = go on, otherwise the exit code + 1.
@@ -63,9 +70,8 @@ static int parse(int argc, char **argv, options *o)
         bool ok = true;
         switch (c) {
         case 'r':
-            ok = o->recipe_count < MAX_RECIPES;
-            if (ok)
-                o->recipe_paths[o->recipe_count++] = optarg;
+        case 'b':
+            ok = ds_product_files_add(&o->files, c == 'b', optarg);
             break;
         case 's':
             o->station = optarg;
@@ -90,7 +96,8 @@ static int parse(int argc, char **argv, options *o)
         if (!ok)
             return ds_cli_usage(usage, false) + 1;
     }
-    if (optind != argc || !o->recipe_count || !o->station || !ds_signer_access_is_one(&o->access))
+    if (optind != argc || !(o->files.recipe_count + o->files.bundle_count) || !o->station ||
+        !ds_signer_access_is_one(&o->access))
         return ds_cli_usage(usage, false) + 1;
     return 0;
 }
@@ -117,13 +124,13 @@ static void heed_signals(void)
 
 // Everything a run needs; opened in order, closed in reverse.
 typedef struct run {
-    ds_recipe *recipes[MAX_RECIPES];
+    ds_recipe *recipes[DS_PRODUCTS_MAX];
     unsigned recipe_count;
     ds_station *station;
     ds_ledger *ledger;
     ds_signer *signer;
     ds_slot_result *results;
-    ds_signer_profile profiles[MAX_RECIPES];
+    ds_signer_profile profiles[DS_PRODUCTS_MAX];
 } run;
 
 static void run_close(run *r)
@@ -177,13 +184,25 @@ static enum ds_class report_can_be_written(const char *path, ds_err *e)
     return DS_OK;
 }
 
+// Before a device is touched: no older release comes back. Where the run fails later, a newer one was used all the
+// same.
+static enum ds_class record_bundles(const run *r, ds_err *e)
+{
+    for (unsigned i = 0; i < r->recipe_count; i++) {
+        const ds_recipe *p = r->recipes[i];
+        const ds_ledger_bundle b = {p->product, p->chip->name, p->bundle_release, p->digest, r->station->allow_older};
+        if (p->bundle_release && ds_ledger_use_bundle(r->ledger, &b, e))
+            return ds_wrap(e, "%s", p->path);
+    }
+    return DS_OK;
+}
+
 static enum ds_class run_open(run *r, options *o, ds_err *e)
 {
-    for (; r->recipe_count < o->recipe_count; r->recipe_count++)
-        if (ds_recipe_load(o->recipe_paths[r->recipe_count], &r->recipes[r->recipe_count], e))
-            return e->cls;
-    if (ds_station_load(o->station, &r->station, e) || ds_signer_access_check(&o->access, r->station, e) ||
-        ds_ledger_open(r->station->ledger, false, &r->ledger, e))
+    if (ds_station_load(o->station, &r->station, e) ||
+        ds_products_load(r->station, &o->files, r->recipes, &r->recipe_count, e) ||
+        ds_signer_access_check(&o->access, r->station, e) || ds_ledger_open(r->station->ledger, false, &r->ledger, e) ||
+        record_bundles(r, e))
         return e->cls;
     make_profiles(r);
     const ds_signer_config c = ds_signer_access_config(&o->access, r->station, r->profiles, r->recipe_count);

@@ -16,7 +16,7 @@ static const char show_usage[] =
     "Prints who can open a seal and what it is tied to. Nothing is opened, so that none of it is proved: check does.\n";
 
 static const char check_usage[] =
-    "usage: devstamp seal check --station FILE --recipe FILE [--recipe FILE ...] [options]\n"
+    "usage: devstamp seal check --station FILE (--recipe FILE | --bundle FILE) ... [options]\n"
     "\n"
     "Compares the station with what its seal is tied to, and opens the seal. The token is not asked and sent no PIN.\n"
     "\n"
@@ -109,7 +109,7 @@ static int cmd_check(int argc, char **argv)
     ds_seal_setup setup = {.part_count = 0};
     ds_seal s = {.all = false};
     bool good = ds_seal_options_parse(argc, argv, &o);
-    if (!good || o.help || o.file || !o.station || !o.recipe_count)
+    if (!good || o.help || o.file || !o.station || !(o.files.recipe_count + o.files.bundle_count))
         return ds_cli_usage(check_usage, good && o.help);
     enum ds_class rc = ds_sandbox_harden(&e);
     if (!rc)

@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: devstamp seal create --station FILE --recipe FILE [--recipe FILE ...] --by UNLOCKER [--by ...] [options]\n"
+    "usage: devstamp seal create --station FILE (--recipe FILE | --bundle FILE) ... --by UNLOCKER [--by ...] "
+    "[options]\n"
     "\n"
     "Encrypts the token's PIN, tied to this station: its name, this computer, the recipes with all they name, the Sub "
     "CA's\n"
@@ -158,7 +159,8 @@ int ds_seal_create(int argc, char **argv)
     making m = {.passphrase_fd = -1};
     DS_CLEANUP_BUF ds_buf bytes = {0};
     bool good = ds_seal_options_parse(argc, argv, &o);
-    if (!good || o.help || o.file || o.ask || !o.station || !o.recipe_count || !o.by_count)
+    if (!good || o.help || o.file || o.ask || !o.station || !(o.files.recipe_count + o.files.bundle_count) ||
+        !o.by_count)
         return ds_cli_usage(usage, good && o.help);
     m.passphrase_fd = o.passphrase_fd;
     enum ds_class rc = ds_sandbox_harden(&e);

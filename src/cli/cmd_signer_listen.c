@@ -9,7 +9,7 @@
 #include "src/base/log.h"
 #include "src/cli/signer_access.h"
 #include "src/signer/front.h"
-#include "src/station/recipe.h"
+#include "src/station/products.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { MAX_RECIPES = 64, FILES = 4096 };
+enum { FILES = 4096 };
 
 static const char usage[] =
     "usage: devstamp signer listen --config FILE --recipe FILE [--recipe FILE ...] [options]\n"
@@ -30,13 +30,14 @@ static const char usage[] =
     "\n"
     "  --config FILE    a station file with a 'listen' part; slots and ledger are not needed\n"
     "  --recipe FILE    what products certificates are signed for; profiles are taken from here alone\n"
+    "  --bundle FILE    the same in a signed release bundle; a configuration with bundles: takes nothing else\n"
     "  --pin-file FILE, --pin-fd N, --passphrase-file FILE, --passphrase-fd N, --passphrase\n"
     "                   as of 'devstamp provision'\n"
     "  -v, --verbose    tell of every request on standard error, not only of what is refused\n";
 
 typedef struct options {
-    const char *config, *recipes[MAX_RECIPES];
-    unsigned recipe_count;
+    const char *config;
+    ds_product_files files;
     ds_signer_access access;
     bool verbose, help;
 } options;
@@ -44,8 +45,13 @@ typedef struct options {
 static bool parse(int argc, char **argv, options *o)
 {
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'}, {"recipe", required_argument, NULL, 'r'}, DS_SIGNER_ACCESS_OPTIONS,
-        {"verbose", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},         {0},
+        {"config", required_argument, NULL, 'c'},
+        {"recipe", required_argument, NULL, 'r'},
+        {"bundle", required_argument, NULL, 'b'},
+        DS_SIGNER_ACCESS_OPTIONS,
+        {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     *o = (options){.access = DS_SIGNER_ACCESS_INIT};
     optind = 1;
@@ -53,8 +59,8 @@ static bool parse(int argc, char **argv, options *o)
         bool good = true;
         if (c == 'c')
             o->config = optarg;
-        else if (c == 'r' && o->recipe_count < MAX_RECIPES)
-            o->recipes[o->recipe_count++] = optarg;
+        else if (c == 'r' || c == 'b')
+            good = ds_product_files_add(&o->files, c == 'b', optarg);
         else if (c == 'v')
             o->verbose = true;
         else if (c == 'h')
@@ -64,7 +70,8 @@ static bool parse(int argc, char **argv, options *o)
         if (!good)
             return false;
     }
-    return optind == argc && o->config && o->recipe_count && ds_signer_access_is_one(&o->access);
+    return optind == argc && o->config && o->files.recipe_count + o->files.bundle_count &&
+           ds_signer_access_is_one(&o->access);
 }
 
 static int stop_pipe[2] = {-1, -1};
@@ -101,8 +108,9 @@ static void allow_files(void)
 
 typedef struct running {
     ds_station *station;
-    ds_recipe *recipes[MAX_RECIPES];
-    ds_signer_profile profiles[MAX_RECIPES];
+    ds_recipe *recipes[DS_PRODUCTS_MAX];
+    unsigned recipe_count;
+    ds_signer_profile profiles[DS_PRODUCTS_MAX];
     ds_signer *signer;
     ds_front *front;
 } running;
@@ -111,7 +119,7 @@ static void stop(running *r)
 {
     ds_front_close(r->front);
     ds_signer_stop(r->signer);
-    for (unsigned i = 0; i < MAX_RECIPES; i++)
+    for (unsigned i = 0; i < r->recipe_count; i++)
         ds_recipe_free(r->recipes[i]);
     ds_station_free(r->station);
 }
@@ -123,7 +131,7 @@ static enum ds_class check_recipes(const options *o, const running *r, ds_err *e
     for (size_t s = 0; s < c->station_count; s++)
         for (size_t i = 0; i < c->stations[s].recipe_count; i++) {
             bool known = false;
-            for (unsigned n = 0; n < o->recipe_count; n++)
+            for (unsigned n = 0; n < r->recipe_count; n++)
                 known = known || strcmp(r->profiles[n].recipe, c->stations[s].recipes[i]) == 0;
             if (!known)
                 return ds_hint((ds_fail(e, DS_INPUT, "%s: station %s: no recipe is of product \"%s\"", o->config,
@@ -140,11 +148,10 @@ static enum ds_class start(options *o, running *r, ds_err *e)
     if (!rc && !r->station->listen)
         rc = ds_hint((ds_fail(e, DS_INPUT, "%s: it has no 'listen' part", o->config), e),
                      "docs/remote-signer.md shows one");
-    for (unsigned i = 0; !rc && i < o->recipe_count; i++) {
-        rc = ds_recipe_load(o->recipes[i], &r->recipes[i], e);
-        if (!rc)
-            r->profiles[i] = ds_recipe_profile(r->recipes[i]);
-    }
+    if (!rc)
+        rc = ds_products_load(r->station, &o->files, r->recipes, &r->recipe_count, e);
+    for (unsigned i = 0; !rc && i < r->recipe_count; i++)
+        r->profiles[i] = ds_recipe_profile(r->recipes[i]);
     if (!rc)
         rc = check_recipes(o, r, e);
     if (!rc)
@@ -152,8 +159,8 @@ static enum ds_class start(options *o, running *r, ds_err *e)
     if (rc)
         return rc;
     r->station->listen->profiles = r->profiles;
-    r->station->listen->profile_count = o->recipe_count;
-    const ds_signer_config c = ds_signer_access_config(&o->access, r->station, r->profiles, o->recipe_count);
+    r->station->listen->profile_count = r->recipe_count;
+    const ds_signer_config c = ds_signer_access_config(&o->access, r->station, r->profiles, r->recipe_count);
     if (ds_signer_start(&c, &r->signer, e))
         return ds_wrap(e, "signer");
     allow_files();

@@ -22,6 +22,7 @@ static int version(int argc, char **argv)
 static const ds_verb verbs[] = {
     {"provision", "provision every device on the station's slots", ds_cmd_provision},
     {"image", "merge, sign, verify and show firmware images", ds_cmd_image},
+    {"bundle", "make, sign and show release bundles", ds_cmd_bundle},
     {"ca", "make and show the certificate authorities", ds_cmd_ca},
     {"token", "list tokens and look at them", ds_cmd_token},
     {"seal", "tie the token's PIN to a station", ds_cmd_seal},

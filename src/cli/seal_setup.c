@@ -40,6 +40,11 @@ static bool read_pcrs(const char *text, uint32_t *ret)
     return *ret != 0;
 }
 
+static bool has_room(const ds_product_files *f)
+{
+    return f->recipe_count + f->bundle_count < DS_PRODUCTS_MAX;
+}
+
 static const char **text_option(ds_seal_options *o, int id)
 {
     switch (id) {
@@ -56,7 +61,9 @@ static const char **text_option(ds_seal_options *o, int id)
     case 'c':
         return &o->computer;
     case 'r':
-        return o->recipe_count < DS_SEAL_RECIPES ? &o->recipes[o->recipe_count++] : NULL;
+        return has_room(&o->files) ? &o->files.recipes[o->files.recipe_count++] : NULL;
+    case 'B':
+        return has_room(&o->files) ? &o->files.bundles[o->files.bundle_count++] : NULL;
     case 'b':
         return o->by_count < DS_SEAL_UNLOCKERS ? &o->by[o->by_count++] : NULL;
     default:
@@ -96,6 +103,7 @@ bool ds_seal_options_parse(int argc, char **argv, ds_seal_options *ret)
     static const struct option options[] = {
         {"station", required_argument, NULL, 's'},
         {"recipe", required_argument, NULL, 'r'},
+        {"bundle", required_argument, NULL, 'B'},
         {"output", required_argument, NULL, 'o'},
         {"by", required_argument, NULL, 'b'},
         {"all", no_argument, NULL, 'a'},
@@ -157,11 +165,10 @@ static enum ds_class load(const ds_seal_options *o, ds_seal_setup *s, ds_err *e)
     enum ds_class rc = ds_station_load_signer(o->station, &s->station, e);
     if (!rc && s->station->remote.address)
         rc = ds_fail(e, DS_USAGE, "%s: its signer is elsewhere, and has the seal", o->station);
-    for (unsigned i = 0; !rc && i < o->recipe_count; i++) {
-        rc = ds_recipe_load(o->recipes[i], &s->recipes[i], e);
-        if (!rc)
-            s->profiles[i] = ds_recipe_profile(s->recipes[i]);
-    }
+    if (!rc)
+        rc = ds_products_load(s->station, &o->files, s->recipes, &s->recipe_count, e);
+    for (unsigned i = 0; i < s->recipe_count; i++)
+        s->profiles[i] = ds_recipe_profile(s->recipes[i]);
     if (!rc)
         rc = ds_token_uri_check(s->station->signer_key, e);
     if (!rc)
@@ -185,7 +192,7 @@ enum ds_class ds_seal_setup_open(const ds_seal_options *o, bool identify, ds_sea
         .log_key = ret->station->signer_log_key,
         .station = ret->station->name,
         .profiles = ret->profiles,
-        .profile_count = o->recipe_count,
+        .profile_count = ret->recipe_count,
     };
     rc = find_serial(o, identify, ret, e);
     if (!rc)
@@ -205,7 +212,7 @@ void ds_seal_setup_close(ds_seal_setup *s)
 {
     ds_quota_free(s->quota);
     X509_free(s->ca);
-    for (unsigned i = 0; i < DS_SEAL_RECIPES; i++)
+    for (unsigned i = 0; i < s->recipe_count; i++)
         ds_recipe_free(s->recipes[i]);
     ds_station_free(s->station);
 }

@@ -7,14 +7,11 @@
 
 #include "src/pki/cert.h"
 #include "src/signer/seal.h"
-#include "src/station/recipe.h"
-#include "src/station/stationfile.h"
-
-enum { DS_SEAL_RECIPES = 16 };
+#include "src/station/products.h"
 
 typedef struct ds_seal_options {
-    const char *station, *recipes[DS_SEAL_RECIPES];
-    unsigned recipe_count;
+    const char *station;
+    ds_product_files files;
     const char *output, *pin_file, *passphrase_file, *token_serial, *computer;
     int pin_fd, passphrase_fd;
     bool ask, all, help;
@@ -29,8 +26,9 @@ bool ds_seal_options_parse(int argc, char **argv, ds_seal_options *ret);
 
 typedef struct ds_seal_setup {
     ds_station *station;
-    ds_recipe *recipes[DS_SEAL_RECIPES];
-    ds_signer_profile profiles[DS_SEAL_RECIPES];
+    ds_recipe *recipes[DS_PRODUCTS_MAX];
+    unsigned recipe_count;
+    ds_signer_profile profiles[DS_PRODUCTS_MAX];
     X509 *ca;
     ds_cert_info info;
     ds_quota *quota;

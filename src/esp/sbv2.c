@@ -33,6 +33,16 @@ static void read_block(const uint8_t *b, ds_sbv2_block *ret)
     SHA256(b + DS_SBV2_KEY_OFF, ds_sbv2_key_len(ret->scheme), ret->key_digest);
 }
 
+enum ds_class ds_sbv2_check_block(const uint8_t block[DS_SBV2_BLOCK], ds_sbv2_block *ret, ds_err *e)
+{
+    read_block(block, ret);
+    if (!ret->valid)
+        return ds_fail(e, DS_INPUT, "no signature block of Secure Boot V2");
+    if (!ds_sbv2_block_verify(block, ret->scheme))
+        return ds_fail(e, DS_INPUT, "the signature block's signature does not hold");
+    return DS_OK;
+}
+
 enum ds_class ds_sbv2_read(ds_view image, size_t content_len, ds_sbv2_block ret[DS_SBV2_MAX_BLOCKS], ds_err *e)
 {
     memset(ret, 0, DS_SBV2_MAX_BLOCKS * sizeof *ret);

@@ -30,6 +30,29 @@ enum ds_class ds_sbv2_key_digest(EVP_PKEY *key, uint8_t ret[32], ds_err *e) DS_M
 // signature sector gets one more block (up to 3); replaces nothing. Result replaces *image.
 enum ds_class ds_sbv2_sign(ds_buf *image, EVP_PKEY *key, ds_err *e) DS_MUST;
 
+// The same in parts, for a key that is elsewhere. First, what is to be signed: SHA-256 of the content as it will be
+// padded, its length, and how many blocks are there already. DS_INPUT: no more fit, or the content was changed since.
+typedef struct ds_sbv2_content {
+    uint8_t digest[32];
+    size_t len; // a multiple of 4096
+    unsigned blocks;
+} ds_sbv2_content;
+enum ds_class ds_sbv2_measure(ds_view image, ds_sbv2_content *ret, ds_err *e) DS_MUST;
+
+// Then a block over that digest. sign is given it and returns the signature: RSASSA-PSS (SHA-256, salt of 32 bytes) as
+// the standard has it, big-endian, 384 bytes; or ECDSA in DER. It is verified. *ret_len is the room at first.
+typedef enum ds_class (*ds_sbv2_sign_fn)(void *arg, enum ds_sbv2_scheme scheme, const uint8_t digest[32], uint8_t *ret,
+                                         size_t *ret_len, ds_err *e);
+enum ds_class ds_sbv2_make_block(EVP_PKEY *public_key, const uint8_t digest[32], ds_sbv2_sign_fn sign, void *arg,
+                                 uint8_t ret[DS_SBV2_BLOCK], ds_err *e) DS_MUST;
+
+// Last, the block appended to the image, as ds_sbv2_sign does. DS_INPUT: it is over other content, no block, or its
+// signature does not hold; DS_POLICY: that key has signed the image already.
+enum ds_class ds_sbv2_append(ds_buf *image, const uint8_t block[DS_SBV2_BLOCK], ds_err *e) DS_MUST;
+
+// One block by itself: what it says; its signature holds. DS_INPUT otherwise.
+enum ds_class ds_sbv2_check_block(const uint8_t block[DS_SBV2_BLOCK], ds_sbv2_block *ret, ds_err *e) DS_MUST;
+
 // Read the signature sector that starts at content_len (a multiple of 4096) in image.
 enum ds_class ds_sbv2_read(ds_view image, size_t content_len, ds_sbv2_block ret[DS_SBV2_MAX_BLOCKS], ds_err *e) DS_MUST;
 

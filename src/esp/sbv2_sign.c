@@ -36,44 +36,50 @@ static bool put_ec_signature(const uint8_t *der, size_t len, uint8_t *ret)
     return ok;
 }
 
-static bool put_signature(EVP_PKEY *key, enum ds_sbv2_scheme scheme, uint8_t *block)
+static bool put_signature(enum ds_sbv2_scheme scheme, const uint8_t *sig, size_t len, uint8_t *block)
 {
-    bool rsa = scheme == DS_SBV2_RSA3072;
-    uint8_t sig[DS_SBV2_RSA_LEN];
-    size_t len = sizeof sig;
-    if (!sign_digest(key, rsa, block + DS_SBV2_DIGEST_OFF, sig, &len))
-        return false;
     uint8_t *at = block + DS_SBV2_KEY_OFF + ds_sbv2_key_len(scheme);
-    if (!rsa)
+    if (scheme != DS_SBV2_RSA3072)
         return put_ec_signature(sig, len, at);
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len && i < DS_SBV2_RSA_LEN; i++)
         at[i] = sig[len - 1 - i];
     return len == DS_SBV2_RSA_LEN;
 }
 
-static enum ds_class make_block(EVP_PKEY *key, const uint8_t digest[32], uint8_t ret[DS_SBV2_BLOCK], ds_err *e)
+enum ds_class ds_sbv2_make_block(EVP_PKEY *public_key, const uint8_t digest[32], ds_sbv2_sign_fn sign, void *arg,
+                                 uint8_t ret[DS_SBV2_BLOCK], ds_err *e)
 {
     enum ds_sbv2_scheme scheme;
+    uint8_t sig[DS_SBV2_RSA_LEN];
+    size_t len = sizeof sig;
     memset(ret, 0, DS_SBV2_BLOCK);
     ret[0] = DS_SBV2_MAGIC;
     memcpy(ret + DS_SBV2_DIGEST_OFF, digest, 32);
-    enum ds_class cls = ds_sbv2_block_put_key(key, ret, &scheme, e);
+    enum ds_class cls = ds_sbv2_block_put_key(public_key, ret, &scheme, e);
+    if (!cls)
+        cls = sign(arg, scheme, digest, sig, &len, e);
     if (cls)
         return cls;
-    if (!put_signature(key, scheme, ret) || !ds_sbv2_block_verify(ret, scheme)) {
-        ds_fail(e, DS_INPUT, "secure boot key cannot sign");
-        return ds_hint(e, "is it the private key?");
-    }
+    if (!put_signature(scheme, sig, len, ret) || !ds_sbv2_block_verify(ret, scheme))
+        return ds_fail(e, DS_TOKEN, "the signature that was made does not hold");
     ds_put_le32(ret + DS_SBV2_CRC_OFF, ds_crc32(ret, DS_SBV2_CRC_OFF));
     return DS_OK;
 }
 
+static enum ds_class sign_here(void *arg, enum ds_sbv2_scheme scheme, const uint8_t digest[32], uint8_t *ret,
+                               size_t *ret_len, ds_err *e)
+{
+    if (sign_digest(arg, scheme == DS_SBV2_RSA3072, digest, ret, ret_len))
+        return DS_OK;
+    return ds_hint((ds_fail(e, DS_INPUT, "secure boot key cannot sign"), e), "is it the private key?");
+}
+
 // Number of blocks in the signature sector that image ends with; 0 where it ends with none.
-static unsigned existing_blocks(const ds_buf *image)
+static unsigned existing_blocks(ds_view image)
 {
     ds_sbv2_block blocks[DS_SBV2_MAX_BLOCKS];
-    if (image->len < 2 * DS_SBV2_SECTOR || image->len % DS_SBV2_SECTOR ||
-        ds_sbv2_read(ds_buf_view(image), image->len - DS_SBV2_SECTOR, blocks, NULL))
+    if (image.len < 2 * DS_SBV2_SECTOR || image.len % DS_SBV2_SECTOR ||
+        ds_sbv2_read(image, image.len - DS_SBV2_SECTOR, blocks, NULL))
         return 0;
     unsigned n = 0;
     while (n < DS_SBV2_MAX_BLOCKS && blocks[n].valid)
@@ -81,38 +87,89 @@ static unsigned existing_blocks(const ds_buf *image)
     return n;
 }
 
-static enum ds_class check_same_content(const ds_buf *image, size_t content, const uint8_t digest[32], unsigned n,
-                                        ds_err *e)
+static enum ds_class check_same_content(ds_view image, const ds_sbv2_content *c, ds_err *e)
 {
-    if (n == DS_SBV2_MAX_BLOCKS)
+    if (c->blocks == DS_SBV2_MAX_BLOCKS)
         return ds_fail(e, DS_INPUT, "the image carries %d signatures already, no more fit", DS_SBV2_MAX_BLOCKS);
-    for (unsigned i = 0; i < n; i++)
-        if (memcmp(image->ptr + content + i * DS_SBV2_BLOCK + DS_SBV2_DIGEST_OFF, digest, 32) != 0) {
+    for (unsigned i = 0; i < c->blocks; i++)
+        if (memcmp(image.ptr + c->len + i * DS_SBV2_BLOCK + DS_SBV2_DIGEST_OFF, c->digest, 32) != 0) {
             ds_fail(e, DS_INPUT, "the image was changed after its signature %u was made", i);
             return ds_hint(e, "sign the unsigned image instead");
         }
     return DS_OK;
 }
 
+static bool digest_padded(ds_view image, size_t len, uint8_t ret[32])
+{
+    uint8_t fill[DS_SBV2_SECTOR];
+    size_t here = image.len < len ? image.len : len;
+    memset(fill, 0xFF, sizeof fill);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(ctx, image.ptr, here) == 1 &&
+              EVP_DigestUpdate(ctx, fill, len - here) == 1 && EVP_DigestFinal_ex(ctx, ret, NULL) == 1;
+    EVP_MD_CTX_free(ctx);
+    return ok;
+}
+
+enum ds_class ds_sbv2_measure(ds_view image, ds_sbv2_content *ret, ds_err *e)
+{
+    if (!image.len)
+        return ds_fail(e, DS_INPUT, "an empty image cannot be signed");
+    ds_sbv2_content c = {.blocks = existing_blocks(image)};
+    c.len = c.blocks ? image.len - DS_SBV2_SECTOR : ds_sbv2_content_len(image.len);
+    if (!digest_padded(image, c.len, c.digest))
+        return ds_fail(e, DS_INTERNAL, "digest of an image");
+    enum ds_class cls = check_same_content(image, &c, e);
+    if (!cls)
+        *ret = c;
+    return cls;
+}
+
+static void add_block(ds_buf *image, const ds_sbv2_content *c, const uint8_t block[DS_SBV2_BLOCK])
+{
+    ds_buf_resize(image, c->len, 0xFF);
+    uint8_t sector[DS_SBV2_SECTOR];
+    memset(sector, 0xFF, sizeof sector);
+    memcpy(sector, block, DS_SBV2_BLOCK);
+    ds_buf_add(image, sector, sizeof sector);
+}
+
+static void put_block(ds_buf *image, const ds_sbv2_content *c, const uint8_t block[DS_SBV2_BLOCK])
+{
+    if (c->blocks)
+        memcpy(image->ptr + c->len + c->blocks * DS_SBV2_BLOCK, block, DS_SBV2_BLOCK);
+    else
+        add_block(image, c, block);
+}
+
+enum ds_class ds_sbv2_append(ds_buf *image, const uint8_t block[DS_SBV2_BLOCK], ds_err *e)
+{
+    ds_sbv2_content c;
+    ds_sbv2_block b, there[DS_SBV2_MAX_BLOCKS];
+    enum ds_class cls = ds_sbv2_measure(ds_buf_view(image), &c, e);
+    if (!cls)
+        cls = ds_sbv2_check_block(block, &b, e);
+    if (!cls && memcmp(b.image_digest, c.digest, 32) != 0)
+        cls = ds_hint((ds_fail(e, DS_INPUT, "the signature is of another image"), e),
+                      "attach it to the very file that its request was made of");
+    if (!cls && c.blocks)
+        cls = ds_sbv2_read(ds_buf_view(image), c.len, there, e);
+    for (unsigned i = 0; !cls && i < c.blocks; i++)
+        if (memcmp(there[i].key_digest, b.key_digest, 32) == 0)
+            cls = ds_fail(e, DS_POLICY, "this key has signed the image already");
+    if (!cls)
+        put_block(image, &c, block);
+    return cls;
+}
+
 enum ds_class ds_sbv2_sign(ds_buf *image, EVP_PKEY *key, ds_err *e)
 {
-    if (!image->len)
-        return ds_fail(e, DS_INPUT, "an empty image cannot be signed");
-    unsigned n = existing_blocks(image);
-    size_t before = image->len;
-    size_t content = n ? image->len - DS_SBV2_SECTOR : ds_sbv2_content_len(image->len);
-    if (!n)
-        ds_buf_resize(image, content, 0xFF);
-    uint8_t digest[32], block[DS_SBV2_BLOCK];
-    SHA256(image->ptr, content, digest);
-    enum ds_class cls = check_same_content(image, content, digest, n, e);
+    ds_sbv2_content c;
+    uint8_t block[DS_SBV2_BLOCK];
+    enum ds_class cls = ds_sbv2_measure(ds_buf_view(image), &c, e);
     if (!cls)
-        cls = make_block(key, digest, block, e);
-    if (cls) {
-        ds_buf_resize(image, before, 0xFF);
-        return cls;
-    }
-    ds_buf_resize(image, content + DS_SBV2_SECTOR, 0xFF);
-    memcpy(image->ptr + content + n * DS_SBV2_BLOCK, block, sizeof block);
-    return DS_OK;
+        cls = ds_sbv2_make_block(key, c.digest, sign_here, key, block, e);
+    if (!cls)
+        put_block(image, &c, block);
+    return cls;
 }

@@ -42,6 +42,7 @@ enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert
 #define DS_LEDGER_KIND_REVOKED "ledger.revocation"
 #define DS_LEDGER_KIND_PROOF "ledger.proof"
 #define DS_LEDGER_KIND_SIGNER "ledger.signer"
+#define DS_LEDGER_KIND_BUNDLE "ledger.bundle"
 
 // Append to the evidence chain, inside the caller's transaction.
 enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;

@@ -153,6 +153,16 @@ typedef struct ds_ledger_log {
 // that came and went between two calls.
 enum ds_class ds_ledger_signer_head(ds_ledger *l, const ds_ledger_log *log, ds_err *e) DS_MUST;
 
+// A release bundle that is about to be used. DS_POLICY where a newer release of the product for that chip was used
+// before, or another bundle under this number; allow_older: not even then. Recorded where it is not the last one used.
+typedef struct ds_ledger_bundle {
+    const char *product, *chip; // names
+    uint64_t release;
+    const uint8_t *digest; // 32
+    bool allow_older;
+} ds_ledger_bundle;
+enum ds_class ds_ledger_use_bundle(ds_ledger *l, const ds_ledger_bundle *b, ds_err *e) DS_MUST;
+
 // One row a device with its live or else newest certificate (state 0: none), for list, show and check. fn false stops;
 // it may use the ledger.
 typedef bool (*ds_ledger_row_fn)(void *arg, const ds_ledger_device *d, const ds_ledger_cert *c);

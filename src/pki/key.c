@@ -11,7 +11,9 @@
 
 #include <libp11.h>
 #include <openssl/err.h>
+#include <openssl/rsa.h>
 #include <openssl/ui.h>
+#include <p11-kit/pkcs11.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -234,6 +236,60 @@ enum ds_class ds_key_create(const ds_key_source *src, enum ds_key_type type, ds_
     if (!ds_key_kind_of(type))
         return ds_fail(e, DS_USAGE, "no such key type");
     return open_any(src, type, ret, e);
+}
+
+static bool sign_digest(EVP_PKEY *key, const uint8_t digest[32], uint8_t *ret, size_t *ret_len)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
+    bool ok = ctx && EVP_PKEY_sign_init(ctx) > 0;
+    if (ok && EVP_PKEY_is_a(key, "RSA"))
+        ok = EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) > 0 &&
+             EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, EVP_sha256()) > 0 && EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, 32) > 0;
+    ok = ok && EVP_PKEY_CTX_set_signature_md(ctx, EVP_sha256()) > 0 && EVP_PKEY_sign(ctx, ret, ret_len, digest, 32) > 0;
+    EVP_PKEY_CTX_free(ctx);
+    return ok;
+}
+
+enum ds_class ds_key_sign_digest(ds_key *k, const uint8_t digest[32], uint8_t *ret, size_t *ret_len, ds_err *e)
+{
+    if (ds_key_ready(k, e))
+        return ds_key_failed(k, e);
+    if (k->token && EVP_PKEY_is_a(k->public_key, "RSA")) {
+        size_t len = *ret_len;
+        enum ds_class rc = ds_token_sign_pss(k->token, &k->object, k->pin, digest, ret, &len, e);
+        if (!rc)
+            *ret_len = len;
+        if (!rc || (e->code != CKR_MECHANISM_INVALID && e->code != CKR_MECHANISM_PARAM_INVALID))
+            return rc ? ds_key_failed(k, e) : DS_OK;
+    }
+    if (sign_digest(k->private_key, digest, ret, ret_len))
+        return DS_OK;
+    (void)ds_ossl_fail(e, k->token ? DS_TOKEN : DS_INPUT, "sign");
+    return ds_key_failed(k, e);
+}
+
+enum ds_class ds_key_sign(ds_key *k, ds_view message, uint8_t *ret, size_t *ret_len, ds_err *e)
+{
+    if (ds_key_ready(k, e))
+        return ds_key_failed(k, e);
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    bool ok = md && EVP_DigestSignInit(md, NULL, ds_key_digest_md(k->public_key), NULL, k->private_key) == 1 &&
+              EVP_DigestSign(md, ret, ret_len, message.ptr, message.len) == 1;
+    EVP_MD_CTX_free(md);
+    if (ok)
+        return DS_OK;
+    (void)ds_ossl_fail(e, k->token ? DS_TOKEN : DS_INPUT, "sign");
+    return ds_key_failed(k, e);
+}
+
+bool ds_key_verify(EVP_PKEY *public_key, ds_view message, ds_view signature)
+{
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    bool ok = md && EVP_DigestVerifyInit(md, NULL, ds_key_digest_md(public_key), NULL, public_key) == 1 &&
+              EVP_DigestVerify(md, signature.ptr, signature.len, message.ptr, message.len) == 1;
+    EVP_MD_CTX_free(md);
+    ERR_clear_error();
+    return ok;
 }
 
 enum ds_class ds_key_failed(const ds_key *k, ds_err *e)

@@ -47,6 +47,14 @@ bool ds_key_wants_touch(const ds_key *k);
 // As ds_token_attestation. DS_USAGE: the key is in a file.
 enum ds_class ds_key_attestation(const ds_key *k, X509 **ret_leaf, STACK_OF(X509) * *ret_chain, ds_err *e) DS_MUST;
 
+// Sign a SHA-256 digest as Secure Boot V2 wants it: RSASSA-PSS (SHA-256, salt of 32 bytes) or, of an EC key, ECDSA in
+// DER. *ret_len is the room at first. DS_TOKEN as ds_key_failed tells it.
+enum ds_class ds_key_sign_digest(ds_key *k, const uint8_t digest[32], uint8_t *ret, size_t *ret_len, ds_err *e) DS_MUST;
+// Sign a message with the digest that belongs to the key (ds_key_digest_md): RSASSA-PKCS1-v1_5, or ECDSA in DER.
+enum ds_class ds_key_sign(ds_key *k, ds_view message, uint8_t *ret, size_t *ret_len, ds_err *e) DS_MUST;
+// Is it the signature of that message, made so? public_key is one of our types.
+bool ds_key_verify(EVP_PKEY *public_key, ds_view message, ds_view signature);
+
 // A use of the key failed: say why as far as that can be known (ds_token_explain), and note it where the token refused
 // the PIN. Returns e's class.
 enum ds_class ds_key_failed(const ds_key *k, ds_err *e);

@@ -74,6 +74,12 @@ typedef struct ds_token_new {
 } ds_token_new;
 enum ds_class ds_token_generate(ds_token *t, const ds_token_new *what, ds_token_key *ret, ds_err *e) DS_MUST;
 
+// RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes (CKM_RSA_PKCS_PSS) over a digest; pin where the key
+// asks for it at each use. DS_TOKEN with CKR_MECHANISM_INVALID or CKR_MECHANISM_PARAM_INVALID: the module does not do
+// that.
+enum ds_class ds_token_sign_pss(ds_token *t, const ds_token_key *k, const ds_secret *pin, const uint8_t digest[32],
+                                uint8_t *ret, size_t *ret_len, ds_err *e) DS_MUST;
+
 // Remove a key pair again: only for undoing ds_token_generate.
 void ds_token_destroy(ds_token *t, const ds_token_key *k);
 

@@ -62,7 +62,7 @@ enum ds_class ds_issuer_read_pin(const ds_signer_config *cfg, const char *beside
     if (cfg->pin == DS_PIN_FILE)
         rc = read_pin_file(cfg->pin_file, note, ret, e);
     else if (cfg->pin == DS_PIN_PROMPT)
-        rc = ds_secret_prompt("PIN of the CA's token: ", PIN_MAX, &ret->secret, e);
+        rc = ds_secret_prompt("PIN of the token: ", PIN_MAX, &ret->secret, e);
     else if (cfg->pin == DS_PIN_FD)
         rc = read_pin_fd(cfg->pin_fd, note, ret, e);
     return rc ? ds_wrap(e, "PIN") : DS_OK;

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -83,7 +84,7 @@ static const int refused[] = {
     SCMP_SYS(open_by_handle_at),
 };
 
-static int build(scmp_filter_ctx filter)
+static int build(scmp_filter_ctx filter, bool online)
 {
     const uint32_t no = SCMP_ACT_ERRNO(EPERM);
     int rc = 0;
@@ -91,7 +92,7 @@ static int build(scmp_filter_ctx filter)
         rc = seccomp_rule_add(filter, no, refused[i], 0);
     const struct scmp_arg_cmp network = {.arg = 0, .op = SCMP_CMP_NE, .datum_a = AF_UNIX};
     const struct scmp_arg_cmp process = {.arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = CLONE_THREAD, .datum_b = 0};
-    if (rc == 0)
+    if (rc == 0 && !online)
         rc = seccomp_rule_add_array(filter, no, SCMP_SYS(socket), 1, &network);
     if (rc == 0)
         rc = seccomp_rule_add_array(filter, no, SCMP_SYS(clone), 1, &process);
@@ -104,14 +105,24 @@ static int build(scmp_filter_ctx filter)
     return rc ? rc : seccomp_load(filter);
 }
 
-enum ds_class ds_sandbox_enter(ds_err *e)
+static enum ds_class enter(bool online, ds_err *e)
 {
     (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGQUIT, SIG_IGN);
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     if (!filter)
         return ds_fail(e, DS_INTERNAL, "system-call filter");
-    int rc = build(filter);
+    int rc = build(filter, online);
     seccomp_release(filter);
     return rc ? ds_fail_errno(e, DS_INTERNAL, -rc, "system-call filter") : DS_OK;
+}
+
+enum ds_class ds_sandbox_enter(ds_err *e)
+{
+    return enter(false, e);
+}
+
+enum ds_class ds_sandbox_enter_online(ds_err *e)
+{
+    return enter(true, e);
 }

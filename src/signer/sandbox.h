@@ -29,5 +29,8 @@
 
 enum ds_class ds_sandbox_harden(ds_err *e) DS_MUST;
 enum ds_class ds_sandbox_enter(ds_err *e) DS_MUST;
+// The same, but new sockets of any family may be made and connected: for one signature by a module that speaks to a key
+// service, where whoever started it said so.
+enum ds_class ds_sandbox_enter_online(ds_err *e) DS_MUST;
 
 #endif

@@ -10,6 +10,7 @@
 #include "src/signer/ceremony.h"
 #include "src/signer/desk.h"
 #include "src/signer/issuer.h"
+#include "src/signer/order_child.h"
 #include "src/signer/revoked.h"
 #include "src/signer/sandbox.h"
 #include "src/signer/wire.h"
@@ -248,6 +249,22 @@ int ds_signer_main(int fd, const ds_signer_config *cfg)
     return rc ? 1 : 0;
 }
 
+static enum ds_class sign_order(int fd, const ds_signer_config *cfg, const request_t *request, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf answer = {0};
+    Devstamp__Signer__SignOrderReply body = DEVSTAMP__SIGNER__SIGN_ORDER_REPLY__INIT;
+    reply_t reply = DEVSTAMP__SIGNER__REPLY__INIT;
+    enum ds_class rc = ds_order_hold(cfg, request->sign_order, &answer, e);
+    if (rc) {
+        (void)!ds_desk_send_failure(fd, 0, e, NULL);
+        return rc;
+    }
+    body.answer = (ProtobufCBinaryData){answer.len, answer.ptr};
+    reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_SIGN_ORDER;
+    reply.sign_order = &body;
+    return ds_wire_send(fd, &reply.base, e);
+}
+
 int ds_ceremony_main(int fd, const ds_signer_config *cfg)
 {
     ds_err e = DS_ERR_INIT;
@@ -258,6 +275,11 @@ int ds_ceremony_main(int fd, const ds_signer_config *cfg)
     if (ds_wire_recv(fd, -1, &bytes, &end, &e) || end)
         return 1;
     request_t *request = devstamp__signer__request__unpack(NULL, bytes.len, bytes.ptr);
+    if (request && request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN_ORDER) {
+        enum ds_class signed_rc = sign_order(fd, cfg, request, &e);
+        devstamp__signer__request__free_unpacked(request, NULL);
+        return signed_rc ? 1 : 0;
+    }
     ds_ceremony_result made = {0};
     enum ds_class rc =
         request ? ds_ceremony_hold(cfg, request, &made, &e) : ds_fail(&e, DS_INPUT, "a request that cannot be read");

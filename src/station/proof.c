@@ -47,6 +47,15 @@ static bool trusts(const Devstamp__Evidence *r, const uint8_t digest[32])
     return false;
 }
 
+// All keys of the recipe, and no other.
+static bool trusts_ours(const Devstamp__Evidence *r, const ds_recipe *recipe)
+{
+    bool all = r->n_key_digest == recipe->key_count;
+    for (unsigned i = 0; i < recipe->key_count; i++)
+        all = all && trusts(r, recipe->key_digests[i]);
+    return all;
+}
+
 static bool is_our_certificate(const ds_job *j, const Devstamp__Evidence *r)
 {
     return r->certificate_digest.len == 32 && memcmp(r->certificate_digest.data, j->cert.fingerprint, 32) == 0;
@@ -81,7 +90,7 @@ static void judge_evidence(const ds_job *j, proof *p, const Devstamp__Evidence *
     finding_bit(p, "jtag_disabled", r->jtag_disabled, true);
     finding_bit(p, "stamp_encrypted", r->nvs_encrypted, true);
     finding_bit(p, "plain_stamp_erased", r->plain_stamp_erased, true);
-    finding_bit(p, "trusts_only_our_key", trusts(r, recipe->key_digest) && r->n_key_digest == 1, true);
+    finding_bit(p, "trusts_only_our_key", trusts_ours(r, recipe), true);
     finding_bit(p, "serial", strcmp(r->serial, j->device.serial) == 0, true);
     finding_bit(p, "certificate", is_our_certificate(j, r), true);
     judge_key_protection(recipe, p, r);

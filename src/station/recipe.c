@@ -143,9 +143,21 @@ static const cyaml_schema_field_t recipe_fields[] = {
 static const cyaml_schema_value_t recipe_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, ds_recipe_yaml, recipe_fields)};
 
-static enum ds_class load_file(const ds_recipe *r, const char *key, const char *name, size_t max, ds_buf *ret,
+static enum ds_class take_part(const ds_recipe *r, enum ds_bundle_part part, const char *key, size_t max, ds_buf *ret,
                                ds_err *e)
 {
+    if (!r->from[part].len || r->from[part].len > max)
+        return ds_fail(e, DS_INPUT, "%s: %s: %s", r->path, key,
+                       r->from[part].len ? "too long" : "the bundle does not hold it");
+    ds_buf_add(ret, r->from[part].ptr, r->from[part].len);
+    return DS_OK;
+}
+
+static enum ds_class load_file(const ds_recipe *r, enum ds_bundle_part part, const char *key, const char *name,
+                               size_t max, ds_buf *ret, ds_err *e)
+{
+    if (r->from)
+        return take_part(r, part, key, max, ret, e);
     DS_CLEANUP_FREE char *path = ds_path_beside(r->path, name);
     if (ds_file_read(path, max, ret, e))
         return ds_wrap(e, "%s: %s", r->path, key);
@@ -155,9 +167,15 @@ static enum ds_class load_file(const ds_recipe *r, const char *key, const char *
 static enum ds_class load_region(ds_recipe *r, enum ds_region_id id, const char *what, const yaml_image *image,
                                  ds_err *e)
 {
+    static const enum ds_bundle_part parts[DS_REGION_COUNT] = {[DS_REGION_BOOTLOADER] = DS_PART_BOOTLOADER,
+                                                               [DS_REGION_SECURE_BOOTLOADER] =
+                                                                   DS_PART_SECURE_BOOTLOADER,
+                                                               [DS_REGION_TABLE] = DS_PART_TABLE,
+                                                               [DS_REGION_MFG] = DS_PART_MFG,
+                                                               [DS_REGION_APP] = DS_PART_APP_IMAGE};
     ds_region *region = &r->regions[id];
     region->what = what;
-    if (load_file(r, what, image->file, 16u << 20, &region->data, e))
+    if (load_file(r, parts[id], what, image->file, 16u << 20, &region->data, e))
         return e->cls;
     ds_buf_resize(&region->data, (region->data.len + 3) & ~(size_t)3, 0xFF); // flash is written in words
     if (ds_image_parse(ds_buf_view(&region->data), &region->info, e))
@@ -171,7 +189,7 @@ static enum ds_class load_table(ds_recipe *r, ds_err *e)
     const yaml_table *t = &r->yaml->partition_table;
     region->what = "partition table";
     r->table_offset = region->addr = t->offset;
-    if (load_file(r, "partition_table", t->file, 0x1000, &region->data, e))
+    if (load_file(r, DS_PART_TABLE, "partition_table", t->file, 0x1000, &region->data, e))
         return e->cls;
     if (ds_ptable_parse(ds_buf_view(&region->data), &r->table, e) ||
         ds_ptable_check(&r->table, t->offset, r->flash_size, e))
@@ -260,7 +278,7 @@ static enum ds_class load_all(ds_recipe *r, ds_err *e)
     if (take_fields(r, e) || (ds_chip_can_lock(r->chip) && (load_table(r, e) || load_images(r, e))))
         return e->cls;
     if (r->yaml->stamp.endpoint_ca &&
-        load_file(r, "stamp.endpoint_ca", r->yaml->stamp.endpoint_ca, 3900, &r->endpoint_ca, e))
+        load_file(r, DS_PART_ENDPOINT_CA, "stamp.endpoint_ca", r->yaml->stamp.endpoint_ca, 3900, &r->endpoint_ca, e))
         return e->cls;
     return ds_recipe_check(r, e);
 }
@@ -285,27 +303,51 @@ static void digest_regions(ds_recipe *r)
     }
 }
 
+// r has its text; taken over.
+static enum ds_class load_text(ds_recipe *r, ds_recipe **ret, ds_err *e)
+{
+    void *yaml = NULL;
+    uint8_t file[32];
+    enum ds_class rc = ds_yaml_parse(r->path, ds_buf_view(&r->text), &recipe_schema, &yaml, e);
+    r->yaml = yaml;
+    if (!rc)
+        rc = load_all(r, e);
+    r->from = NULL;
+    if (rc) {
+        ds_recipe_free(r);
+        return rc;
+    }
+    (void)EVP_Digest(r->text.ptr, r->text.len, file, NULL, EVP_sha256(), NULL);
+    digest_regions(r);
+    digest_whole(r, file);
+    *ret = r;
+    return DS_OK;
+}
+
 enum ds_class ds_recipe_load(const char *path, ds_recipe **ret, ds_err *e)
 {
     ds_err local = DS_ERR_INIT;
     e = e ? e : &local;
     ds_recipe *r = ds_alloc(sizeof *r);
     r->path = ds_strdup(path);
-    void *yaml = NULL;
-    uint8_t file[32];
-    if (ds_yaml_load(path, &recipe_schema, &yaml, file, e)) {
+    if (ds_file_read(path, DS_YAML_MAX, &r->text, e)) {
         ds_recipe_free(r);
         return e->cls;
     }
-    r->yaml = yaml;
-    if (load_all(r, e)) {
+    return load_text(r, ret, e);
+}
+
+enum ds_class ds_recipe_load_parts(const char *name, const ds_view *parts, ds_recipe **ret, ds_err *e)
+{
+    ds_recipe *r = ds_alloc(sizeof *r);
+    r->path = ds_strdup(name);
+    r->from = parts;
+    enum ds_class rc = take_part(r, DS_PART_RECIPE, "recipe", DS_YAML_MAX, &r->text, e);
+    if (rc) {
         ds_recipe_free(r);
-        return e->cls;
+        return rc;
     }
-    digest_regions(r);
-    digest_whole(r, file);
-    *ret = r;
-    return DS_OK;
+    return load_text(r, ret, e);
 }
 
 void ds_recipe_free(ds_recipe *r)
@@ -315,6 +357,7 @@ void ds_recipe_free(ds_recipe *r)
     for (int i = 0; i < DS_REGION_COUNT; i++)
         ds_buf_free(&r->regions[i].data);
     ds_buf_free(&r->endpoint_ca);
+    ds_buf_free(&r->text);
     ds_yaml_free(&recipe_schema, r->yaml);
     free(r->path);
     free(r);

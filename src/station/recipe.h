@@ -11,6 +11,7 @@
 #include "src/esp/image.h"
 #include "src/esp/ptable.h"
 #include "src/esp/sbv2.h"
+#include "src/signer/manifest.h"
 #include "src/signer/signer.h"
 
 enum ds_region_id {
@@ -41,6 +42,8 @@ struct ds_recipe_yaml; // as the file has it; recipe.c
 
 typedef struct ds_recipe {
     char *path;
+    ds_buf text;         // of the recipe itself
+    const ds_view *from; // files by enum ds_bundle_part, while it is loaded from a bundle
     struct ds_recipe_yaml *yaml;
     const char *product;
     const ds_chip *chip;
@@ -63,15 +66,20 @@ typedef struct ds_recipe {
     const ds_recipe_value *values;
     unsigned value_count;
     // A platform of one's own (chip generic): no table, no regions, no lock. What follows is of chips that can lock.
-    bool release;           // flash encryption in release mode is expected
-    bool full_proof;        // negative proof by the ROM demanded
-    uint8_t key_digest[32]; // secure boot key digest that bootloader and app are signed with
-    uint8_t digest[32];     // SHA-256 of the recipe with every file it names, as they were read
+    bool release;                                // flash encryption in release mode is expected
+    bool full_proof;                             // negative proof by the ROM demanded
+    uint8_t key_digests[DS_SBV2_MAX_BLOCKS][32]; // secure boot keys that the secure bootloader is signed with
+    unsigned key_count;
+    uint8_t digest[32]; // SHA-256 of the recipe with every file it names, as they were read; or the bundle's digest
+    uint64_t bundle_release; // of the bundle it is from; 0: it is from a file
 } ds_recipe;
 
 // DS_INPUT names file, line and key, or the image and what is wrong with it; DS_POLICY: a combination that must not be
 // built (images signed with different keys, a signed mfg image).
 enum ds_class ds_recipe_load(const char *path, ds_recipe **ret, ds_err *e) DS_MUST;
+// The same from files in memory, by enum ds_bundle_part: what the recipe calls them is not looked at. name is for
+// messages. See bundle_recipe.h, which compares them with a bundle's manifest.
+enum ds_class ds_recipe_load_parts(const char *name, const ds_view *parts, ds_recipe **ret, ds_err *e) DS_MUST;
 void ds_recipe_free(ds_recipe *r);
 
 // What it says of certificates, for the signer to judge by; borrowed from r.

@@ -114,23 +114,47 @@ static enum ds_class check_version(const ds_recipe *r, enum ds_region_id id, con
     return DS_OK;
 }
 
-static enum ds_sbv2_verdict verify(const ds_region *region, uint8_t digest[32])
+// Is it signed by one of these keys? Of none: by any.
+static enum ds_sbv2_verdict verify(const ds_region *region, const uint8_t (*trusted)[32], unsigned n)
 {
-    return ds_sbv2_verify(ds_buf_view(&region->data), ds_sbv2_content_len(region->info.len), NULL, 0, digest);
+    return ds_sbv2_verify(ds_buf_view(&region->data), ds_sbv2_content_len(region->info.len), trusted, n, NULL);
 }
 
 // Both chips look at RSA-3072 alone, and at no block behind one that they cannot use.
-static enum ds_class check_scheme(const ds_recipe *r, const ds_region *region, ds_err *e)
+static enum ds_class check_scheme(const ds_recipe *r, const ds_region *region, ds_sbv2_block blocks[DS_SBV2_MAX_BLOCKS],
+                                  ds_err *e)
 {
-    ds_sbv2_block blocks[DS_SBV2_MAX_BLOCKS];
     if (ds_sbv2_read(ds_buf_view(&region->data), ds_sbv2_content_len(region->info.len), blocks, e))
         return ds_wrap(e, "%s: %s", r->path, region->what);
-    if (blocks[0].scheme == DS_SBV2_RSA3072)
-        return DS_OK;
-    return ds_hint((ds_fail(e, DS_INPUT, "%s: %s: is signed with ECDSA, which the %s cannot verify", r->path,
-                            region->what, r->chip->title),
-                    e),
-                   "sign secure bootloader and app with an RSA-3072 key");
+    for (unsigned i = 0; i < DS_SBV2_MAX_BLOCKS && blocks[i].valid; i++)
+        if (blocks[i].scheme != DS_SBV2_RSA3072)
+            return ds_hint((ds_fail(e, DS_INPUT, "%s: %s: is signed with ECDSA, which the %s cannot verify", r->path,
+                                    region->what, r->chip->title),
+                            e),
+                           "sign secure bootloader and app with an RSA-3072 key");
+    return DS_OK;
+}
+
+// Every key that the secure bootloader is signed with is burned, so that each of its signatures must hold.
+static enum ds_class take_keys(ds_recipe *r, ds_err *e)
+{
+    const ds_region *boot = &r->regions[DS_REGION_SECURE_BOOTLOADER];
+    ds_sbv2_block blocks[DS_SBV2_MAX_BLOCKS];
+    if (check_scheme(r, boot, blocks, e))
+        return e->cls;
+    for (unsigned i = 0; i < DS_SBV2_MAX_BLOCKS && blocks[i].valid; i++) {
+        const uint8_t(*one)[32] = (const uint8_t(*)[32])blocks[i].key_digest;
+        for (unsigned k = 0; k < i; k++)
+            if (memcmp(r->key_digests[k], blocks[i].key_digest, 32) == 0)
+                return ds_fail(e, DS_INPUT, "%s: secure bootloader: the same key has signed it twice", r->path);
+        if (verify(boot, one, 1) != DS_SBV2_OK)
+            return ds_fail(e, DS_INPUT, "%s: secure bootloader: its signature %u does not hold", r->path, i);
+        memcpy(r->key_digests[r->key_count++], blocks[i].key_digest, 32);
+    }
+    if (r->key_count > r->chip->digests)
+        return ds_fail(e, DS_INPUT, "%s: secure bootloader: has %u signatures, and an %s trusts %u key%s at most",
+                       r->path, r->key_count, r->chip->title, r->chip->digests, r->chip->digests == 1 ? "" : "s");
+    return DS_OK;
 }
 
 static bool same_image(const ds_region *a, const ds_region *b)
@@ -141,27 +165,28 @@ static bool same_image(const ds_region *a, const ds_region *b)
 static enum ds_class check_signatures(ds_recipe *r, ds_err *e)
 {
     const ds_region *boot = &r->regions[DS_REGION_SECURE_BOOTLOADER], *app = &r->regions[DS_REGION_APP];
-    uint8_t app_digest[32], other[32];
-    enum ds_sbv2_verdict v = verify(boot, r->key_digest);
+    ds_sbv2_block blocks[DS_SBV2_MAX_BLOCKS];
+    enum ds_sbv2_verdict v = verify(boot, NULL, 0);
     if (v)
         return ds_hint((ds_fail(e, DS_INPUT, "%s: secure bootloader: %s", r->path, ds_sbv2_verdict_text(v)), e),
                        "sign it: devstamp image sign --key KEY IN -o OUT");
-    v = verify(app, app_digest);
+    v = verify(app, NULL, 0);
     if (v)
         return ds_hint((ds_fail(e, DS_INPUT, "%s: app image: %s", r->path, ds_sbv2_verdict_text(v)), e),
                        "sign it: devstamp image sign --key KEY IN -o OUT");
-    if (check_scheme(r, boot, e) || check_scheme(r, app, e))
+    if (take_keys(r, e) || check_scheme(r, app, blocks, e))
         return e->cls;
-    if (memcmp(app_digest, r->key_digest, 32) != 0)
+    const uint8_t(*keys)[32] = (const uint8_t(*)[32])r->key_digests;
+    if (verify(app, keys, 1) != DS_SBV2_OK) // of several, the mfg firmware looks for the bootloader's first
         return ds_hint(
             (ds_fail(e, DS_POLICY, "%s: secure bootloader and app are signed with different keys", r->path), e),
-            "the device would lock itself out: sign both with one key");
+            "the device would lock itself out: sign the app with the secure bootloader's (first) key");
     // A supplier flashes the plain one: a secure bootloader there would lock chips that have no identity yet.
-    if (verify(&r->regions[DS_REGION_BOOTLOADER], other) == DS_SBV2_OK ||
+    if (verify(&r->regions[DS_REGION_BOOTLOADER], NULL, 0) == DS_SBV2_OK ||
         same_image(&r->regions[DS_REGION_BOOTLOADER], boot))
         return ds_hint((ds_fail(e, DS_POLICY, "%s: the plain bootloader is signed, or is the secure one", r->path), e),
                        "it would lock the chip before it has an identity: name the plain, unsigned bootloader");
-    if (verify(&r->regions[DS_REGION_MFG], other) == DS_SBV2_OK && memcmp(other, r->key_digest, 32) == 0)
+    if (verify(&r->regions[DS_REGION_MFG], keys, r->key_count) == DS_SBV2_OK)
         return ds_hint((ds_fail(e, DS_POLICY, "%s: the mfg image is signed with the secure boot key", r->path), e),
                        "it could boot again on a locked device: leave it unsigned");
     return DS_OK;

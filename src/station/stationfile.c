@@ -24,11 +24,18 @@ typedef struct yaml_discover {
     char *command;
 } yaml_discover;
 
+typedef struct yaml_bundles {
+    char **release_keys, **approvers;
+    unsigned release_keys_count, approvers_count, approvals;
+    bool allow_older;
+} yaml_bundles;
+
 typedef struct ds_station_yaml {
     int station;
     char *name, *ledger;
     yaml_signer signer;
     ds_listen_yaml *listen;
+    yaml_bundles *bundles;
     uint32_t baud, flash_baud;
     ds_slot_config *slots;
     unsigned slots_count;
@@ -54,6 +61,18 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, ca, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, sub_ca, CYAML_FLAG_OPTIONAL),
     CYAML_FIELD_UINT("token_wait", CYAML_FLAG_OPTIONAL, yaml_signer, token_wait),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t key_schema = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, 512),
+};
+static const cyaml_schema_field_t bundles_fields[] = {
+    CYAML_FIELD_SEQUENCE("release_keys", CYAML_FLAG_POINTER, yaml_bundles, release_keys, &key_schema, 1,
+                         DS_BUNDLE_KEYS),
+    CYAML_FIELD_SEQUENCE("approvers", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, yaml_bundles, approvers, &key_schema, 0,
+                         DS_BUNDLE_KEYS),
+    CYAML_FIELD_UINT("approvals", CYAML_FLAG_OPTIONAL, yaml_bundles, approvals),
+    CYAML_FIELD_BOOL("allow_older", CYAML_FLAG_OPTIONAL, yaml_bundles, allow_older),
     CYAML_FIELD_END,
 };
 static const cyaml_strval_t resets[] = {
@@ -82,6 +101,8 @@ static const cyaml_schema_field_t station_fields[] = {
     CYAML_FIELD_MAPPING("signer", CYAML_FLAG_DEFAULT, ds_station_yaml, signer, signer_fields),
     CYAML_FIELD_MAPPING_PTR("listen", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, ds_station_yaml, listen,
                             ds_listen_fields),
+    CYAML_FIELD_MAPPING_PTR("bundles", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, ds_station_yaml, bundles,
+                            bundles_fields),
     CYAML_FIELD_UINT("baud", CYAML_FLAG_OPTIONAL, ds_station_yaml, baud),
     CYAML_FIELD_UINT("flash_baud", CYAML_FLAG_OPTIONAL, ds_station_yaml, flash_baud),
     CYAML_FIELD_SEQUENCE("slots", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, ds_station_yaml, slots, &slot_schema, 0,
@@ -259,6 +280,38 @@ static enum ds_class check_signer(const ds_station *s, ds_err *e)
     return DS_OK;
 }
 
+// A key by its id, or by the path of its PEM from the station file's folder.
+static enum ds_class take_keys(const ds_station *s, char *const *names, unsigned count, uint8_t (*ret)[32], ds_err *e)
+{
+    for (unsigned i = 0; i < count; i++) {
+        bool id = strncmp(names[i], "sha256:", 7) == 0;
+        DS_CLEANUP_FREE char *text = id ? ds_strdup(names[i]) : ds_path_beside(s->path, names[i]);
+        if (ds_bundle_key_id(text, ret[i], e))
+            return ds_wrap(e, "%s: bundles", s->path);
+        for (unsigned k = 0; k < i; k++)
+            if (memcmp(ret[k], ret[i], 32) == 0)
+                return ds_fail(e, DS_INPUT, "%s: bundles: the same key is named twice: %s", s->path, names[i]);
+    }
+    return DS_OK;
+}
+
+static enum ds_class take_bundles(ds_station *s, ds_err *e)
+{
+    const yaml_bundles *y = s->yaml->bundles;
+    if (!y)
+        return DS_OK;
+    s->bundles_only = true;
+    s->allow_older = y->allow_older;
+    s->bundles.release_count = y->release_keys_count;
+    s->bundles.approver_count = y->approvers_count;
+    s->bundles.approvals = y->approvals;
+    if (y->approvals > y->approvers_count)
+        return ds_fail(e, DS_INPUT, "%s: bundles: %u approvals are demanded of %u approvers", s->path, y->approvals,
+                       y->approvers_count);
+    enum ds_class rc = take_keys(s, y->release_keys, y->release_keys_count, s->bundles.release_keys, e);
+    return rc ? rc : take_keys(s, y->approvers, y->approvers_count, s->bundles.approvers, e);
+}
+
 static enum ds_class check(ds_station *s, ds_err *e)
 {
     if (!s->ledger)
@@ -291,14 +344,14 @@ static enum ds_class load(const char *path, bool slots, ds_station **ret, ds_err
     ds_station *s = ds_alloc(sizeof *s);
     s->path = ds_strdup(path);
     void *yaml = NULL;
-    if (ds_yaml_load(path, &station_schema, &yaml, NULL, e)) {
+    if (ds_yaml_load(path, &station_schema, &yaml, e)) {
         ds_station_free(s);
         return e->cls;
     }
     s->yaml = yaml;
     take_fields(s);
-    if (check_signer(s, e) || (s->yaml->listen && ds_listen_make(s->path, s->yaml->listen, &s->listen, e)) ||
-        (slots && check(s, e))) {
+    if (check_signer(s, e) || take_bundles(s, e) ||
+        (s->yaml->listen && ds_listen_make(s->path, s->yaml->listen, &s->listen, e)) || (slots && check(s, e))) {
         ds_station_free(s);
         return e->cls;
     }

@@ -7,6 +7,7 @@
 
 #include "src/base/buf.h"
 #include "src/link/transport.h"
+#include "src/signer/bundle.h"
 #include "src/signer/front.h"
 
 #define DS_STATION_MAX_SLOTS 64
@@ -38,6 +39,10 @@ typedef struct ds_station {
     char *seal, *seal_key;                 // paths, or NULL
     const char *seal_tpm;                  // address of a TPM, or NULL
     uint32_t token_wait_s;                 // how long the line waits for a token that was pulled out
+    // Release bundles: where they are demanded, nothing but what a bundle holds is flashed.
+    bool bundles_only;
+    ds_bundle_policy bundles; // whose signatures count
+    bool allow_older;         // than the newest that was used
     uint32_t baud, flash_baud;
     ds_slot_config *slots;
     unsigned slot_count;

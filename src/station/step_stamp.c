@@ -179,9 +179,22 @@ enum ds_class ds_step_stamp_precondition(ds_job *j, enum ds_ready *ret, ds_err *
     return DS_OK;
 }
 
+// Which release bundle the device is made by, for the record.
+static enum ds_class note_bundle(const ds_job *j, ds_err *e)
+{
+    char digest[65], text[100];
+    if (!j->recipe->bundle_release)
+        return DS_OK;
+    ds_hex(j->recipe->digest, 32, digest);
+    snprintf(text, sizeof text, "release %llu %s", (unsigned long long)j->recipe->bundle_release, digest);
+    return ds_ledger_event(j->o->ledger, j->device.id, "bundle", text, e);
+}
+
 enum ds_class ds_step_stamp_apply(ds_job *j, ds_err *e)
 {
     value_set s = {0};
+    if (note_bundle(j, e))
+        return e->cls;
     collect(j, &s);
     enum ds_class rc = DS_INPUT;
     ds_err differs = DS_ERR_INIT;

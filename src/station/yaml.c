@@ -8,7 +8,6 @@
 #include "src/base/file.h"
 
 #include <ctype.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +47,7 @@ static void DS_PRINTF(3, 0) gather(cyaml_log_t level, void *ctx, const char *fmt
 }
 
 // libcyaml reports an unexpected key at the line before it: find the line the key itself stands on.
-static void find_key_line(diag *d, const ds_buf *text)
+static void find_key_line(diag *d, const ds_view *text)
 {
     static const char lead[] = "Unexpected key: ";
     if (!text->ptr || strncmp(d->message, lead, sizeof lead - 1) != 0)
@@ -69,14 +68,8 @@ static void find_key_line(diag *d, const ds_buf *text)
     }
 }
 
-enum ds_class ds_yaml_load(const char *path, const cyaml_schema_value_t *schema, void **ret, uint8_t *ret_sha256,
-                           ds_err *e)
+enum ds_class ds_yaml_parse(const char *name, ds_view text, const cyaml_schema_value_t *schema, void **ret, ds_err *e)
 {
-    DS_CLEANUP_BUF ds_buf text = {0};
-    if (ds_file_read(path, 1 << 20, &text, e))
-        return e ? e->cls : DS_INPUT;
-    if (ret_sha256)
-        (void)EVP_Digest(text.ptr, text.len, ret_sha256, NULL, EVP_sha256(), NULL);
     diag d = {0};
     const cyaml_config_t cfg = {.log_fn = gather, .log_ctx = &d, .mem_fn = cyaml_mem, .log_level = CYAML_LOG_WARNING};
     cyaml_data_t *data = NULL;
@@ -88,8 +81,16 @@ enum ds_class ds_yaml_load(const char *path, const cyaml_schema_value_t *schema,
     find_key_line(&d, &text);
     const char *what = d.message[0] ? d.message : rc == CYAML_OK ? "the file is empty" : cyaml_strerror(rc);
     if (d.key[0])
-        return ds_fail(e, DS_INPUT, "%s:%u: %s: %s", path, d.line, d.key, what);
-    return ds_fail(e, DS_INPUT, "%s:%u: %s", path, d.line ? d.line : 1, what);
+        return ds_fail(e, DS_INPUT, "%s:%u: %s: %s", name, d.line, d.key, what);
+    return ds_fail(e, DS_INPUT, "%s:%u: %s", name, d.line ? d.line : 1, what);
+}
+
+enum ds_class ds_yaml_load(const char *path, const cyaml_schema_value_t *schema, void **ret, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf text = {0};
+    if (ds_file_read(path, DS_YAML_MAX, &text, e))
+        return e ? e->cls : DS_INPUT;
+    return ds_yaml_parse(path, ds_buf_view(&text), schema, ret, e);
 }
 
 void ds_yaml_free(const cyaml_schema_value_t *schema, void *data)

@@ -9,10 +9,14 @@
 
 #include <cyaml/cyaml.h>
 
+enum { DS_YAML_MAX = 1 << 20 };
+
 // Load path by a top-level mapping schema (CYAML_FLAG_POINTER). DS_INPUT: "path:line: key: what is wrong". Free with
-// ds_yaml_free and the same schema. ret_sha256: of the file as it was read; NULL where nobody wants it.
-enum ds_class ds_yaml_load(const char *path, const cyaml_schema_value_t *schema, void **ret, uint8_t *ret_sha256,
-                           ds_err *e) DS_MUST;
+// ds_yaml_free and the same schema.
+enum ds_class ds_yaml_load(const char *path, const cyaml_schema_value_t *schema, void **ret, ds_err *e) DS_MUST;
+// The same of bytes that were read already; name is for messages.
+enum ds_class ds_yaml_parse(const char *name, ds_view text, const cyaml_schema_value_t *schema, void **ret,
+                            ds_err *e) DS_MUST;
 void ds_yaml_free(const cyaml_schema_value_t *schema, void *data);
 
 // "4MB", "4M", "0x1000", "64K" -> bytes.

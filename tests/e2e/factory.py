@@ -193,6 +193,8 @@ class Factory:
         ]
         lines += [f"  {k}: {changes[k]}" for k in ("module", "pin_file", "log_key", "quota", "seal", "seal_key", "seal_tpm")
                   if k in changes]
+        if "bundles" in changes:  # the release keys and what else is said
+            lines += ["bundles: " + changes["bundles"]]
         lines += ["slots:"]
         if slots is None:
             slots = [{"name": str(i), "port": self.address(i), "reset": "rfc2217"} for i in range(len(self.devices))]
@@ -210,7 +212,7 @@ class Factory:
         """Run devstamp provision --json; returns the process and its document."""
         recipe_args = []
         for r in recipes if isinstance(recipes, (list, tuple)) else [recipes]:
-            recipe_args += ["--recipe", r]
+            recipe_args += ["--bundle" if pathlib.Path(r).suffix == ".bundle" else "--recipe", r]
         p = run(DEVSTAMP, "provision", *recipe_args, "--station", station, "--json", *args, ok=False, **kw)
         if ok:
             assert p.returncode == 0, f"exit {p.returncode}\n{p.stdout}\n{p.stderr}"

@@ -181,6 +181,47 @@ static void test_sbv2_sign_again_appends_up_to_three_blocks(void **state)
     EVP_PKEY_free(keys[1]);
 }
 
+static enum ds_class foreign(void *arg, enum ds_sbv2_scheme scheme, const uint8_t digest[32], uint8_t *ret,
+                             size_t *ret_len, ds_err *e)
+{
+    (void)scheme, (void)digest, (void)e;
+    memset(ret, *(int *)arg, *ret_len);
+    return DS_OK;
+}
+
+// The block that espsecure made, taken off its image and put under the same content again; and under anything else.
+static void test_sbv2_append_takes_a_block_for_its_content_alone(void **state)
+{
+    const struct vector *v = *state;
+    DS_CLEANUP_BUF ds_buf theirs = {0}, image = {0};
+    ds_sbv2_content c;
+    ds_err e = DS_ERR_INIT;
+    read_signed(v, &theirs);
+    content(&image);
+    assert_int_equal(ds_sbv2_measure(ds_buf_view(&image), &c, &e), DS_OK);
+    assert_true(c.len == CONTENT && c.blocks == 0);
+    assert_memory_equal(c.digest, theirs.ptr + CONTENT + 4, 32);
+    uint8_t *block = theirs.ptr + CONTENT;
+    assert_int_equal(ds_sbv2_append(&image, block, &e), DS_OK);
+    assert_int_equal(image.len, theirs.len);
+    assert_memory_equal(image.ptr, theirs.ptr, theirs.len);
+    assert_int_equal(ds_sbv2_append(&image, block, &e), DS_POLICY);
+    content(&image);
+    image.ptr[0] ^= 1;
+    assert_int_equal(ds_sbv2_append(&image, block, &e), DS_INPUT);
+    assert_non_null(strstr(e.text, "another image"));
+    assert_int_equal(image.len, 4000);
+    EVP_PKEY *key = read_key(v->key_file);
+    uint8_t made[DS_SBV2_BLOCK];
+    int fill = 7;
+    assert_int_equal(ds_sbv2_make_block(key, c.digest, foreign, &fill, made, &e), DS_TOKEN);
+    EVP_PKEY_free(key);
+    block[v->scheme == DS_SBV2_RSA3072 ? 900 : 110] ^= 1;
+    ds_put_le32(block + 1196, ds_crc32(block, 1196));
+    content(&image);
+    assert_int_equal(ds_sbv2_append(&image, block, &e), DS_INPUT);
+}
+
 static void test_sbv2_sign_changed_content_is_refused(void **state)
 {
     const struct vector *v = *state;
@@ -231,6 +272,7 @@ int main(void)
         BOTH(test_sbv2_flipped_bit_with_right_crc_is_refused),
         BOTH(test_sbv2_truncated_anywhere_is_unsigned),
         BOTH(test_sbv2_sign_again_appends_up_to_three_blocks),
+        BOTH(test_sbv2_append_takes_a_block_for_its_content_alone),
         BOTH(test_sbv2_sign_changed_content_is_refused),
         cmocka_unit_test(test_sbv2_other_keys_are_refused),
     };
