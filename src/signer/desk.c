@@ -5,6 +5,7 @@
 // log, and sending. A job is queued, then somebody's, then pending (from the decision that it may be signed until its
 // end) and ready when it is signed.
 #include "src/signer/desk.h"
+#include "src/signer/keymaker.h"
 #include "src/signer/wire.h"
 
 #include "src/base/log.h"
@@ -131,6 +132,19 @@ static void pack_certificate(const job *j, head *h, ds_buf *ret)
     (void)!ds_wire_pack(&reply.base, ret, NULL); // the log takes no longer certificate
 }
 
+static void pack_key(const job *j, ds_made_key *made, ds_buf *ret)
+{
+    Devstamp__Signer__MadeKey body = DEVSTAMP__SIGNER__MADE_KEY__INIT;
+    Devstamp__Signer__Reply reply = DEVSTAMP__SIGNER__REPLY__INIT;
+    body.public_key = (ProtobufCBinaryData){made->spki.len, made->spki.ptr};
+    body.encapsulated = (ProtobufCBinaryData){sizeof made->encapsulated, made->encapsulated};
+    body.sealed = (ProtobufCBinaryData){made->sealed.len, made->sealed.ptr};
+    reply.id = j->request->id;
+    reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_MADE_KEY;
+    reply.made_key = &body;
+    (void)!ds_wire_pack(&reply.base, ret, NULL); // no key is that long
+}
+
 static void unlink_pending(ds_desk *d, job *j)
 {
     job **p = &d->pending;
@@ -211,9 +225,30 @@ static void answer_now(ds_desk *d, job *j)
     free_job(j);
 }
 
+// A key is made with neither token nor log.
+static void process_key(ds_desk *d, job *j)
+{
+    DS_CLEANUP_BUF ds_buf bytes = {0};
+    ds_made_key made = {0};
+    if (ds_keymaker_make(&d->issuer->profiles, j->request->make_key, &made, &j->failure))
+        pack_failure(j->request->id, &j->failure, &bytes);
+    else
+        pack_key(j, &made, &bytes);
+    ds_made_key_free(&made);
+    send_bytes(d, &bytes);
+    pthread_mutex_lock(&d->lock);
+    end_job(d, j);
+    pthread_mutex_unlock(&d->lock);
+    free_job(j);
+}
+
 static void process(ds_desk *d, ds_plain *plain, job *j)
 {
     ds_err *e = &j->failure;
+    if (j->request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_KEY) {
+        process_key(d, j);
+        return;
+    }
     j->rc = ds_issuer_judge(d->issuer, plain, j->request->sign, &j->c, e);
     if (!j->rc) {
         pthread_mutex_lock(&d->lock);
