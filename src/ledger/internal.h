@@ -41,6 +41,7 @@ enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert
 #define DS_LEDGER_KIND_CERT "ledger.certificate"
 #define DS_LEDGER_KIND_REVOKED "ledger.revocation"
 #define DS_LEDGER_KIND_PROOF "ledger.proof"
+#define DS_LEDGER_KIND_KEY "ledger.key"
 #define DS_LEDGER_KIND_SIGNER "ledger.signer"
 
 // Append to the evidence chain, inside the caller's transaction.

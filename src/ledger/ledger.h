@@ -129,6 +129,14 @@ enum ds_class ds_ledger_each_revocation(ds_ledger *l, ds_ledger_revocation_fn fn
 enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[32], int64_t *ret_device,
                                   ds_err *e) DS_MUST;
 
+// Write down that this device is about to be given a key that was made elsewhere: origin is one word ("station").
+// Before it is sent, so that a device that holds it is known to hold nobody else's. Idempotent.
+enum ds_class ds_ledger_key_given(ds_ledger *l, int64_t device, const char *origin, const uint8_t public_key_digest[32],
+                                  ds_err *e) DS_MUST;
+// The origin that was written down of this device's key; "" where none was: the device made it, or somebody else did.
+enum ds_class ds_ledger_key_origin(ds_ledger *l, int64_t device, const uint8_t public_key_digest[32], char ret[16],
+                                   ds_err *e) DS_MUST;
+
 // Something that happened, for the record: kind ("step", "fault", "proof"), free text, cut at 16 KiB. device 0 = the
 // station. Kinds that begin with "ledger." are the ledger's own (DS_INTERNAL).
 enum ds_class ds_ledger_event(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;

@@ -5,6 +5,7 @@
 #include "src/signer/keymaker.h"
 
 #include "src/pki/keytype.h"
+#include "src/signer/keyder.h"
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 
 // A key of 3072 bits takes 4 KiB, and as many are made at once as the desk has threads.
-enum { GUARDED = 512 * 1024, SMALLEST = 32, DER_MAX = 2560 };
+enum { GUARDED = 512 * 1024, SMALLEST = 32 };
 
 enum ds_class ds_keymaker_guard(ds_err *e)
 {
@@ -39,24 +40,6 @@ static enum ds_class encode_public(EVP_PKEY *key, ds_buf *ret, ds_err *e)
     return DS_OK;
 }
 
-// PKCS#1 or SEC 1, straight into guarded memory.
-static enum ds_class encode_private(EVP_PKEY *key, ds_secret *ret, ds_err *e)
-{
-    ds_secret room = {0};
-    int len = i2d_PrivateKey(key, NULL);
-    if (len <= 0 || len > DER_MAX)
-        return ds_ossl_fail(e, DS_INTERNAL, "encode a private key");
-    if (ds_secret_new(&room, (size_t)len, e))
-        return DS_INTERNAL;
-    uint8_t *at = room.ptr;
-    if (i2d_PrivateKey(key, &at) != len) {
-        ds_secret_free(&room);
-        return ds_ossl_fail(e, DS_INTERNAL, "encode a private key");
-    }
-    *ret = room;
-    return DS_OK;
-}
-
 enum ds_class ds_keymaker_seal(EVP_PKEY *key, ds_view transport, ds_made_key *ret, ds_err *e)
 {
     uint8_t digest[32];
@@ -64,7 +47,7 @@ enum ds_class ds_keymaker_seal(EVP_PKEY *key, ds_view transport, ds_made_key *re
     const ds_hpke_terms terms = {"devstamp key import 1", {digest, sizeof digest}};
     enum ds_class rc = encode_public(key, &ret->spki, e);
     if (!rc)
-        rc = encode_private(key, &der, e);
+        rc = ds_key_der(key, &der, e);
     if (rc)
         return rc;
     SHA256(ret->spki.ptr, ret->spki.len, digest);

@@ -68,6 +68,8 @@ static void judge_key_protection(const ds_recipe *recipe, proof *p, const Devsta
     bool by_hmac = r->nvs_keys == DEVSTAMP__NVS_KEYS__NVS_KEYS_HMAC;
     finding(p, "key_protection", in_ds || !recipe->key_in_ds, in_ds ? "ds" : "nvs");
     finding(p, "nvs_keys", by_hmac || !recipe->nvs_by_hmac, by_hmac ? "hmac" : "flash");
+    finding(p, "key_origin", !r->key_imported || recipe->origin != DS_ORIGIN_DEVICE,
+            r->key_imported ? "imported" : "device");
 }
 
 static void judge_evidence(const ds_job *j, proof *p, const Devstamp__Evidence *r)
