@@ -187,6 +187,7 @@ static ds_signer_config signer_config(const options *o, const run *r)
         .log = s->signer_log,
         .log_key = s->signer_log_key,
         .quota = s->signer_quota,
+        .pool_key = s->pool_key,
         .pin_fd = o->pin_fd,
         .profiles = r->profiles,
         .profile_count = r->recipe_count,

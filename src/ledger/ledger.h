@@ -92,6 +92,20 @@ typedef struct ds_ledger_reserve {
 // given that certificate, or revoke the reservation and let the device make a new key: one key never gets two
 // certificates.
 enum ds_class ds_ledger_cert_reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger_cert *ret, ds_err *e) DS_MUST;
+// A certificate that was made before its device was known (a stamp of a pool), taken over as this device's, signed at
+// once. Its serial number, key and validity are the certificate's own. Idempotent. DS_POLICY as ds_ledger_cert_reserve:
+// the key is another device's, or was revoked, or the device has a live certificate for another key. It is in no log of
+// this station's signer, and is not counted there.
+typedef struct ds_ledger_adopt {
+    int64_t device;
+    ds_view certificate;              // DER
+    const uint8_t *serial;            // 16
+    const uint8_t *public_key_digest; // 32
+    const char *subject;
+    int64_t not_before_utc, not_after_utc;
+    const char *slot; // as of ds_ledger_reserve
+} ds_ledger_adopt;
+enum ds_class ds_ledger_cert_adopt(ds_ledger *l, const ds_ledger_adopt *a, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // reserved -> signed; the same bytes again are fine, other bytes are DS_POLICY, and so is a certificate without the
 // reserved serial number and public key. DS_INPUT: not one DER certificate.
 enum ds_class ds_ledger_cert_signed(ds_ledger *l, int64_t cert, ds_view der, ds_err *e) DS_MUST;

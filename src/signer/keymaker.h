@@ -30,4 +30,13 @@ enum ds_class ds_keymaker_make(const ds_profiles *p, const Devstamp__Signer__Mak
 // Seal a key to a device's transport key, as its agent opens it: what ImportKey carries.
 enum ds_class ds_keymaker_seal(EVP_PKEY *key, ds_view transport, ds_made_key *ret, ds_err *e) DS_MUST;
 
+// The key and the request of a stamp: made, sealed to the pool's key, and put into request->sign->csr, as if a device
+// had sent it. DS_POLICY: no profile of that recipe says that keys come from a pool.
+enum ds_class ds_keymaker_stamp(const ds_profiles *p, Devstamp__Signer__MakeStamp *request, ds_made_key *ret,
+                                ds_err *e) DS_MUST;
+
+// A stamp's key, opened with the pool's key (NULL: there is none) and sealed to a device.
+enum ds_class ds_keymaker_open(const ds_profiles *p, EVP_PKEY *pool_key, const Devstamp__Signer__OpenStamp *request,
+                               ds_made_key *ret, ds_err *e) DS_MUST;
+
 #endif

@@ -124,7 +124,8 @@ static enum ds_class serve(ds_issuer *i, ds_desk *desk, request_t *request, bool
                            ds_err *e)
 {
     if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN ||
-        request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_KEY) {
+        (request->body_case >= DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_KEY &&
+         request->body_case <= DEVSTAMP__SIGNER__REQUEST__BODY_OPEN_STAMP)) {
         ds_desk_put(desk, request);
         return DS_OK;
     }

@@ -45,6 +45,7 @@ typedef struct ds_signer_config {
     const char *quota;        // quota file; NULL: none
     enum ds_pin_source pin;
     const char *pin_file;
+    const char *pool_key;              // URI of the key that stamps of a pool are sealed to; NULL: none
     const char *seal;                  // the PIN is in this seal (seal.h), whose token serial number counts; NULL: none
     const char *seal_key;              // the seal's key file; NULL: none
     const char *seal_tpm;              // address of the seal's TPM; NULL: the usual one
@@ -112,11 +113,20 @@ typedef struct ds_sealed_key {
     ds_buf sealed;
 } ds_sealed_key;
 
-// Have the signer make a key of that type for a device of that recipe, whose profile must say DS_ORIGIN_STATION, and seal
-// it to the device's transport key (65 bytes). Each call makes another; the signer keeps none. Errors as ds_signer_sign.
-// ret->sealed is the caller's.
+// Have the signer make a key of that type for a device of that recipe, whose profile must say DS_ORIGIN_STATION, and
+// seal it to the device's transport key (65 bytes). Each call makes another; the signer keeps none. Errors as
+// ds_signer_sign. ret->sealed is the caller's.
 enum ds_class ds_signer_make_key(ds_signer *s, const char *recipe, int key_type, ds_view transport, ds_sealed_key *ret,
                                  ds_err *e) DS_MUST;
+
+// Have the signer make a stamp for a pool, whose key that of the recipe's devices is sealed to (65 bytes). req: as of
+// ds_signer_sign, but for csr. The certificate to ret_der, its key to ret.
+enum ds_class ds_signer_make_stamp(ds_signer *s, const ds_sign_request *req, ds_view pool_key, ds_buf *ret_der,
+                                   ds_sealed_key *ret, ds_err *e) DS_MUST;
+// Have the signer open the key of a stamp of its pool and seal it to a device's transport key. stamp and ret may not be
+// the same. DS_INPUT: it is sealed to another pool's key, or was changed.
+enum ds_class ds_signer_open_stamp(ds_signer *s, const char *recipe, const ds_sealed_key *stamp, ds_view transport,
+                                   ds_sealed_key *ret, ds_err *e) DS_MUST;
 
 // The child's main: serves on fd until the other side closes. Returns the exit code.
 int ds_signer_main(int fd, const ds_signer_config *cfg);

@@ -9,6 +9,7 @@
 #include "src/link/agent_client.h"
 #include "src/link/rom.h"
 #include "src/station/line.h"
+#include "src/station/pool.h"
 
 // HelloReply, copied within bounds.
 typedef struct ds_hello {
@@ -114,6 +115,12 @@ enum ds_class ds_origin_possible(const ds_job *j, ds_err *e) DS_MUST;
 enum ds_class ds_origin_holds(const ds_job *j, bool *ret, ds_err *e) DS_MUST;
 // Have a key made elsewhere and given to the device; replace: whatever key is there.
 enum ds_class ds_origin_import(ds_job *j, bool replace, ds_err *e) DS_MUST;
+// The device's stamp of the pool, claimed for it. ds_pool_stamp_free.
+enum ds_class ds_origin_claim(const ds_job *j, ds_pool_stamp *ret, ds_err *e) DS_MUST;
+// Take the certificate of its stamp into the ledger: j->cert.
+enum ds_class ds_origin_adopt(ds_job *j, ds_err *e) DS_MUST;
+// The device has been proved: what the pool keeps of its key is erased.
+enum ds_class ds_origin_spend(const ds_job *j, ds_err *e) DS_MUST;
 
 enum ds_class ds_step_certificate_apply(ds_job *j, ds_err *e) DS_MUST; // step_certificate.c
 enum ds_class ds_step_certificate_precondition(ds_job *j, enum ds_ready *ret, ds_err *e) DS_MUST;

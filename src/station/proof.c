@@ -306,7 +306,7 @@ enum ds_class ds_step_proof_apply(ds_job *j, ds_err *e)
     proof p = {.json = json_object(), .whole = true};
     enum ds_class rc = ds_chip_can_lock(j->recipe->chip) ? gather(j, &p, e) : gather_without_lock(j, &p, e);
     json_decref(p.json);
-    return rc;
+    return rc ? rc : ds_origin_spend(j, e);
 }
 
 enum ds_class ds_step_proof_check(ds_job *j, ds_err *e)

@@ -123,7 +123,8 @@ static const cyaml_strval_t key_types[] = {
 };
 static const cyaml_strval_t key_protections[] = {{"nvs", 0}, {"ds", 1}};
 static const cyaml_strval_t nvs_key_places[] = {{"flash", 0}, {"hmac", 1}};
-static const cyaml_strval_t origins[] = {{"device", DS_ORIGIN_DEVICE}, {"station", DS_ORIGIN_STATION}};
+static const cyaml_strval_t origins[] = {
+    {"device", DS_ORIGIN_DEVICE}, {"station", DS_ORIGIN_STATION}, {"remote", DS_ORIGIN_REMOTE}};
 static const cyaml_schema_field_t recipe_fields[] = {
     CYAML_FIELD_INT("recipe", CYAML_FLAG_DEFAULT, ds_recipe_yaml, recipe),
     CYAML_FIELD_STRING_PTR("product", CYAML_FLAG_POINTER, ds_recipe_yaml, product, 1, 63),

@@ -13,6 +13,7 @@
 
 typedef struct yaml_signer {
     char *certificate, *key, *module, *log, *log_key, *quota, *pin_file, *token_serial, *seal, *seal_key, *seal_tpm;
+    char *pool, *pool_key;
     uint32_t token_wait;
 } yaml_signer;
 
@@ -42,6 +43,8 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, log, 0),
     TEXT(yaml_signer, log_key, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, quota, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, pool, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, pool_key, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pin_file, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, token_serial, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, seal, CYAML_FLAG_OPTIONAL),
@@ -166,6 +169,8 @@ static void take_fields(ds_station *s)
     s->signer_log = ds_path_beside(s->path, y->signer.log);
     s->signer_module = y->signer.module;
     s->signer_quota = y->signer.quota ? ds_path_beside(s->path, y->signer.quota) : NULL;
+    s->pool = y->signer.pool ? ds_path_beside(s->path, y->signer.pool) : NULL;
+    s->pool_key = y->signer.pool_key ? key_uri(s, y->signer.pool_key) : NULL;
     s->token_serial = y->signer.token_serial;
     s->token_wait_s = y->signer.token_wait ? y->signer.token_wait : 120;
     s->pin_file = y->signer.pin_file ? ds_path_beside(s->path, y->signer.pin_file) : NULL;
@@ -190,6 +195,8 @@ static enum ds_class check_signer(const ds_station *s, ds_err *e)
                        "the PIN is in the seal: remove pin_file, and the file");
     if (s->seal && strncmp(s->signer_key, "pkcs11:", 7) != 0)
         return ds_fail(e, DS_INPUT, "%s: signer.seal: a seal holds a token's PIN, and the key is in a file", s->path);
+    if (!s->pool != !s->pool_key || (s->pool_key && strncmp(s->pool_key, "file:", 5) != 0))
+        return ds_fail(e, DS_INPUT, "%s: signer: pool and pool_key go together, and the key is a file: key", s->path);
     if (!s->seal && (s->seal_key || s->seal_tpm))
         return ds_fail(e, DS_INPUT, "%s: signer: seal_key and seal_tpm are given, but no seal", s->path);
     return DS_OK;
@@ -260,6 +267,8 @@ void ds_station_free(ds_station *s)
     free(s->signer_key);
     free(s->signer_log_key);
     free(s->signer_quota);
+    free(s->pool);
+    free(s->pool_key);
     free(s->pin_file);
     free(s->seal);
     free(s->seal_key);
