@@ -224,7 +224,8 @@ static int measure_run(char **argv)
 {
     enum ds_key_type type = device_type(argv[5]);
     size_t callers = strtoul(argv[6], NULL, 10), left = strtoul(argv[7], NULL, 10), total = left;
-    const ds_signer_profile profile = {"bench", "CN={serial},O=Bench", "{counter:9}", (int)type, 0, "", NULL};
+    const ds_signer_profile profile = {"bench", "CN={serial},O=Bench", "{counter:9}", (int)type, 0, "",
+                                       NULL,    DS_ORIGIN_DEVICE};
     ds_signer_config cfg = {.key = argv[0],
                             .module = argv[1][0] == '-' ? NULL : argv[1],
                             .pin = argv[2][0] == '-' ? DS_PIN_NONE : DS_PIN_FILE,

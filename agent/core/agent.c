@@ -55,6 +55,8 @@ typedef struct entry {
 static const entry table[] = {
     {DEVSTAMP__REQUEST__BODY_HELLO, ds_handle_hello, IN_BOTH},
     {DEVSTAMP__REQUEST__BODY_MAKE_KEY, ds_handle_make_key, IN_MFG},
+    {DEVSTAMP__REQUEST__BODY_OPEN_IMPORT, ds_handle_open_import, IN_MFG},
+    {DEVSTAMP__REQUEST__BODY_IMPORT_KEY, ds_handle_import_key, IN_MFG},
     {DEVSTAMP__REQUEST__BODY_MAKE_CSR, ds_handle_make_csr, IN_MFG},
     {DEVSTAMP__REQUEST__BODY_WRITE_CHAIN, ds_handle_write_chain, IN_MFG},
     {DEVSTAMP__REQUEST__BODY_READ_CHAIN, ds_handle_read_chain, IN_MFG},

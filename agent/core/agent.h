@@ -42,6 +42,9 @@ struct ds_agent {
     uint32_t request_id, progress;
     int request_case;
     bool answering, repeated; // repeated: the same request, by id and kind, as the one before
+    // The key pair of one transfer of a private key; see import.c.
+    bool has_transport;
+    uint8_t transport[32], transport_public[65];
     // Framing state; see frame.h.
     size_t frame_len;
     bool escaped, broken;

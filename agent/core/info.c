@@ -82,8 +82,13 @@ ds_status ds_handle_hello(ds_agent *a, const Devstamp__Request *q, ds_reply *r)
         s = ds_chain_digest(a, r->digest[0], &digest_len);
     if (s == DS_STATUS_OK)
         s = ds_store_text(a, "serial", r->serial, sizeof r->serial);
+    bool imported = false;
+    if (s == DS_STATUS_OK)
+        s = ds_store_mark(a, area, DS_VALUE_IMPORTED, &imported);
     if (s != DS_STATUS_OK)
         return s;
+    h->imports_keys = ds_import_is_known();
+    h->key_imported = imported;
     h->stage = (Devstamp__Stage)stage;
     h->free_bytes = a->port->area_free(a->port->ctx, area);
     h->certificate_digest = (ProtobufCBinaryData){.data = r->digest[0], .len = digest_len};

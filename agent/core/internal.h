@@ -19,12 +19,13 @@
 #define DS_STATUS_IS(status, code) (DS_STATUS_CODE(status) == (uint32_t)DEVSTAMP__STATUS_CODE__CODE_##code)
 
 // The agent's own values in DS_AGENT_NAMESPACE.
-#define DS_VALUE_KEY "key"     // blob: private key, PKCS#1 or SEC1 DER
-#define DS_VALUE_CHAIN "chain" // blob: concatenated DER certificates
-#define DS_VALUE_DONE "done"   // u8: FinishStamp succeeded
-#define DS_VALUE_MOVED "moved" // u8, encrypted area only: the copy there is complete
-#define DS_VALUE_BORN "born"   // blob, encrypted area only: which values came from the factory; agent/app/reset.c
-#define DS_VALUE_RESET "reset" // u8, encrypted area only: a factory reset was begun
+#define DS_VALUE_KEY "key"           // blob: private key, PKCS#1 or SEC1 DER
+#define DS_VALUE_CHAIN "chain"       // blob: concatenated DER certificates
+#define DS_VALUE_DONE "done"         // u8: FinishStamp succeeded
+#define DS_VALUE_IMPORTED "imported" // u8: the key may not have been made here; set before it comes
+#define DS_VALUE_MOVED "moved"       // u8, encrypted area only: the copy there is complete
+#define DS_VALUE_BORN "born"         // blob, encrypted area only: which values came from the factory; agent/app/reset.c
+#define DS_VALUE_RESET "reset"       // u8, encrypted area only: a factory reset was begun
 // Key protection; see protect.c. The station's wishes (u8), the key as only the chip can use it (blob), and what is
 // burned (blobs of 32 bytes, plain area only).
 #define DS_VALUE_KEY_DS "key_ds"
@@ -44,6 +45,7 @@ typedef struct ds_reply {
         Devstamp__ImageReply image;
         Devstamp__ReportReply report;
         Devstamp__OwnerReply owner;
+        Devstamp__ImportOffer import_offer;
     } body;
     ds_identity identity;
     char serial[DS_AGENT_SERIAL_MAX + 1];
@@ -56,6 +58,8 @@ typedef ds_status (*ds_handler)(ds_agent *a, const Devstamp__Request *q, ds_repl
 ds_status ds_handle_hello(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 ds_status ds_handle_report(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 ds_status ds_handle_make_key(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_open_import(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
+ds_status ds_handle_import_key(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 ds_status ds_handle_make_csr(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 ds_status ds_handle_write_chain(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
 ds_status ds_handle_read_chain(ds_agent *a, const Devstamp__Request *q, ds_reply *r);
@@ -128,12 +132,23 @@ ds_status ds_key_load(ds_agent *a, ds_rng *rng, mbedtls_pk_context *pk);
 int ds_key_type(const mbedtls_pk_context *pk); // Devstamp__KeyType; KEY_NONE where it is none of ours
 // The SubjectPublicKeyInfo, at the end of buf (DS_AGENT_SPKI_MAX bytes); NULL on failure.
 uint8_t *ds_key_public(mbedtls_pk_context *pk, uint8_t *buf, size_t *ret_len);
+// An identity that has moved to encrypted storage is no longer seen in the plain area, but it is there: EXISTS.
+ds_status ds_key_refuse_if_moved(ds_agent *a);
+// Store a key as the device's, wherever it was made. Uses the first DS_AGENT_KEY_MAX bytes of a->frame and wipes them.
+ds_status ds_key_store(ds_agent *a, mbedtls_pk_context *pk, bool imported);
+// The answer: type and public key of what is stored; EXISTS where that is of another type.
+ds_status ds_key_reply(ds_agent *a, int type, bool made, ds_reply *r);
 // Sign tag, its NUL, and the parts, with the device key: ECDSA (DER) or RSA PKCS#1 v1.5 over SHA-256, SHA-384 for
 // P-384. Every signature but the request's is made here, each under a tag of its own. signature->data: the caller's, of
 // DS_KEY_SIGNATURE_MAX bytes. Uses the first DS_AGENT_KEY_MAX bytes of ds_agent_work().
 #define DS_KEY_SIGNATURE_MAX 512u // RSA-4096
 ds_status ds_key_sign(ds_agent *a, const char *tag, const ProtobufCBinaryData *parts, size_t count,
                       ProtobufCBinaryData *signature);
+
+// --- import.c
+
+// Does this firmware take keys that were made elsewhere?
+bool ds_import_is_known(void);
 
 // --- dsig.c: RSA keys in the digital-signature peripheral
 

@@ -122,17 +122,31 @@ static int generate(const key_kind *kind, ds_rng *rng, mbedtls_pk_context *pk)
     return mbedtls_ecp_gen_key(kind->group, mbedtls_pk_ec(*pk), ds_rng_draw, rng);
 }
 
-static ds_status store_key(ds_agent *a, mbedtls_pk_context *pk)
+// Where the mark and the key do not fit together after a power loss, the mark says "imported" of a key that was made
+// here: it is set before the one, and taken back after the other.
+static ds_status mark(ds_agent *a, bool imported)
+{
+    bool is = false;
+    ds_status s = ds_store_mark(a, DS_AREA_PLAIN, DS_VALUE_IMPORTED, &is);
+    if (s != DS_STATUS_OK || is == imported)
+        return s;
+    ds_value v = ds_value_of(DS_AGENT_NAMESPACE, DS_VALUE_IMPORTED, DS_VALUE_U8, (const uint8_t[]){imported}, 1);
+    return ds_store_put(a, DS_AREA_PLAIN, &v);
+}
+
+ds_status ds_key_store(ds_agent *a, mbedtls_pk_context *pk, bool imported)
 {
     int len = mbedtls_pk_write_key_der(pk, a->frame, DS_AGENT_KEY_MAX);
     ds_status s = len > 0 ? DS_STATUS_OK : DS_STATUS(KEY, CRYPTO);
+    if (s == DS_STATUS_OK && imported)
+        s = mark(a, true);
     if (s == DS_STATUS_OK) {
         const uint8_t *der = a->frame + DS_AGENT_KEY_MAX - len;
         ds_value v = ds_value_of(DS_AGENT_NAMESPACE, DS_VALUE_KEY, DS_VALUE_BLOB, der, (size_t)len);
         s = ds_store_put(a, DS_AREA_PLAIN, &v);
     }
     mbedtls_platform_zeroize(a->frame, DS_AGENT_KEY_MAX);
-    return s;
+    return s == DS_STATUS_OK && !imported ? mark(a, false) : s;
 }
 
 static ds_status make_and_store(ds_agent *a, const key_kind *kind)
@@ -146,7 +160,7 @@ static ds_status make_and_store(ds_agent *a, const key_kind *kind)
     if (generate(kind, &rng, &pk) != 0)
         s = rng.failed ? DS_STATUS(KEY, RANDOM) : DS_STATUS(KEY, CRYPTO);
     if (s == DS_STATUS_OK)
-        s = store_key(a, &pk);
+        s = ds_key_store(a, &pk, false);
     mbedtls_pk_free(&pk);
     return s;
 }
@@ -167,8 +181,7 @@ static ds_status must_make(ds_agent *a, const Devstamp__MakeKey *q, bool *ret)
     return DS_STATUS_OK;
 }
 
-// An identity that has moved to encrypted storage is no longer seen in the plain area, but it is there.
-static ds_status refuse_if_moved(ds_agent *a)
+ds_status ds_key_refuse_if_moved(ds_agent *a)
 {
     ds_security security = {0};
     a->port->security(a->port->ctx, &security);
@@ -181,8 +194,13 @@ static ds_status refuse_if_moved(ds_agent *a)
     return moved ? DS_STATUS(KEY, EXISTS) : DS_STATUS_OK;
 }
 
-static ds_status reply_key(ds_agent *a, int type, ds_reply *r)
+ds_status ds_key_reply(ds_agent *a, int type, bool made, ds_reply *r)
 {
+    devstamp__key_reply__init(&r->body.key);
+    r->response.body_case = DEVSTAMP__RESPONSE__BODY_KEY;
+    r->response.key = &r->body.key;
+    r->body.key.type = (Devstamp__KeyType)type;
+    r->body.key.made = made;
     ds_rng rng = {.a = a};
     mbedtls_pk_context pk;
     ds_status s = ds_key_load(a, &rng, &pk);
@@ -203,7 +221,7 @@ ds_status ds_handle_make_key(ds_agent *a, const Devstamp__Request *q, ds_reply *
     if (kind == NULL)
         return DS_STATUS(KEY, BAD_REQUEST);
     bool make = false;
-    ds_status s = refuse_if_moved(a);
+    ds_status s = ds_key_refuse_if_moved(a);
     if (s == DS_STATUS_OK)
         s = must_make(a, q->make_key, &make);
     if (s == DS_STATUS_OK && make) {
@@ -211,12 +229,5 @@ ds_status ds_handle_make_key(ds_agent *a, const Devstamp__Request *q, ds_reply *
         if (s == DS_STATUS_OK)
             a->port->log(a->port->ctx, "agent: key pair made");
     }
-    if (s != DS_STATUS_OK)
-        return s;
-    devstamp__key_reply__init(&r->body.key);
-    r->response.body_case = DEVSTAMP__RESPONSE__BODY_KEY;
-    r->response.key = &r->body.key;
-    r->body.key.type = kind->type;
-    r->body.key.made = make;
-    return reply_key(a, (int)kind->type, r);
+    return s == DS_STATUS_OK ? ds_key_reply(a, (int)kind->type, make, r) : s;
 }

@@ -69,8 +69,12 @@ static ds_status gather(ds_agent *a, enum ds_area area, claims *e)
         s = ds_store_text(a, "serial", e->serial, sizeof e->serial);
     if (s == DS_STATUS_OK)
         s = describe_protection(a, area, m);
+    bool imported = false;
+    if (s == DS_STATUS_OK)
+        s = ds_store_mark(a, area, DS_VALUE_IMPORTED, &imported);
     if (s != DS_STATUS_OK)
         return s;
+    m->key_imported = imported;
     m->stage = (Devstamp__Stage)stage;
     m->nvs_encrypted = area == DS_AREA_ENCRYPTED;
     m->plain_stamp_erased = a->port->area_is_blank(a->port->ctx, DS_AREA_PLAIN);

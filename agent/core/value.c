@@ -102,8 +102,8 @@ ds_status ds_handle_write_value(ds_agent *a, const Devstamp__Request *q, ds_repl
 
 static bool is_agents_own(const ds_value *v)
 {
-    static const char *const own[] = {DS_VALUE_KEY,  DS_VALUE_CHAIN,       DS_VALUE_DONE,      DS_VALUE_MOVED,
-                                      DS_VALUE_DSIG, DS_VALUE_DSIG_SECRET, DS_VALUE_NVS_SECRET};
+    static const char *const own[] = {DS_VALUE_KEY,  DS_VALUE_CHAIN,       DS_VALUE_DONE,       DS_VALUE_MOVED,
+                                      DS_VALUE_DSIG, DS_VALUE_DSIG_SECRET, DS_VALUE_NVS_SECRET, DS_VALUE_IMPORTED};
     if (strcmp(v->name_space, DS_AGENT_NAMESPACE) != 0)
         return false;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)

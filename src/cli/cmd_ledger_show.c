@@ -150,12 +150,27 @@ static bool event_json(void *arg, int64_t at_utc, const char *kind, const char *
     return json_array_append_new(arg, o) == 0;
 }
 
+// Who made the key of its certificate; "" where it has none.
+static enum ds_class key_origin(ds_ledger *l, const ds_ledger_device *d, const ds_ledger_cert *c, char ret[16],
+                                ds_err *e)
+{
+    ret[0] = '\0';
+    enum ds_class rc = c->state ? ds_ledger_key_origin(l, d->id, c->public_key_digest, ret, e) : DS_OK;
+    if (!rc && c->state && !ret[0])
+        snprintf(ret, 16, "device");
+    return rc;
+}
+
 static enum ds_class show_json(ds_ledger *l, const ds_ledger_options *o, const ds_ledger_device *d,
                                const ds_ledger_cert *c, const ds_buf *proof, ds_err *e)
 {
     json_t *out = ds_ledger_row_json(d, c, o->secrets), *events = json_array();
     enum ds_class rc = ds_ledger_events(l, d->id, event_json, events, e);
     json_object_set_new(out, "events", events);
+    char origin[16] = "";
+    if (!rc)
+        rc = key_origin(l, d, c, origin, e);
+    set_text(out, "key_origin", origin);
     json_t *parsed = proof->len ? json_loadb((const char *)proof->ptr, proof->len, JSON_DECODE_ANY, NULL) : NULL;
     json_object_set_new(out, "proof", parsed ? parsed : json_null());
     if (o->pem && c->certificate.len) {
@@ -244,8 +259,13 @@ static enum ds_class show_text(ds_ledger *l, const ds_ledger_options *o, const d
     print_time("first seen", d->first_seen_utc);
     print_time("last seen", d->last_seen_utc);
     print_cert(c);
+    char origin[16];
+    enum ds_class rc = key_origin(l, d, c, origin, e);
+    if (rc)
+        return rc;
+    print_field("key made by", origin);
     puts("events");
-    enum ds_class rc = ds_ledger_events(l, d->id, print_event, NULL, e);
+    rc = ds_ledger_events(l, d->id, print_event, NULL, e);
     DS_CLEANUP_FREE char *text = ds_asprintf("%.*s", (int)proof->len, proof->ptr ? (const char *)proof->ptr : "");
     print_field("proof", text);
     if (o->pem && c->certificate.len) {

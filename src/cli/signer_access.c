@@ -75,6 +75,7 @@ ds_signer_config ds_signer_access_config(const ds_signer_access *a, const ds_sta
         .log = s->signer_log,
         .log_key = s->signer_log_key,
         .quota = s->signer_quota,
+        .pool_key = s->pool_key,
         .pin_fd = a->fd,
         .profiles = profiles,
         .profile_count = count,

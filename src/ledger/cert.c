@@ -66,7 +66,7 @@ static enum ds_class load_live(ds_ledger *l, int64_t device, ds_ledger_cert *ret
                                found, e);
 }
 
-static enum ds_class refuse_owner(ds_ledger *l, int64_t owner, ds_err *e)
+enum ds_class ds_ledger_refuse_owner(ds_ledger *l, int64_t owner, ds_err *e)
 {
     ds_ledger_device d;
     char mac[13];
@@ -78,7 +78,7 @@ static enum ds_class refuse_owner(ds_ledger *l, int64_t owner, ds_err *e)
     return ds_hint(e, "two devices with one key: one is a copy, or its random generator is broken; set it aside");
 }
 
-static enum ds_class refuse_live(const ds_ledger_cert *live, ds_err *e)
+enum ds_class ds_ledger_refuse_live(const ds_ledger_cert *live, ds_err *e)
 {
     ds_fail(e, DS_POLICY, "the device has a live certificate (%s) for another key", ds_ledger_state_name(live->state));
     return ds_hint(
@@ -119,7 +119,7 @@ static enum ds_class correct(ds_ledger *l, const ds_ledger_reserve *r, const ds_
 static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_ledger_cert *had, ds_err *e)
 {
     if (had->device != r->device)
-        return refuse_owner(l, had->device, e);
+        return ds_ledger_refuse_owner(l, had->device, e);
     if (had->revoked) {
         ds_fail(e, DS_POLICY, "the certificate for this public key was revoked");
         return ds_hint(e, "let the device make a new key");
@@ -161,7 +161,7 @@ static enum ds_class reserve_new(ds_ledger *l, const ds_ledger_reserve *r, ds_er
     enum ds_class rc = load_live(l, r->device, &live, &found, e);
     ds_ledger_cert_free(&live);
     if (!rc && found)
-        rc = refuse_live(&live, e);
+        rc = ds_ledger_refuse_live(&live, e);
     return rc ? rc : insert(l, r, e);
 }
 

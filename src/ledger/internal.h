@@ -30,6 +30,9 @@ enum ds_class ds_ledger_load_device(ds_ledger *l, int64_t id, ds_ledger_device *
 // The certificate a one-argument condition on table certificate selects; *found false where none.
 enum ds_class ds_ledger_load_cert(ds_ledger *l, const char *sql, ds_sql_arg key, ds_ledger_cert *ret, bool *found,
                                   ds_err *e) DS_MUST;
+// DS_POLICY: this key is another device's / the device has a live certificate for another key.
+enum ds_class ds_ledger_refuse_owner(ds_ledger *l, int64_t owner, ds_err *e) DS_MUST;
+enum ds_class ds_ledger_refuse_live(const ds_ledger_cert *live, ds_err *e) DS_MUST;
 // The row ds_ledger_cert_newest returns; zeros where none.
 enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 #define DS_LEDGER_CERT_COLUMNS                                                                                 \
@@ -41,8 +44,12 @@ enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert
 #define DS_LEDGER_KIND_CERT "ledger.certificate"
 #define DS_LEDGER_KIND_REVOKED "ledger.revocation"
 #define DS_LEDGER_KIND_PROOF "ledger.proof"
+#define DS_LEDGER_KIND_KEY "ledger.key"
 #define DS_LEDGER_KIND_SIGNER "ledger.signer"
 #define DS_LEDGER_KIND_BUNDLE "ledger.bundle"
+
+// Certificates that this station's signer made: those that were adopted have an empty request.
+#define DS_LEDGER_OF_SIGNER "length(csr) > 0"
 
 // Append to the evidence chain, inside the caller's transaction.
 enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;

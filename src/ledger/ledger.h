@@ -92,6 +92,20 @@ typedef struct ds_ledger_reserve {
 // given that certificate, or revoke the reservation and let the device make a new key: one key never gets two
 // certificates.
 enum ds_class ds_ledger_cert_reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger_cert *ret, ds_err *e) DS_MUST;
+// A certificate that was made before its device was known (a stamp of a pool), taken over as this device's, signed at
+// once. Its serial number, key and validity are the certificate's own. Idempotent. DS_POLICY as ds_ledger_cert_reserve:
+// the key is another device's, or was revoked, or the device has a live certificate for another key. It is in no log of
+// this station's signer, and is not counted there.
+typedef struct ds_ledger_adopt {
+    int64_t device;
+    ds_view certificate;              // DER
+    const uint8_t *serial;            // 16
+    const uint8_t *public_key_digest; // 32
+    const char *subject;
+    int64_t not_before_utc, not_after_utc;
+    const char *slot; // as of ds_ledger_reserve
+} ds_ledger_adopt;
+enum ds_class ds_ledger_cert_adopt(ds_ledger *l, const ds_ledger_adopt *a, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // reserved -> signed; the same bytes again are fine, other bytes are DS_POLICY, and so is a certificate without the
 // reserved serial number and public key. DS_INPUT: not one DER certificate.
 enum ds_class ds_ledger_cert_signed(ds_ledger *l, int64_t cert, ds_view der, ds_err *e) DS_MUST;
@@ -128,6 +142,14 @@ enum ds_class ds_ledger_each_revocation(ds_ledger *l, ds_ledger_revocation_fn fn
 // Who showed this public key: device id, or 0.
 enum ds_class ds_ledger_key_owner(ds_ledger *l, const uint8_t public_key_digest[32], int64_t *ret_device,
                                   ds_err *e) DS_MUST;
+
+// Write down that this device is about to be given a key that was made elsewhere: origin is one word ("station").
+// Before it is sent, so that a device that holds it is known to hold nobody else's. Idempotent.
+enum ds_class ds_ledger_key_given(ds_ledger *l, int64_t device, const char *origin, const uint8_t public_key_digest[32],
+                                  ds_err *e) DS_MUST;
+// The origin that was written down of this device's key; "" where none was: the device made it, or somebody else did.
+enum ds_class ds_ledger_key_origin(ds_ledger *l, int64_t device, const uint8_t public_key_digest[32], char ret[16],
+                                   ds_err *e) DS_MUST;
 
 // Something that happened, for the record: kind ("step", "fault", "proof"), free text, cut at 16 KiB. device 0 = the
 // station. Kinds that begin with "ledger." are the ledger's own (DS_INTERNAL).

@@ -109,7 +109,8 @@ static enum ds_class compare(const ds_ledger_log *log, const known *had, ds_err 
 static enum ds_class count(ds_ledger *l, const char *ca, uint64_t entries, ds_err *e)
 {
     int64_t has = 0, others = 0;
-    enum ds_class rc = ds_sql_number(&l->sql, "SELECT count(*) FROM certificate WHERE state >= 2", NULL, 0, &has, e);
+    enum ds_class rc = ds_sql_number(
+        &l->sql, "SELECT count(*) FROM certificate WHERE state >= 2 AND " DS_LEDGER_OF_SIGNER, NULL, 0, &has, e);
     if (!rc)
         rc = total(l, ca, &others, e);
     if (rc || has <= others || (uint64_t)(has - others) <= entries)
@@ -161,8 +162,9 @@ enum ds_class ds_ledger_signer_known(ds_ledger *l, const uint8_t ca[32], uint64_
     return DS_OK;
 }
 
-#define SIGNED_BEFORE_RECORD                                                                                       \
-    "SELECT count(*) FROM event WHERE kind = '" DS_LEDGER_KIND_CERT "' AND text GLOB 'signed *' AND id < (SELECT " \
+#define SIGNED_BEFORE_RECORD                                                         \
+    "SELECT count(*) FROM event WHERE kind = '" DS_LEDGER_KIND_CERT                  \
+    "' AND text GLOB 'signed *' AND text NOT GLOB '* from a pool' AND id < (SELECT " \
     "max(id) FROM event WHERE device IS NULL AND kind = '" DS_LEDGER_KIND_SIGNER "')"
 
 // Each certificate of a log is one of this ledger's: signed, or reserved where the station was killed before it heard.
@@ -172,7 +174,7 @@ enum ds_class ds_ledger_check_signer(ds_ledger_checker *k, ds_err *e)
     int64_t entries = 0, has = 0, before = 0;
     enum ds_class rc = total(k->l, "", &entries, e);
     if (!rc)
-        rc = ds_sql_number(s, "SELECT count(*) FROM certificate", NULL, 0, &has, e);
+        rc = ds_sql_number(s, "SELECT count(*) FROM certificate WHERE " DS_LEDGER_OF_SIGNER, NULL, 0, &has, e);
     if (!rc)
         rc = ds_sql_number(s, SIGNED_BEFORE_RECORD, NULL, 0, &before, e);
     if (rc)

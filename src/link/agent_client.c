@@ -88,6 +88,8 @@ static Devstamp__Response__BodyCase answer_to(Devstamp__Request__BodyCase reques
         [DEVSTAMP__REQUEST__BODY_IMAGE_BEGIN] = DEVSTAMP__RESPONSE__BODY_IMAGE,
         [DEVSTAMP__REQUEST__BODY_IMAGE_DATA] = DEVSTAMP__RESPONSE__BODY_IMAGE,
         [DEVSTAMP__REQUEST__BODY_REPORT] = DEVSTAMP__RESPONSE__BODY_REPORT,
+        [DEVSTAMP__REQUEST__BODY_OPEN_IMPORT] = DEVSTAMP__RESPONSE__BODY_IMPORT_OFFER,
+        [DEVSTAMP__REQUEST__BODY_IMPORT_KEY] = DEVSTAMP__RESPONSE__BODY_KEY,
     };
     return (size_t)request < sizeof answers / sizeof *answers ? answers[request] : DEVSTAMP__RESPONSE__BODY__NOT_SET;
 }

@@ -33,6 +33,7 @@ void ds_signer_args_write(const ds_signer_args *args, ds_signer_argv *ret)
     put(ret, &n, "--log", c->log);
     put(ret, &n, "--log-key", c->log_key);
     put(ret, &n, "--quota", c->quota);
+    put(ret, &n, "--pool-key", c->pool_key);
     put(ret, &n, "--seal", c->seal);
     put(ret, &n, "--seal-key", c->seal_key);
     put(ret, &n, "--seal-tpm", c->seal_tpm);
@@ -82,6 +83,8 @@ static bool take(ds_signer_args *a, const char *name, const char *value)
         c->log_key = value;
     } else if (strcmp(name, "--quota") == 0) {
         c->quota = value;
+    } else if (strcmp(name, "--pool-key") == 0) {
+        c->pool_key = value;
     } else if (strcmp(name, "--seal") == 0) {
         c->seal = value;
     } else if (strcmp(name, "--seal-key") == 0) {

@@ -49,6 +49,7 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
     s->config.log = copy(cfg->log);
     s->config.log_key = copy(cfg->log_key);
     s->config.quota = copy(cfg->quota);
+    s->config.pool_key = copy(cfg->pool_key);
     s->config.pin_file = copy(cfg->pin_file);
     s->config.seal = copy(cfg->seal);
     s->config.seal_key = copy(cfg->seal_key);
@@ -78,6 +79,7 @@ void ds_signer_stop(ds_signer *s)
     free_copy(&s->config.log);
     free_copy(&s->config.log_key);
     free_copy(&s->config.quota);
+    free_copy(&s->config.pool_key);
     free_copy(&s->config.pin_file);
     free_copy(&s->config.seal);
     free_copy(&s->config.seal_key);

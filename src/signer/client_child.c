@@ -80,6 +80,7 @@ void ds_client_put_profiles(const ds_signer_config *c, Devstamp__Signer__Profile
         wire[i].subject_alt_uri = ds_client_text(p->subject_alt_uri);
         wire[i].key_type = (uint32_t)p->key_type;
         wire[i].days = p->days;
+        wire[i].origin = (uint32_t)p->origin;
         if (p->digest)
             wire[i].digest = ds_client_binary(p->digest, 32);
         list[i] = &wire[i];

@@ -5,6 +5,7 @@
 // log, and sending. A job is queued, then somebody's, then pending (from the decision that it may be signed until its
 // end) and ready when it is signed.
 #include "src/signer/desk.h"
+#include "src/signer/keymaker.h"
 #include "src/signer/wire.h"
 
 #include "src/base/log.h"
@@ -26,6 +27,7 @@ enum {
 typedef struct job {
     struct job *next, *next_pending;
     Devstamp__Signer__Request *request;
+    ds_made_key made; // of a stamp
     ds_case c;
     ds_err failure;
     enum ds_class rc;
@@ -75,6 +77,7 @@ static job *take_first(job_list *l)
 static void free_job(job *j)
 {
     ds_case_free(&j->c);
+    ds_made_key_free(&j->made);
     devstamp__signer__request__free_unpacked(j->request, NULL);
     free(j);
 }
@@ -117,7 +120,7 @@ static head head_now(const ds_desk *d)
     return h;
 }
 
-static void pack_certificate(const job *j, head *h, ds_buf *ret)
+static void pack_certificate(job *j, head *h, ds_buf *ret)
 {
     Devstamp__Signer__SignReply body = DEVSTAMP__SIGNER__SIGN_REPLY__INIT;
     Devstamp__Signer__Reply reply = DEVSTAMP__SIGNER__REPLY__INIT;
@@ -125,10 +128,32 @@ static void pack_certificate(const job *j, head *h, ds_buf *ret)
     body.from_log = j->c.from_log;
     body.log_entries = h->entries;
     body.log_root = (ProtobufCBinaryData){32, h->root};
+    Devstamp__Signer__MadeStamp stamp = DEVSTAMP__SIGNER__MADE_STAMP__INIT;
+    stamp.sign = &body;
+    stamp.encapsulated = (ProtobufCBinaryData){sizeof j->made.encapsulated, j->made.encapsulated};
+    stamp.sealed = (ProtobufCBinaryData){j->made.sealed.len, j->made.sealed.ptr};
     reply.id = j->request->id;
-    reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_SIGN;
-    reply.sign = &body;
+    if (j->made.sealed.len) {
+        reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_MADE_STAMP;
+        reply.made_stamp = &stamp;
+    } else {
+        reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_SIGN;
+        reply.sign = &body;
+    }
     (void)!ds_wire_pack(&reply.base, ret, NULL); // the log takes no longer certificate
+}
+
+static void pack_key(const job *j, ds_made_key *made, ds_buf *ret)
+{
+    Devstamp__Signer__MadeKey body = DEVSTAMP__SIGNER__MADE_KEY__INIT;
+    Devstamp__Signer__Reply reply = DEVSTAMP__SIGNER__REPLY__INIT;
+    body.public_key = (ProtobufCBinaryData){made->spki.len, made->spki.ptr};
+    body.encapsulated = (ProtobufCBinaryData){sizeof made->encapsulated, made->encapsulated};
+    body.sealed = (ProtobufCBinaryData){made->sealed.len, made->sealed.ptr};
+    reply.id = j->request->id;
+    reply.body_case = DEVSTAMP__SIGNER__REPLY__BODY_MADE_KEY;
+    reply.made_key = &body;
+    (void)!ds_wire_pack(&reply.base, ret, NULL); // no key is that long
 }
 
 static void unlink_pending(ds_desk *d, job *j)
@@ -211,10 +236,43 @@ static void answer_now(ds_desk *d, job *j)
     free_job(j);
 }
 
+// A key is made with neither token nor log.
+static void process_key(ds_desk *d, job *j)
+{
+    DS_CLEANUP_BUF ds_buf bytes = {0};
+    ds_made_key made = {0};
+    const ds_issuer *i = d->issuer;
+    EVP_PKEY *pool_key = i->pool_key ? ds_key_private(i->pool_key) : NULL;
+    bool make = j->request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_KEY;
+    enum ds_class rc = make ? ds_keymaker_make(&i->profiles, j->request->make_key, &made, &j->failure)
+                            : ds_keymaker_open(&i->profiles, pool_key, j->request->open_stamp, &made, &j->failure);
+    if (rc)
+        pack_failure(j->request->id, &j->failure, &bytes);
+    else
+        pack_key(j, &made, &bytes);
+    ds_made_key_free(&made);
+    send_bytes(d, &bytes);
+    pthread_mutex_lock(&d->lock);
+    end_job(d, j);
+    pthread_mutex_unlock(&d->lock);
+    free_job(j);
+}
+
 static void process(ds_desk *d, ds_plain *plain, job *j)
 {
     ds_err *e = &j->failure;
-    j->rc = ds_issuer_judge(d->issuer, plain, j->request->sign, &j->c, e);
+    const Devstamp__Signer__Request *r = j->request;
+    if (r->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_KEY ||
+        r->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_OPEN_STAMP) {
+        process_key(d, j);
+        return;
+    }
+    bool stamp = r->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_STAMP;
+    if (stamp)
+        j->rc = ds_keymaker_stamp(&d->issuer->profiles, r->make_stamp, &j->made, e);
+    const Devstamp__Signer__Sign *sign = stamp ? r->make_stamp->sign : r->sign;
+    if (!j->rc)
+        j->rc = ds_issuer_judge(d->issuer, plain, sign, &j->c, e);
     if (!j->rc) {
         pthread_mutex_lock(&d->lock);
         j->rc = decide(d, j, e);

@@ -17,7 +17,7 @@ typedef struct ds_desk ds_desk;
 // the next ds_desk_put. Answers go to fd. Where the token fails, fd is shut down for reading.
 enum ds_class ds_desk_open(ds_issuer *issuer, int fd, ds_desk **ret, ds_err *e) DS_MUST;
 
-// A request for a certificate, which becomes the desk's.
+// A request for a certificate or a key, which becomes the desk's.
 void ds_desk_put(ds_desk *d, Devstamp__Signer__Request *request);
 
 // Entries of the log as they are on disk, answered now, beside whatever is worked on. request is borrowed.

@@ -49,6 +49,8 @@ static enum ds_class compare_profile(const ds_front_case *c, const Devstamp__Sig
         differs = "the serial numbers' format";
     else if (strcmp(ours->subject_alt_uri, theirs->subject_alt_uri) != 0)
         differs = "the alternative name";
+    else if ((uint32_t)ours->origin != theirs->origin)
+        differs = "who makes the key";
     if (!differs)
         return DS_OK;
     return ds_hint(
@@ -136,6 +138,38 @@ static enum ds_class answer_sign(const ds_front_case *c, const request_t *asked,
     return rc;
 }
 
+// Keys the signer makes, or opens out of a pool's stamp, go sealed to the device: neither this process nor the station
+// can read them.
+static enum ds_class answer_make_key(const ds_front_case *c, const request_t *asked, reply_t **ret, ds_err *e)
+{
+    Devstamp__Signer__MakeKey body = DEVSTAMP__SIGNER__MAKE_KEY__INIT;
+    request_t request = DEVSTAMP__SIGNER__REQUEST__INIT;
+    if (!may_use(c->station, asked->make_key->recipe))
+        return refuse_recipe(c->station, asked->make_key->recipe, e);
+    body.recipe = asked->make_key->recipe;
+    body.key_type = asked->make_key->key_type;
+    body.transport_key = asked->make_key->transport_key;
+    request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_KEY;
+    request.make_key = &body;
+    return ds_client_ask(c->signer, &request, ret, e);
+}
+
+static enum ds_class answer_open_stamp(const ds_front_case *c, const request_t *asked, reply_t **ret, ds_err *e)
+{
+    Devstamp__Signer__OpenStamp body = DEVSTAMP__SIGNER__OPEN_STAMP__INIT;
+    request_t request = DEVSTAMP__SIGNER__REQUEST__INIT;
+    if (!may_use(c->station, asked->open_stamp->recipe))
+        return refuse_recipe(c->station, asked->open_stamp->recipe, e);
+    body.recipe = asked->open_stamp->recipe;
+    body.public_key_digest = asked->open_stamp->public_key_digest;
+    body.encapsulated = asked->open_stamp->encapsulated;
+    body.sealed = asked->open_stamp->sealed;
+    body.transport_key = asked->open_stamp->transport_key;
+    request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_OPEN_STAMP;
+    request.open_stamp = &body;
+    return ds_client_ask(c->signer, &request, ret, e);
+}
+
 static enum ds_class answer_consistency(const ds_front_case *c, const request_t *asked, reply_t **ret, ds_err *e)
 {
     Devstamp__Signer__Consistency body = DEVSTAMP__SIGNER__CONSISTENCY__INIT;
@@ -190,6 +224,8 @@ enum ds_class ds_front_answer(const ds_front_case *c, const Devstamp__Signer__Re
     } known[] = {
         {DEVSTAMP__SIGNER__REQUEST__BODY_STATUS, answer_status, "status"},
         {DEVSTAMP__SIGNER__REQUEST__BODY_SIGN, answer_sign, "sign"},
+        {DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_KEY, answer_make_key, "make a key"},
+        {DEVSTAMP__SIGNER__REQUEST__BODY_OPEN_STAMP, answer_open_stamp, "open a stamp"},
         {DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY, answer_consistency, "consistency"},
         {DEVSTAMP__SIGNER__REQUEST__BODY_REVOKE, answer_revoke, "revoke"},
         {DEVSTAMP__SIGNER__REQUEST__BODY_ENTRIES, answer_entries, "log entries"},

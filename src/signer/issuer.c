@@ -167,6 +167,9 @@ static enum ds_class open_parts(const ds_signer_config *cfg, const char *beside,
         rc = match(i, e);
     if (!rc && cfg->log_key)
         rc = open_log_key(cfg, i, e);
+    const ds_key_source pool = {.uri = cfg->pool_key};
+    if (!rc && cfg->pool_key && (rc = ds_key_open(&pool, &i->pool_key, e)) != DS_OK)
+        (void)ds_wrap(e, "pool key");
     return rc;
 }
 
@@ -189,6 +192,7 @@ void ds_issuer_close(ds_issuer *i)
     ds_quota_free(i->quota);
     ds_profiles_free(&i->profiles);
     ds_moduli_free(i->moduli);
+    ds_key_free(i->pool_key);
     ds_key_free(i->log_key);
     ds_key_free(i->key);
     ds_pin_free(&i->pin);

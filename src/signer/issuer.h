@@ -36,6 +36,7 @@ typedef struct ds_issuer {
     ds_quota *quota;   // NULL: none
     ds_moduli *moduli; // RSA, of the last certificates
     ds_key *log_key;   // NULL: heads are not signed
+    ds_key *pool_key;  // NULL: no pool's stamps are opened
 } ds_issuer;
 
 // Read the PIN from where the config says (DS_PIN_NONE: none). beside: refused PIN files are noted in

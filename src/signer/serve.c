@@ -10,6 +10,7 @@
 #include "src/signer/ceremony.h"
 #include "src/signer/desk.h"
 #include "src/signer/issuer.h"
+#include "src/signer/keymaker.h"
 #include "src/signer/order_child.h"
 #include "src/signer/revoked.h"
 #include "src/signer/sandbox.h"
@@ -144,7 +145,9 @@ static enum ds_class serve_here(ds_issuer *i, ds_desk *desk, const request_t *re
 static enum ds_class serve(ds_issuer *i, ds_desk *desk, request_t *request, bool first, int fd, bool *ret_end,
                            ds_err *e)
 {
-    if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN) {
+    if (request->body_case == DEVSTAMP__SIGNER__REQUEST__BODY_SIGN ||
+        (request->body_case >= DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_KEY &&
+         request->body_case <= DEVSTAMP__SIGNER__REQUEST__BODY_OPEN_STAMP)) {
         ds_desk_put(desk, request);
         return DS_OK;
     }
@@ -240,7 +243,7 @@ int ds_signer_main(int fd, const ds_signer_config *cfg)
     ds_err e = DS_ERR_INIT;
     ds_wire_reader reader = {.fd = fd};
     request_t *first = NULL;
-    if (ds_sandbox_harden(&e))
+    if (ds_sandbox_harden(&e) || ds_keymaker_guard(&e))
         return refuse(fd, &e);
     enum ds_class rc = next_request(&reader, &first, &e);
     if (!rc && first)

@@ -12,6 +12,9 @@
 // Where the child finds the PIN or, with a seal, the seal's passphrase; the parent never reads it.
 enum ds_pin_source { DS_PIN_NONE, DS_PIN_PROMPT, DS_PIN_FD, DS_PIN_FILE };
 
+// Who makes a device's key.
+enum ds_origin { DS_ORIGIN_DEVICE, DS_ORIGIN_STATION, DS_ORIGIN_REMOTE };
+
 // What a recipe says of certificates: the signer refuses what no profile names.
 typedef struct ds_signer_profile {
     const char *recipe;          // the product's name, 1..63 bytes
@@ -21,6 +24,7 @@ typedef struct ds_signer_profile {
     unsigned days;               // a certificate is valid for that many days and the hour before; 0: without end
     const char *subject_alt_uri; // with placeholders as the subject; "": none
     const uint8_t *digest;       // 32: of the recipe with all it names; NULL: not known
+    enum ds_origin origin;
 } ds_signer_profile;
 
 // What the quota leaves for a recipe.
@@ -53,6 +57,7 @@ typedef struct ds_signer_config {
     const char *quota;   // quota file; NULL: none
     enum ds_pin_source pin;
     const char *pin_file;
+    const char *pool_key;              // URI of the key that stamps of a pool are sealed to; NULL: none
     const char *seal;                  // the PIN is in this seal (seal.h), whose token serial number counts; NULL: none
     const char *seal_key;              // the seal's key file; NULL: none
     const char *seal_tpm;              // address of the seal's TPM; NULL: the usual one
@@ -135,6 +140,28 @@ typedef struct ds_signer_entries {
 } ds_signer_entries;
 enum ds_class ds_signer_read_entries(ds_signer *s, uint64_t from, ds_signer_entries *ret, ds_err *e) DS_MUST;
 void ds_signer_entries_free(ds_signer_entries *x);
+
+// A private key as it travels: what it is, and the key itself sealed to one device.
+typedef struct ds_sealed_key {
+    uint8_t public_key_digest[32]; // SHA-256 of the SubjectPublicKeyInfo
+    uint8_t encapsulated[65];      // the sealer's ephemeral public key
+    ds_buf sealed;
+} ds_sealed_key;
+
+// Have the signer make a key of that type for a device of that recipe, whose profile must say DS_ORIGIN_STATION, and
+// seal it to the device's transport key (65 bytes). Each call makes another; the signer keeps none. Errors as
+// ds_signer_sign. ret->sealed is the caller's.
+enum ds_class ds_signer_make_key(ds_signer *s, const char *recipe, int key_type, ds_view transport, ds_sealed_key *ret,
+                                 ds_err *e) DS_MUST;
+
+// Have the signer make a stamp for a pool, whose key that of the recipe's devices is sealed to (65 bytes). req: as of
+// ds_signer_sign, but for csr. The certificate to ret_der, its key to ret.
+enum ds_class ds_signer_make_stamp(ds_signer *s, const ds_sign_request *req, ds_view pool_key, ds_buf *ret_der,
+                                   ds_sealed_key *ret, ds_err *e) DS_MUST;
+// Have the signer open the key of a stamp of its pool and seal it to a device's transport key. stamp and ret may not be
+// the same. DS_INPUT: it is sealed to another pool's key, or was changed.
+enum ds_class ds_signer_open_stamp(ds_signer *s, const char *recipe, const ds_sealed_key *stamp, ds_view transport,
+                                   ds_sealed_key *ret, ds_err *e) DS_MUST;
 
 // The child's main: serves on fd until the other side closes. Returns the exit code.
 int ds_signer_main(int fd, const ds_signer_config *cfg);

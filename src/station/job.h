@@ -9,6 +9,7 @@
 #include "src/link/agent_client.h"
 #include "src/link/rom.h"
 #include "src/station/line.h"
+#include "src/station/pool.h"
 
 // HelloReply, copied within bounds.
 typedef struct ds_hello {
@@ -21,6 +22,7 @@ typedef struct ds_hello {
     uint32_t self_test;
     int key_type;
     bool has_key, has_certificate;
+    bool imports_keys, key_imported; // it can take a key; the one it holds may not have been made on it
     uint8_t key_digest[32], certificate_digest[32];
 } ds_hello;
 
@@ -105,6 +107,20 @@ extern const ds_step ds_steps[DS_STEP_COUNT];
 
 // The step's own time and what the amount of flash to move or encrypt adds.
 int64_t ds_step_deadline(const ds_step *s, const ds_job *j);
+
+// --- origin.c: keys that the device does not make
+// Can the device be given the key of the recipe? DS_POLICY: not by its firmware.
+enum ds_class ds_origin_possible(const ds_job *j, ds_err *e) DS_MUST;
+// Is the key that the device holds one of the recipe's origin, by the device's word and the ledger's?
+enum ds_class ds_origin_holds(const ds_job *j, bool *ret, ds_err *e) DS_MUST;
+// Have a key made elsewhere and given to the device; replace: whatever key is there.
+enum ds_class ds_origin_import(ds_job *j, bool replace, ds_err *e) DS_MUST;
+// The device's stamp of the pool, claimed for it. ds_pool_stamp_free.
+enum ds_class ds_origin_claim(const ds_job *j, ds_pool_stamp *ret, ds_err *e) DS_MUST;
+// Take the certificate of its stamp into the ledger: j->cert.
+enum ds_class ds_origin_adopt(ds_job *j, ds_err *e) DS_MUST;
+// The device has been proved: what the pool keeps of its key is erased.
+enum ds_class ds_origin_spend(const ds_job *j, ds_err *e) DS_MUST;
 
 enum ds_class ds_step_certificate_apply(ds_job *j, ds_err *e) DS_MUST; // step_certificate.c
 enum ds_class ds_step_certificate_precondition(ds_job *j, enum ds_ready *ret, ds_err *e) DS_MUST;

@@ -77,6 +77,8 @@ static void judge_key_protection(const ds_recipe *recipe, proof *p, const Devsta
     bool by_hmac = r->nvs_keys == DEVSTAMP__NVS_KEYS__NVS_KEYS_HMAC;
     finding(p, "key_protection", in_ds || !recipe->key_in_ds, in_ds ? "ds" : "nvs");
     finding(p, "nvs_keys", by_hmac || !recipe->nvs_by_hmac, by_hmac ? "hmac" : "flash");
+    finding(p, "key_origin", !r->key_imported || recipe->origin != DS_ORIGIN_DEVICE,
+            r->key_imported ? "imported" : "device");
 }
 
 static void judge_evidence(const ds_job *j, proof *p, const Devstamp__Evidence *r)
@@ -313,7 +315,7 @@ enum ds_class ds_step_proof_apply(ds_job *j, ds_err *e)
     proof p = {.json = json_object(), .whole = true};
     enum ds_class rc = ds_chip_can_lock(j->recipe->chip) ? gather(j, &p, e) : gather_without_lock(j, &p, e);
     json_decref(p.json);
-    return rc;
+    return rc ? rc : ds_origin_spend(j, e);
 }
 
 enum ds_class ds_step_proof_check(ds_job *j, ds_err *e)

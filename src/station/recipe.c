@@ -50,7 +50,7 @@ typedef struct ds_recipe_yaml {
     char *product, *chip, *flash_size;
     yaml_table partition_table;
     yaml_images images;
-    int key, key_protection, nvs_keys;
+    int key, key_protection, nvs_keys, origin;
     yaml_certificate certificate;
     yaml_stamp stamp;
     yaml_lock lock;
@@ -123,6 +123,8 @@ static const cyaml_strval_t key_types[] = {
 };
 static const cyaml_strval_t key_protections[] = {{"nvs", 0}, {"ds", 1}};
 static const cyaml_strval_t nvs_key_places[] = {{"flash", 0}, {"hmac", 1}};
+static const cyaml_strval_t origins[] = {
+    {"device", DS_ORIGIN_DEVICE}, {"station", DS_ORIGIN_STATION}, {"remote", DS_ORIGIN_REMOTE}};
 static const cyaml_schema_field_t recipe_fields[] = {
     CYAML_FIELD_INT("recipe", CYAML_FLAG_DEFAULT, ds_recipe_yaml, recipe),
     CYAML_FIELD_STRING_PTR("product", CYAML_FLAG_POINTER, ds_recipe_yaml, product, 1, 63),
@@ -135,6 +137,8 @@ static const cyaml_schema_field_t recipe_fields[] = {
                      key_protections, CYAML_ARRAY_LEN(key_protections)),
     CYAML_FIELD_ENUM("nvs_keys", CYAML_FLAG_STRICT | CYAML_FLAG_OPTIONAL, ds_recipe_yaml, nvs_keys, nvs_key_places,
                      CYAML_ARRAY_LEN(nvs_key_places)),
+    CYAML_FIELD_ENUM("origin", CYAML_FLAG_STRICT | CYAML_FLAG_OPTIONAL, ds_recipe_yaml, origin, origins,
+                     CYAML_ARRAY_LEN(origins)),
     CYAML_FIELD_MAPPING("certificate", CYAML_FLAG_DEFAULT, ds_recipe_yaml, certificate, certificate_fields),
     CYAML_FIELD_MAPPING("stamp", CYAML_FLAG_DEFAULT, ds_recipe_yaml, stamp, stamp_fields),
     CYAML_FIELD_MAPPING("lock", CYAML_FLAG_DEFAULT, ds_recipe_yaml, lock, lock_fields),
@@ -256,6 +260,7 @@ static enum ds_class take_fields(ds_recipe *r, ds_err *e)
     r->key_type = y->key;
     r->key_in_ds = y->key_protection == 1;
     r->nvs_by_hmac = y->nvs_keys == 1;
+    r->origin = (enum ds_origin)y->origin;
     r->subject = y->certificate.subject;
     r->certificate_days = y->certificate.days;
     r->serial_format = y->stamp.serial;
@@ -373,6 +378,7 @@ ds_signer_profile ds_recipe_profile(const ds_recipe *r)
         .days = r->certificate_days,
         .subject_alt_uri = "",
         .digest = r->digest,
+        .origin = r->origin,
     };
 }
 

@@ -54,9 +54,10 @@ typedef struct ds_recipe {
     const char *mfg_partition, *app_partition; // labels
     unsigned mfg_slot, app_slot;               // ota_N
     const char *mfg_min_version, *app_min_version;
-    int key_type;     // Devstamp__KeyType
-    bool key_in_ds;   // the digital-signature peripheral is to hold the key
-    bool nvs_by_hmac; // the HMAC peripheral is to make the keys of encrypted NVS
+    int key_type;          // Devstamp__KeyType
+    enum ds_origin origin; // who makes the key
+    bool key_in_ds;        // the digital-signature peripheral is to hold the key
+    bool nvs_by_hmac;      // the HMAC peripheral is to make the keys of encrypted NVS
     const char *subject;
     unsigned certificate_days; // 0 = no well-defined expiry
     const char *serial_format, *endpoint;

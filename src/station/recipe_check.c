@@ -73,6 +73,21 @@ static enum ds_class check_key_protection(const ds_recipe *r, ds_err *e)
     return DS_OK;
 }
 
+// Certificates of a pool are made before anybody knows for which device.
+static enum ds_class check_origin(const ds_recipe *r, ds_err *e)
+{
+    if (r->origin != DS_ORIGIN_REMOTE)
+        return DS_OK;
+    if (strstr(r->subject, "{mac}") || strstr(r->serial_format, "{mac}"))
+        return ds_hint(
+            (ds_fail(e, DS_INPUT, "%s: {mac}: stamps of origin: remote are made before a device is known", r->path), e),
+            "use {serial} in the subject and {counter} in the serial number");
+    if (!strstr(r->subject, "{serial}") || !strstr(r->serial_format, "{counter"))
+        return ds_fail(e, DS_INPUT,
+                       "%s: origin: remote needs {serial} in the subject and {counter} in the serial number", r->path);
+    return DS_OK;
+}
+
 static enum ds_class check_app_place(ds_recipe *r, enum ds_region_id id, const char *label, unsigned *ret_slot,
                                      ds_err *e)
 {
@@ -205,7 +220,7 @@ static enum ds_class check_bootloaders(const ds_recipe *r, ds_err *e)
 
 enum ds_class ds_recipe_check(ds_recipe *r, ds_err *e)
 {
-    if (check_key_protection(r, e))
+    if (check_key_protection(r, e) || check_origin(r, e))
         return e->cls;
     if (!ds_chip_can_lock(r->chip))
         return ds_recipe_check_stamp(r, e);

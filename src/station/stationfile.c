@@ -15,6 +15,7 @@
 typedef struct yaml_signer {
     char *certificate, *key, *module, *log, *log_key, *quota, *pin_file, *token_serial, *seal, *seal_key, *seal_tpm;
     char *address, *ca, *sub_ca; // where it is elsewhere
+    char *pool, *pool_key;
     uint32_t token_wait;
 } yaml_signer;
 
@@ -52,6 +53,8 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, log, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, log_key, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, quota, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, pool, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, pool_key, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pin_file, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, token_serial, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, seal, CYAML_FLAG_OPTIONAL),
@@ -218,6 +221,7 @@ static void take_local(ds_station *s, const yaml_signer *y)
     s->seal_tpm = y->seal_tpm;
     s->signer_key = key_uri(s, y->key);
     s->signer_log_key = y->log_key ? key_uri(s, y->log_key) : NULL;
+    s->pool_key = y->pool_key ? key_uri(s, y->pool_key) : NULL;
 }
 
 static void take_fields(ds_station *s)
@@ -225,6 +229,7 @@ static void take_fields(ds_station *s)
     const ds_station_yaml *y = s->yaml;
     s->name = y->name;
     s->ledger = beside(s, y->ledger);
+    s->pool = beside(s, y->signer.pool);
     s->token_wait_s = y->signer.token_wait ? y->signer.token_wait : 120;
     if (y->signer.address)
         take_remote(s, &y->signer);
@@ -241,18 +246,20 @@ static void take_fields(ds_station *s)
 static enum ds_class check_remote(const ds_station *s, ds_err *e)
 {
     const yaml_signer *y = &s->yaml->signer;
-    const char *of_here[] = {y->log, y->log_key, y->quota, y->token_serial, y->seal, y->seal_key, y->seal_tpm};
+    const char *of_here[] = {y->log,  y->log_key,  y->quota,    y->token_serial,
+                             y->seal, y->seal_key, y->seal_tpm, y->pool_key};
     if (!y->ca)
         return ds_hint((ds_fail(e, DS_INPUT, "%s: signer.address: a signer elsewhere, and no signer.ca", s->path), e),
                        "name the certificate of the CA that vouches for it");
     for (size_t i = 0; i < sizeof of_here / sizeof *of_here; i++)
         if (of_here[i])
             return ds_hint(
-                (ds_fail(e, DS_INPUT,
-                         "%s: signer.address: log, quota, token and seal are those of the signer's own computer",
-                         s->path),
+                (ds_fail(
+                     e, DS_INPUT,
+                     "%s: signer.address: log, quota, token, seal and pool_key are those of the signer's own computer",
+                     s->path),
                  e),
-                "leave log, log_key, quota, token_serial and seal out here");
+                "leave log, log_key, quota, token_serial, seal and pool_key out here");
     if (s->yaml->listen)
         return ds_fail(e, DS_INPUT, "%s: listen: the signer is elsewhere, and cannot listen here", s->path);
     return DS_OK;
@@ -275,6 +282,10 @@ static enum ds_class check_signer(const ds_station *s, ds_err *e)
                        "the PIN is in the seal: remove pin_file, and the file");
     if (s->seal && strncmp(s->signer_key, "pkcs11:", 7) != 0)
         return ds_fail(e, DS_INPUT, "%s: signer.seal: a seal holds a token's PIN, and the key is in a file", s->path);
+    if (s->pool_key && strncmp(s->pool_key, "file:", 5) != 0)
+        return ds_fail(e, DS_INPUT, "%s: signer.pool_key: is not a file: key", s->path);
+    if (!s->yaml->listen && !s->pool != !s->pool_key)
+        return ds_fail(e, DS_INPUT, "%s: signer: pool and pool_key go together", s->path);
     if (!s->seal && (s->seal_key || s->seal_tpm))
         return ds_fail(e, DS_INPUT, "%s: signer: seal_key and seal_tpm are given, but no seal", s->path);
     return DS_OK;
@@ -386,6 +397,8 @@ void ds_station_free(ds_station *s)
     free(s->signer_key);
     free(s->signer_log_key);
     free(s->signer_quota);
+    free(s->pool);
+    free(s->pool_key);
     free(s->pin_file);
     free(s->seal);
     free(s->seal_key);

@@ -104,6 +104,8 @@ static enum ds_class check_csr(const ds_job *j, ds_view csr, const char *subject
 
 enum ds_class ds_step_csr_apply(ds_job *j, ds_err *e)
 {
+    if (j->recipe->origin == DS_ORIGIN_REMOTE) // its stamp has a certificate
+        return ds_origin_adopt(j, e);
     char subject[256];
     if (ds_ledger_device_serial(j->o->ledger, j->device.id, j->recipe->serial_format, j->device.serial, e) ||
         ds_recipe_subject(j->recipe, j->device.serial, j->hello.mac, subject, e))
@@ -184,9 +186,8 @@ static enum ds_class sign(ds_job *j, ds_err *e)
     return j->cert.id ? DS_OK : ds_fail(e, DS_STORE, "the ledger lost the certificate it confirmed");
 }
 
-static enum ds_class write_chain(ds_job *j, ds_err *e)
+static enum ds_class write_chain_by(ds_job *j, const ds_buf *ca, ds_err *e)
 {
-    const ds_buf *ca = &ds_signer_get_status(j->o->signer)->ca_certificate;
     ProtobufCBinaryData certs[2] = {{j->cert.certificate.len, j->cert.certificate.ptr}, {ca->len, ca->ptr}};
     Devstamp__WriteChain chain = DEVSTAMP__WRITE_CHAIN__INIT;
     chain.n_certificate = 2;
@@ -196,6 +197,18 @@ static enum ds_class write_chain(ds_job *j, ds_err *e)
     req.write_chain = &chain;
     j->has_hello = false;
     return ds_job_do(j, &req, 5000, e);
+}
+
+static enum ds_class write_chain(ds_job *j, ds_err *e)
+{
+    ds_pool_stamp s;
+    if (j->recipe->origin != DS_ORIGIN_REMOTE)
+        return write_chain_by(j, &ds_signer_get_status(j->o->signer)->ca_certificate, e);
+    if (ds_origin_claim(j, &s, e))
+        return e->cls;
+    enum ds_class rc = write_chain_by(j, &s.issuer, e);
+    ds_pool_stamp_free(&s);
+    return rc;
 }
 
 // The digest of what the device reads back, computed here over the bytes it sends, not taken from its word.

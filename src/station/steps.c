@@ -98,26 +98,36 @@ static enum ds_class versions_check(ds_job *j, ds_err *e)
                         e),
                        "it takes signed updates by its app only: update it, then run again");
     if (j->hello.is_app || versions_ok(j))
-        return DS_OK;
+        return ds_origin_possible(j, e);
     return ds_fail(e, DS_DEVICE, "runs mfg %s with app %s, the recipe demands %s and %s", j->hello.version,
                    j->hello.app_version[0] ? j->hello.app_version : "(none)", j->recipe->mfg_min_version,
                    j->recipe->app_min_version);
 }
 
-// --- 3 key: the device makes its key pair; the private key never leaves it
+// --- 3 key: the device makes its key pair; the private key never leaves it. Or, where the recipe says so, it comes
+// from elsewhere (origin.c)
+
+static const char other_origin[] = "use the recipe it was begun with, or revoke (devstamp ledger revoke) and erase its "
+                                   "flash";
 
 static enum ds_class key_precondition(ds_job *j, enum ds_ready *ret, ds_err *e)
 {
     if (need_hello(j, e))
         return e->cls;
-    *ret = j->hello.has_key && j->hello.key_type == j->recipe->key_type ? DS_ALREADY : DS_READY;
+    bool ours = false;
+    if (ds_origin_possible(j, e) || ds_origin_holds(j, &ours, e))
+        return e->cls;
+    *ret = j->hello.has_key && j->hello.key_type == j->recipe->key_type && ours ? DS_ALREADY : DS_READY;
     if (*ret == DS_ALREADY)
         return DS_OK;
     if (!j->hello.has_key && (j->hello.is_app || j->hello.stage > DEVSTAMP__STAGE__STAGE_FRESH))
         return ds_hint((ds_fail(e, DS_DEVICE, "the device has come further than its key, and shows none"), e),
                        "its storage is damaged: set the device aside");
     if (j->hello.stage > DEVSTAMP__STAGE__STAGE_KEYED)
-        return ds_fail(e, DS_POLICY, "the device is certified with a key of another type than the recipe's");
+        return ds_hint((ds_fail(e, DS_POLICY, "the device is certified with a key of another %s than the recipe's",
+                                ours ? "type" : "origin"),
+                        e),
+                       "%s", other_origin);
     return DS_OK;
 }
 
@@ -138,6 +148,8 @@ static enum ds_class key_apply(ds_job *j, ds_err *e)
     req.body_case = DEVSTAMP__REQUEST__BODY_MAKE_KEY;
     req.make_key = &make;
     j->has_hello = false;
+    if (j->recipe->origin != DS_ORIGIN_DEVICE)
+        return ds_origin_import(j, make.replace, e);
     return ds_job_do(j, &req, 6000, e);
 }
 
@@ -147,6 +159,12 @@ static enum ds_class key_check(ds_job *j, ds_err *e)
         return e->cls;
     if (!j->hello.has_key || j->hello.key_type != j->recipe->key_type)
         return ds_fail(e, DS_DEVICE, "the device holds no key of the recipe's type");
+    bool ours = false;
+    if (ds_origin_holds(j, &ours, e))
+        return e->cls;
+    if (!ours)
+        return ds_hint((ds_fail(e, DS_POLICY, "the device's key is of another origin than the recipe's"), e), "%s",
+                       other_origin);
     int64_t owner = 0;
     if (ds_ledger_key_owner(j->o->ledger, j->hello.key_digest, &owner, e))
         return e->cls;

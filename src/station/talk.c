@@ -58,7 +58,9 @@ static enum ds_class take_hello(ds_job *j, const Devstamp__HelloReply *m, ds_err
                   .is_app = m->firmware == DEVSTAMP__FIRMWARE_KIND__FIRMWARE_APP,
                   .stage = (int)m->stage,
                   .self_test = m->self_test,
-                  .key_type = (int)m->key_type};
+                  .key_type = (int)m->key_type,
+                  .imports_keys = m->imports_keys,
+                  .key_imported = m->key_imported};
     if (!h.chip)
         return ds_fail(e, DS_DEVICE, "the agent runs on a chip (id %u) that is not known", m->chip_id);
     memcpy(h.mac, m->mac.data, 6);

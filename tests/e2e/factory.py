@@ -191,7 +191,8 @@ class Factory:
             f"  key: \"{key or 'file:' + str(ca / 'subca.key')}\"",
             f"  log: {self.folder / 'issuance.log'}",
         ]
-        lines += [f"  {k}: {changes[k]}" for k in ("module", "pin_file", "log_key", "quota", "seal", "seal_key", "seal_tpm")
+        lines += [f"  {k}: {changes[k]}" for k in ("module", "pin_file", "log_key", "quota", "seal", "seal_key", "seal_tpm", "pool",
+                                                  "pool_key")
                   if k in changes]
         if "bundles" in changes:  # the release keys and what else is said
             lines += ["bundles: " + changes["bundles"]]

@@ -84,8 +84,8 @@ static inline void init_setting(setting *s)
     memset(s->quota, 0x90, 32);
     memset(s->machine, 0x3C, 32);
     s->profiles[0] =
-        (ds_signer_profile){"lamp", "CN={serial}", "SN{counter:4}", DS_KEY_ECDSA_P256, 1, "", s->digests[0]};
-    s->profiles[1] = (ds_signer_profile){"plug", "CN={mac}", "{mac}", DS_KEY_RSA_2048, 0, "urn:x", s->digests[1]};
+        (ds_signer_profile){"lamp", "CN={serial}", "SN{counter:4}", DS_KEY_ECDSA_P256, 1, "", s->digests[0], 0};
+    s->profiles[1] = (ds_signer_profile){"plug", "CN={mac}", "{mac}", DS_KEY_RSA_2048, 0, "urn:x", s->digests[1], 0};
     s->cfg.profiles = s->profiles;
     s->cfg.profile_count = 2;
     s->station = (ds_seal_station){&s->cfg, "CN=Sub CA", s->ca, s->quota, s->machine, "line-pc"};

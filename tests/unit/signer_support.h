@@ -86,12 +86,12 @@ static inline int teardown(void **state)
 
 #define ACME "CN={serial},O=Acme Devices,serialNumber={serial}"
 static const ds_signer_profile profiles[] = {
-    {"lamp", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 1, "", NULL},
-    {"other", "CN={serial},O=Other Devices", "SN{counter:4}", DS_KEY_ECDSA_P256, 1, "", NULL},
-    {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_2048, 1, "urn:dev:{serial}", NULL}, // for two chips
-    {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_3072, 1, "", NULL},
-    {"long", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 9, "", NULL},
-    {"ever", "CN={mac},O={product}", "{mac}", DS_KEY_ECDSA_P384, 0, "", NULL},
+    {"lamp", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 1, "", NULL, DS_ORIGIN_DEVICE},
+    {"other", "CN={serial},O=Other Devices", "SN{counter:4}", DS_KEY_ECDSA_P256, 1, "", NULL, DS_ORIGIN_DEVICE},
+    {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_2048, 1, "urn:dev:{serial}", NULL, DS_ORIGIN_DEVICE}, // for two chips
+    {"plug", ACME, "SN{counter:4}", DS_KEY_RSA_3072, 1, "", NULL, DS_ORIGIN_DEVICE},
+    {"long", ACME, "SN{counter:4}", DS_KEY_ECDSA_P256, 9, "", NULL, DS_ORIGIN_DEVICE},
+    {"ever", "CN={mac},O={product}", "{mac}", DS_KEY_ECDSA_P384, 0, "", NULL, DS_ORIGIN_DEVICE},
 };
 
 static inline ds_signer_config config(void)

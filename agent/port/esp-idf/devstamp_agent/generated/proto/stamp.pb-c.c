@@ -322,6 +322,141 @@ void   devstamp__key_reply__free_unpacked
   assert(message->base.descriptor == &devstamp__key_reply__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   devstamp__open_import__init
+                     (Devstamp__OpenImport         *message)
+{
+  static const Devstamp__OpenImport init_value = DEVSTAMP__OPEN_IMPORT__INIT;
+  *message = init_value;
+}
+size_t devstamp__open_import__get_packed_size
+                     (const Devstamp__OpenImport *message)
+{
+  assert(message->base.descriptor == &devstamp__open_import__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t devstamp__open_import__pack
+                     (const Devstamp__OpenImport *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &devstamp__open_import__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t devstamp__open_import__pack_to_buffer
+                     (const Devstamp__OpenImport *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &devstamp__open_import__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Devstamp__OpenImport *
+       devstamp__open_import__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Devstamp__OpenImport *)
+     protobuf_c_message_unpack (&devstamp__open_import__descriptor,
+                                allocator, len, data);
+}
+void   devstamp__open_import__free_unpacked
+                     (Devstamp__OpenImport *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &devstamp__open_import__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   devstamp__import_offer__init
+                     (Devstamp__ImportOffer         *message)
+{
+  static const Devstamp__ImportOffer init_value = DEVSTAMP__IMPORT_OFFER__INIT;
+  *message = init_value;
+}
+size_t devstamp__import_offer__get_packed_size
+                     (const Devstamp__ImportOffer *message)
+{
+  assert(message->base.descriptor == &devstamp__import_offer__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t devstamp__import_offer__pack
+                     (const Devstamp__ImportOffer *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &devstamp__import_offer__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t devstamp__import_offer__pack_to_buffer
+                     (const Devstamp__ImportOffer *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &devstamp__import_offer__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Devstamp__ImportOffer *
+       devstamp__import_offer__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Devstamp__ImportOffer *)
+     protobuf_c_message_unpack (&devstamp__import_offer__descriptor,
+                                allocator, len, data);
+}
+void   devstamp__import_offer__free_unpacked
+                     (Devstamp__ImportOffer *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &devstamp__import_offer__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   devstamp__import_key__init
+                     (Devstamp__ImportKey         *message)
+{
+  static const Devstamp__ImportKey init_value = DEVSTAMP__IMPORT_KEY__INIT;
+  *message = init_value;
+}
+size_t devstamp__import_key__get_packed_size
+                     (const Devstamp__ImportKey *message)
+{
+  assert(message->base.descriptor == &devstamp__import_key__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t devstamp__import_key__pack
+                     (const Devstamp__ImportKey *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &devstamp__import_key__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t devstamp__import_key__pack_to_buffer
+                     (const Devstamp__ImportKey *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &devstamp__import_key__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Devstamp__ImportKey *
+       devstamp__import_key__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Devstamp__ImportKey *)
+     protobuf_c_message_unpack (&devstamp__import_key__descriptor,
+                                allocator, len, data);
+}
+void   devstamp__import_key__free_unpacked
+                     (Devstamp__ImportKey *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &devstamp__import_key__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   devstamp__make_csr__init
                      (Devstamp__MakeCsr         *message)
 {
@@ -1132,7 +1267,7 @@ void   devstamp__evidence__free_unpacked
   assert(message->base.descriptor == &devstamp__evidence__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[15] =
+static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[17] =
 {
   {
     NULL, /* CODE_SIZE */
@@ -1314,25 +1449,49 @@ static const ProtobufCFieldDescriptor devstamp__request__field_descriptors[15] =
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    NULL, /* CODE_SIZE */
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Devstamp__Request, body_case),
+    offsetof(Devstamp__Request, open_import),
+    &devstamp__open_import__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    NULL, /* CODE_SIZE */
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Devstamp__Request, body_case),
+    offsetof(Devstamp__Request, import_key),
+    &devstamp__import_key__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const ProtobufCIntRange devstamp__request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 15 }
+  { 0, 17 }
 };
 const ProtobufCMessageDescriptor devstamp__request__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
   NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Request),
-  15,
+  17,
   devstamp__request__field_descriptors,
   NULL, /* CODE_SIZE */
   1,  devstamp__request__number_ranges,
   (ProtobufCMessageInit) devstamp__request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[10] =
+static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[11] =
 {
   {
     NULL, /* CODE_SIZE */
@@ -1454,18 +1613,30 @@ static const ProtobufCFieldDescriptor devstamp__response__field_descriptors[10] 
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    NULL, /* CODE_SIZE */
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Devstamp__Response, body_case),
+    offsetof(Devstamp__Response, import_offer),
+    &devstamp__import_offer__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const ProtobufCIntRange devstamp__response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor devstamp__response__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
   NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Response),
-  10,
+  11,
   devstamp__response__field_descriptors,
   NULL, /* CODE_SIZE */
   1,  devstamp__response__number_ranges,
@@ -1519,7 +1690,7 @@ const ProtobufCMessageDescriptor devstamp__hello__descriptor =
   (ProtobufCMessageInit) devstamp__hello__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[17] =
+static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[19] =
 {
   {
     NULL, /* CODE_SIZE */
@@ -1725,18 +1896,42 @@ static const ProtobufCFieldDescriptor devstamp__hello_reply__field_descriptors[1
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    NULL, /* CODE_SIZE */
+    18,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__HelloReply, imports_keys),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    NULL, /* CODE_SIZE */
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__HelloReply, key_imported),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const ProtobufCIntRange devstamp__hello_reply__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 17 }
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor devstamp__hello_reply__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
   NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__HelloReply),
-  17,
+  19,
   devstamp__hello_reply__field_descriptors,
   NULL, /* CODE_SIZE */
   1,  devstamp__hello_reply__number_ranges,
@@ -1841,6 +2036,133 @@ const ProtobufCMessageDescriptor devstamp__key_reply__descriptor =
   NULL, /* CODE_SIZE */
   1,  devstamp__key_reply__number_ranges,
   (ProtobufCMessageInit) devstamp__key_reply__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define devstamp__open_import__field_descriptors NULL
+#define devstamp__open_import__field_indices_by_name NULL
+#define devstamp__open_import__number_ranges NULL
+const ProtobufCMessageDescriptor devstamp__open_import__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
+  sizeof(Devstamp__OpenImport),
+  0,
+  devstamp__open_import__field_descriptors,
+  NULL, /* CODE_SIZE */
+  0,  devstamp__open_import__number_ranges,
+  (ProtobufCMessageInit) devstamp__open_import__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor devstamp__import_offer__field_descriptors[1] =
+{
+  {
+    NULL, /* CODE_SIZE */
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__ImportOffer, transport_key),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const ProtobufCIntRange devstamp__import_offer__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor devstamp__import_offer__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
+  sizeof(Devstamp__ImportOffer),
+  1,
+  devstamp__import_offer__field_descriptors,
+  NULL, /* CODE_SIZE */
+  1,  devstamp__import_offer__number_ranges,
+  (ProtobufCMessageInit) devstamp__import_offer__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor devstamp__import_key__field_descriptors[5] =
+{
+  {
+    NULL, /* CODE_SIZE */
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__ImportKey, type),
+    &devstamp__key_type__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    NULL, /* CODE_SIZE */
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__ImportKey, public_key_digest),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    NULL, /* CODE_SIZE */
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__ImportKey, encapsulated),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    NULL, /* CODE_SIZE */
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__ImportKey, sealed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    NULL, /* CODE_SIZE */
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__ImportKey, replace),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const ProtobufCIntRange devstamp__import_key__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor devstamp__import_key__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  NULL,NULL,NULL,NULL, /* CODE_SIZE */
+  sizeof(Devstamp__ImportKey),
+  5,
+  devstamp__import_key__field_descriptors,
+  NULL, /* CODE_SIZE */
+  1,  devstamp__import_key__number_ranges,
+  (ProtobufCMessageInit) devstamp__import_key__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor devstamp__make_csr__field_descriptors[1] =
@@ -2456,7 +2778,7 @@ const ProtobufCMessageDescriptor devstamp__report_reply__descriptor =
   (ProtobufCMessageInit) devstamp__report_reply__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[16] =
+static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[17] =
 {
   {
     NULL, /* CODE_SIZE */
@@ -2650,18 +2972,30 @@ static const ProtobufCFieldDescriptor devstamp__evidence__field_descriptors[16] 
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    NULL, /* CODE_SIZE */
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Devstamp__Evidence, key_imported),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const ProtobufCIntRange devstamp__evidence__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 16 }
+  { 0, 17 }
 };
 const ProtobufCMessageDescriptor devstamp__evidence__descriptor =
 {
   PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
   NULL,NULL,NULL,NULL, /* CODE_SIZE */
   sizeof(Devstamp__Evidence),
-  16,
+  17,
   devstamp__evidence__field_descriptors,
   NULL, /* CODE_SIZE */
   1,  devstamp__evidence__number_ranges,

@@ -22,6 +22,9 @@ typedef struct Devstamp__Hello Devstamp__Hello;
 typedef struct Devstamp__HelloReply Devstamp__HelloReply;
 typedef struct Devstamp__MakeKey Devstamp__MakeKey;
 typedef struct Devstamp__KeyReply Devstamp__KeyReply;
+typedef struct Devstamp__OpenImport Devstamp__OpenImport;
+typedef struct Devstamp__ImportOffer Devstamp__ImportOffer;
+typedef struct Devstamp__ImportKey Devstamp__ImportKey;
 typedef struct Devstamp__MakeCsr Devstamp__MakeCsr;
 typedef struct Devstamp__CsrReply Devstamp__CsrReply;
 typedef struct Devstamp__WriteChain Devstamp__WriteChain;
@@ -231,7 +234,9 @@ typedef enum {
   DEVSTAMP__REQUEST__BODY_SELECT_BOOT = 12,
   DEVSTAMP__REQUEST__BODY_REBOOT = 13,
   DEVSTAMP__REQUEST__BODY_REPORT = 14,
-  DEVSTAMP__REQUEST__BODY_OWNER = 15
+  DEVSTAMP__REQUEST__BODY_OWNER = 15,
+  DEVSTAMP__REQUEST__BODY_OPEN_IMPORT = 16,
+  DEVSTAMP__REQUEST__BODY_IMPORT_KEY = 17
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(DEVSTAMP__REQUEST__BODY__CASE)
 } Devstamp__Request__BodyCase;
 
@@ -258,6 +263,8 @@ struct  Devstamp__Request
     Devstamp__Reboot *reboot;
     Devstamp__Report *report;
     Devstamp__Owner *owner;
+    Devstamp__OpenImport *open_import;
+    Devstamp__ImportKey *import_key;
   };
 };
 #define DEVSTAMP__REQUEST__INIT \
@@ -274,7 +281,8 @@ typedef enum {
   DEVSTAMP__RESPONSE__BODY_CHAIN = 7,
   DEVSTAMP__RESPONSE__BODY_IMAGE = 8,
   DEVSTAMP__RESPONSE__BODY_REPORT = 9,
-  DEVSTAMP__RESPONSE__BODY_OWNER = 10
+  DEVSTAMP__RESPONSE__BODY_OWNER = 10,
+  DEVSTAMP__RESPONSE__BODY_IMPORT_OFFER = 11
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(DEVSTAMP__RESPONSE__BODY__CASE)
 } Devstamp__Response__BodyCase;
 
@@ -293,6 +301,7 @@ struct  Devstamp__Response
     Devstamp__ImageReply *image;
     Devstamp__ReportReply *report;
     Devstamp__OwnerReply *owner;
+    Devstamp__ImportOffer *import_offer;
   };
 };
 #define DEVSTAMP__RESPONSE__INIT \
@@ -378,10 +387,18 @@ struct  Devstamp__HelloReply
    * label that otadata selects
    */
   char *boot_partition;
+  /*
+   * this firmware knows OpenImport and ImportKey
+   */
+  protobuf_c_boolean imports_keys;
+  /*
+   * the key may have come by ImportKey
+   */
+  protobuf_c_boolean key_imported;
 };
 #define DEVSTAMP__HELLO_REPLY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&devstamp__hello_reply__descriptor) \
-    , 0, 0, 0, {0,NULL}, DEVSTAMP__FIRMWARE_KIND__FIRMWARE_MFG, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, DEVSTAMP__STAGE__STAGE_FRESH, 0, 0, 0, DEVSTAMP__KEY_TYPE__KEY_NONE, {0,NULL}, {0,NULL}, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , 0, 0, 0, {0,NULL}, DEVSTAMP__FIRMWARE_KIND__FIRMWARE_MFG, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, DEVSTAMP__STAGE__STAGE_FRESH, 0, 0, 0, DEVSTAMP__KEY_TYPE__KEY_NONE, {0,NULL}, {0,NULL}, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0 }
 
 
 /*
@@ -417,6 +434,62 @@ struct  Devstamp__KeyReply
 #define DEVSTAMP__KEY_REPLY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&devstamp__key_reply__descriptor) \
     , DEVSTAMP__KEY_TYPE__KEY_NONE, {0,NULL}, 0 }
+
+
+/*
+ * A key that was made elsewhere. UNSUPPORTED in firmware that was built without; NOT_ALLOWED in the app. The private key comes
+ * sealed to a key pair that the device makes for this transfer alone and keeps in RAM until the import succeeded or power is
+ * lost: HPKE (RFC 9180), base mode, DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-128-GCM; info "devstamp key import 1", aad
+ * public_key_digest, one message. docs/key-origin.md
+ */
+struct  Devstamp__OpenImport
+{
+  ProtobufCMessage base;
+};
+#define DEVSTAMP__OPEN_IMPORT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&devstamp__open_import__descriptor) \
+     }
+
+
+struct  Devstamp__ImportOffer
+{
+  ProtobufCMessage base;
+  /*
+   * uncompressed point (SEC 1), 65 bytes
+   */
+  ProtobufCBinaryData transport_key;
+};
+#define DEVSTAMP__IMPORT_OFFER__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&devstamp__import_offer__descriptor) \
+    , {0,NULL} }
+
+
+/*
+ * The answer is a KeyReply, after the key was read back. Where the device holds this very key already that is all, whatever else
+ * is in the request. EXISTS where a certificate is stored, or another key is and replace does not say so; NOT_FOUND without
+ * transport key: begin anew with OpenImport; MISMATCH where sealed does not open, or is not that key.
+ */
+struct  Devstamp__ImportKey
+{
+  ProtobufCMessage base;
+  Devstamp__KeyType type;
+  /*
+   * SHA-256 of the SubjectPublicKeyInfo
+   */
+  ProtobufCBinaryData public_key_digest;
+  /*
+   * the sender's ephemeral key, 65 bytes
+   */
+  ProtobufCBinaryData encapsulated;
+  /*
+   * PKCS#1 or SEC 1 DER, at most 2560 bytes, and the tag
+   */
+  ProtobufCBinaryData sealed;
+  protobuf_c_boolean replace;
+};
+#define DEVSTAMP__IMPORT_KEY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&devstamp__import_key__descriptor) \
+    , DEVSTAMP__KEY_TYPE__KEY_NONE, {0,NULL}, {0,NULL}, {0,NULL}, 0 }
 
 
 struct  Devstamp__MakeCsr
@@ -496,8 +569,8 @@ struct  Devstamp__ChainReply
  *   close_dl     u8: 1 = the app closes download mode for good once the stamp has moved
  *   key_ds       u8: 1 = an RSA key is given to the digital-signature peripheral, and is nowhere else after first boot
  *   nvs_hmac     u8: 1 = the keys of encrypted NVS are made by the HMAC peripheral
- * The agent's own values there (key, chain, dsig, dsig_secret, nvs_secret and the marks done and moved) are NOT_ALLOWED. The
- * answer comes after the value was read back. Once FinishStamp succeeded only the same value again is OK; another one is EXISTS.
+ * The agent's own values there (key, chain, dsig, dsig_secret, nvs_secret and the marks done, moved and imported) are NOT_ALLOWED.
+ * The answer comes after the value was read back. Once FinishStamp succeeded only the same value again is OK; another one is EXISTS.
  */
 struct  Devstamp__WriteValue
 {
@@ -722,10 +795,14 @@ struct  Devstamp__Evidence
   uint32_t secure_version;
   Devstamp__KeyProtection key_protection;
   Devstamp__NvsKeys nvs_keys;
+  /*
+   * the private key may have been made elsewhere; false: the device made it
+   */
+  protobuf_c_boolean key_imported;
 };
 #define DEVSTAMP__EVIDENCE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&devstamp__evidence__descriptor) \
-    , DEVSTAMP__STAGE__STAGE_FRESH, 0, 0, 0, DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_OPEN, 0, 0,NULL, 0, 0, (char *)protobuf_c_empty_string, {0,NULL}, 0, 0, 0, DEVSTAMP__KEY_PROTECTION__KEY_IN_NVS, DEVSTAMP__NVS_KEYS__NVS_KEYS_FLASH }
+    , DEVSTAMP__STAGE__STAGE_FRESH, 0, 0, 0, DEVSTAMP__DOWNLOAD_MODE__DOWNLOAD_OPEN, 0, 0,NULL, 0, 0, (char *)protobuf_c_empty_string, {0,NULL}, 0, 0, 0, DEVSTAMP__KEY_PROTECTION__KEY_IN_NVS, DEVSTAMP__NVS_KEYS__NVS_KEYS_FLASH, 0 }
 
 
 /* Devstamp__Request methods */
@@ -860,6 +937,63 @@ Devstamp__KeyReply *
                       const uint8_t       *data);
 void   devstamp__key_reply__free_unpacked
                      (Devstamp__KeyReply *message,
+                      ProtobufCAllocator *allocator);
+/* Devstamp__OpenImport methods */
+void   devstamp__open_import__init
+                     (Devstamp__OpenImport         *message);
+size_t devstamp__open_import__get_packed_size
+                     (const Devstamp__OpenImport   *message);
+size_t devstamp__open_import__pack
+                     (const Devstamp__OpenImport   *message,
+                      uint8_t             *out);
+size_t devstamp__open_import__pack_to_buffer
+                     (const Devstamp__OpenImport   *message,
+                      ProtobufCBuffer     *buffer);
+Devstamp__OpenImport *
+       devstamp__open_import__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   devstamp__open_import__free_unpacked
+                     (Devstamp__OpenImport *message,
+                      ProtobufCAllocator *allocator);
+/* Devstamp__ImportOffer methods */
+void   devstamp__import_offer__init
+                     (Devstamp__ImportOffer         *message);
+size_t devstamp__import_offer__get_packed_size
+                     (const Devstamp__ImportOffer   *message);
+size_t devstamp__import_offer__pack
+                     (const Devstamp__ImportOffer   *message,
+                      uint8_t             *out);
+size_t devstamp__import_offer__pack_to_buffer
+                     (const Devstamp__ImportOffer   *message,
+                      ProtobufCBuffer     *buffer);
+Devstamp__ImportOffer *
+       devstamp__import_offer__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   devstamp__import_offer__free_unpacked
+                     (Devstamp__ImportOffer *message,
+                      ProtobufCAllocator *allocator);
+/* Devstamp__ImportKey methods */
+void   devstamp__import_key__init
+                     (Devstamp__ImportKey         *message);
+size_t devstamp__import_key__get_packed_size
+                     (const Devstamp__ImportKey   *message);
+size_t devstamp__import_key__pack
+                     (const Devstamp__ImportKey   *message,
+                      uint8_t             *out);
+size_t devstamp__import_key__pack_to_buffer
+                     (const Devstamp__ImportKey   *message,
+                      ProtobufCBuffer     *buffer);
+Devstamp__ImportKey *
+       devstamp__import_key__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   devstamp__import_key__free_unpacked
+                     (Devstamp__ImportKey *message,
                       ProtobufCAllocator *allocator);
 /* Devstamp__MakeCsr methods */
 void   devstamp__make_csr__init
@@ -1226,6 +1360,15 @@ typedef void (*Devstamp__MakeKey_Closure)
 typedef void (*Devstamp__KeyReply_Closure)
                  (const Devstamp__KeyReply *message,
                   void *closure_data);
+typedef void (*Devstamp__OpenImport_Closure)
+                 (const Devstamp__OpenImport *message,
+                  void *closure_data);
+typedef void (*Devstamp__ImportOffer_Closure)
+                 (const Devstamp__ImportOffer *message,
+                  void *closure_data);
+typedef void (*Devstamp__ImportKey_Closure)
+                 (const Devstamp__ImportKey *message,
+                  void *closure_data);
 typedef void (*Devstamp__MakeCsr_Closure)
                  (const Devstamp__MakeCsr *message,
                   void *closure_data);
@@ -1303,6 +1446,9 @@ extern const ProtobufCMessageDescriptor devstamp__hello__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__hello_reply__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__make_key__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__key_reply__descriptor;
+extern const ProtobufCMessageDescriptor devstamp__open_import__descriptor;
+extern const ProtobufCMessageDescriptor devstamp__import_offer__descriptor;
+extern const ProtobufCMessageDescriptor devstamp__import_key__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__make_csr__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__csr_reply__descriptor;
 extern const ProtobufCMessageDescriptor devstamp__write_chain__descriptor;

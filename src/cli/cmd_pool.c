@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// devstamp pool: stamps that are made before their devices are known (origin: remote). Making them is
+// cmd_pool_create.c.
+#include "src/cli/cmd_pool.h"
+#include "src/cli/cli.h"
+
+#include "src/base/file.h"
+#include "src/pki/key.h"
+#include "src/station/pool.h"
+
+#include <getopt.h>
+#include <jansson.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+// --- key
+
+static const char key_usage[] =
+    "usage: devstamp pool key FILE\n"
+    "\n"
+    "Makes the key that stamps of a pool are sealed to: FILE, readable by its owner alone, stays with the station\n"
+    "(signer.pool_key: \"file:FILE\"); FILE.pub goes to whoever makes the stamps (devstamp pool create --to "
+    "FILE.pub).\n";
+
+static enum ds_class write_public(const char *path, EVP_PKEY *key, ds_err *e)
+{
+    BIO *out = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    bool ok = out && PEM_write_bio_PUBKEY(out, key) == 1;
+    long len = ok ? BIO_get_mem_data(out, &text) : 0;
+    enum ds_class rc = len > 0 ? ds_file_write(path, (ds_view){(const uint8_t *)text, (size_t)len}, 0644, e)
+                               : ds_ossl_fail(e, DS_INTERNAL, "encode a public key");
+    BIO_free(out);
+    return rc;
+}
+
+static int cmd_key(int argc, char **argv)
+{
+    ds_err e = DS_ERR_INIT;
+    DS_CLEANUP_PKEY EVP_PKEY *key = NULL;
+    if (argc != 2 || argv[1][0] == '-')
+        return ds_cli_usage(key_usage, argc == 2 && strcmp(argv[1], "--help") == 0);
+    DS_CLEANUP_FREE char *pub = ds_asprintf("%s.pub", argv[1]);
+    enum ds_class rc = ds_key_make(DS_KEY_ECDSA_P256, &key, &e);
+    if (!rc)
+        rc = ds_key_file_write(argv[1], key, &e);
+    if (!rc)
+        rc = write_public(pub, key, &e);
+    return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
+}
+
+// --- import
+
+static const char import_usage[] =
+    "usage: devstamp pool import --from FOLDER --pool FOLDER --station NAME [--count N]\n"
+    "\n"
+    "Moves free stamps (all, or N) from the folder they came in to the station's pool. Each is taken by one station\n"
+    "alone, also where two import from one folder at once; what was cut off is gone on with by the same NAME.\n";
+
+static int cmd_import(int argc, char **argv)
+{
+    static const struct option names[] = {
+        {"from", required_argument, NULL, 'f'},    {"pool", required_argument, NULL, 'p'},
+        {"station", required_argument, NULL, 's'}, {"count", required_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    const char *from = NULL, *pool = NULL, *station = NULL;
+    unsigned long count = 1000000;
+    char *end = NULL;
+    for (int c; (c = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
+        if (c == 'h')
+            return ds_cli_usage(import_usage, true);
+        if (c == 'f')
+            from = optarg;
+        else if (c == 'p')
+            pool = optarg;
+        else if (c == 's')
+            station = optarg;
+        else if (c != 'c' || (count = strtoul(optarg, &end, 10)) < 1 || *end || count > 1000000)
+            return ds_cli_usage(import_usage, false);
+    }
+    if (optind != argc || !from || !pool || !station)
+        return ds_cli_usage(import_usage, false);
+    ds_err e = DS_ERR_INIT;
+    unsigned taken = 0;
+    (void)mkdir(pool, 0700); // where it cannot be made, that is told when it is opened
+    enum ds_class rc = ds_pool_take(from, pool, station, (unsigned)count, &taken, &e);
+    printf("%u stamps imported\n", taken);
+    return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
+}
+
+// --- status
+
+static const char status_usage[] =
+    "usage: devstamp pool status --pool FOLDER [--json]\n"
+    "\n"
+    "How many stamps are free; claimed by a device that is on its way; used; taken to another pool; and how many "
+    "serial\n"
+    "numbers were lost, because the run that made them was cut off: where they were signed, their key is gone.\n";
+
+static void print_status(const ds_pool_count *c, bool json)
+{
+    const struct {
+        const char *name;
+        unsigned n;
+    } rows[] = {{"free", c->free}, {"claimed", c->claimed}, {"used", c->used}, {"taken", c->taken}, {"lost", c->lost}};
+    json_t *o = json_object();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!json)
+            printf("%-8s %u\n", rows[i].name, rows[i].n);
+        json_object_set_new(o, rows[i].name, json_integer(rows[i].n));
+    }
+    if (json) {
+        json_dumpf(o, stdout, JSON_INDENT(2));
+        putchar('\n');
+    }
+    json_decref(o);
+}
+
+static int cmd_status(int argc, char **argv)
+{
+    static const struct option names[] = {{"pool", required_argument, NULL, 'p'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    const char *pool = NULL;
+    bool json = false;
+    for (int c; (c = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
+        if (c == 'h')
+            return ds_cli_usage(status_usage, true);
+        if (c != 'p' && c != 'j')
+            return ds_cli_usage(status_usage, false);
+        if (c == 'p')
+            pool = optarg;
+        else
+            json = true;
+    }
+    if (optind != argc || !pool)
+        return ds_cli_usage(status_usage, false);
+    ds_err e = DS_ERR_INIT;
+    ds_pool_count count;
+    if (ds_pool_status(pool, &count, &e))
+        return ds_cli_fail(&e);
+    print_status(&count, json);
+    return DS_EXIT_OK;
+}
+
+int ds_cmd_pool(int argc, char **argv)
+{
+    static const ds_verb verbs[] = {
+        {"key", "make the key that stamps are sealed to", cmd_key},
+        {"create", "have the signer make stamps", ds_pool_cmd_create},
+        {"import", "take stamps into a station's pool", cmd_import},
+        {"status", "how many are left", cmd_status},
+        {NULL, NULL, NULL},
+    };
+    return ds_cli_dispatch("devstamp pool", verbs, argc, argv);
+}

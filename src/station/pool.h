@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// A pool: a folder of stamps (key and certificate) that were made before their devices were known, each in a file of
+// its own, its key sealed to the key of the station's signer. What a file is called says what became of it:
+//   SERIAL.stamp               free
+//   SERIAL.for-CHIP-MAC        claimed by that device (4 and 12 hex digits); empty once its key is needed no more
+//   SERIAL.taken-by-STATION    moved to that station's pool, or on its way there (of the folder it was taken from)
+//   SERIAL.asked               on its way from the signer; where nothing follows, its certificate has no key any more
+// Names change by rename alone, under a lock of the folder, so that a stamp has one owner whatever is killed or races.
+#ifndef DS_STATION_POOL_H
+#define DS_STATION_POOL_H
+
+#include "src/signer/signer.h"
+
+typedef struct ds_pool_stamp {
+    char serial[64], recipe[64];
+    int key_type;               // Devstamp__KeyType
+    ds_buf certificate, issuer; // DER
+    ds_sealed_key key;          // to the pool's key
+} ds_pool_stamp;
+void ds_pool_stamp_free(ds_pool_stamp *s);
+
+// The file's bytes; and read again, within bounds: certificate and issuer are certificates, and the one is by the
+// other.
+enum ds_class ds_pool_encode(const ds_pool_stamp *s, ds_buf *ret, ds_err *e) DS_MUST;
+enum ds_class ds_pool_decode(ds_view bytes, ds_pool_stamp *ret, ds_err *e) DS_MUST;
+
+// The stamp of this device: what it claimed before, else a free one for the recipe and key type, claimed now and on
+// disk. DS_STORE: none is free. DS_POLICY: its stamp was used up.
+typedef struct ds_pool_device {
+    uint16_t chip_id;
+    const uint8_t *mac; // 6
+    const char *recipe;
+    int key_type;
+} ds_pool_device;
+enum ds_class ds_pool_claim(const char *pool, const ds_pool_device *d, ds_pool_stamp *ret, ds_err *e) DS_MUST;
+// The device is done with it: its sealed key is erased, its name stays. Idempotent; fine where it claimed none.
+enum ds_class ds_pool_spend(const char *pool, const ds_pool_device *d, ds_err *e) DS_MUST;
+
+// Before the signer is asked for a stamp of this serial number: *ret_new false where the pool has or had one already.
+enum ds_class ds_pool_ask(const char *pool, const char *serial, bool *ret_new, ds_err *e) DS_MUST;
+// The signer refused it, and signed nothing.
+enum ds_class ds_pool_unask(const char *pool, const char *serial, ds_err *e) DS_MUST;
+// The stamp that was asked for: on disk when it returns.
+enum ds_class ds_pool_put(const char *pool, const ds_pool_stamp *s, ds_err *e) DS_MUST;
+
+// Move up to max free stamps from one pool to another, which is station's; goes on with what was cut off. No stamp is
+// ever taken by two.
+enum ds_class ds_pool_take(const char *from, const char *to, const char *station, unsigned max, unsigned *ret_taken,
+                           ds_err *e) DS_MUST;
+
+typedef struct ds_pool_count {
+    unsigned free, claimed, used, taken, lost;
+} ds_pool_count;
+enum ds_class ds_pool_status(const char *pool, ds_pool_count *ret, ds_err *e) DS_MUST;
+
+#endif

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: the devstamp authors
+"""Stamps of a pool (origin: remote): made before their devices are known, moved, raced for, claimed once each, and their keys
+nowhere but on their devices."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+import secretscan
+from factory import DEVSTAMP, run
+from test_key_origin import Line, certificates, shown, signer_of, the_key_is_nowhere_else
+
+
+class Pool:
+    """Whoever makes stamps, with a log of its own, and the pool of a station."""
+
+    def __init__(self, products, factory):
+        self.products, self.factory, self.folder = products, factory, factory.folder
+        self.key, self.made, self.ours = (self.folder / n for n in ("pool.key", "made", "pool"))
+        run(DEVSTAMP, "pool", "key", self.key)
+        assert self.key.stat().st_mode & 0o77 == 0
+        ca = products.folder / "ca"
+        self.maker = self.folder / "maker.yaml"
+        self.maker.write_text(f"""\
+station: 1
+name: maker
+ledger: maker.db
+signer: {{certificate: {ca / 'subca.pem'}, key: "file:{ca / 'subca.key'}", log: {self.folder / 'maker.log'}}}
+""")
+
+    def recipe(self, chip, name=None, **changes):
+        changes = {"protection": "origin: remote\n", "serial": "R-{counter:5}", "proof": "report"} | changes
+        return self.products.recipe(self.folder, chip, name, **changes)
+
+    def command(self, recipe, first, count, pool=None, to=None):
+        return [DEVSTAMP, "pool", "create", "--recipe", recipe, "--station", self.maker, "--to", to or f"{self.key}.pub", "--pool",
+                pool or self.made, "--first", first, "--count", count]
+
+    def create(self, recipe, first, count, ok=True, **kw):
+        return run(*self.command(recipe, first, count, **kw), ok=ok)
+
+    def take(self, count=None, source=None, name="line-1", to=None):
+        return run(DEVSTAMP, "pool", "import", "--from", source or self.made, "--pool", to or self.ours, "--station", name,
+                   *(["--count", count] if count else []))
+
+    def status(self, pool=None):
+        return json.loads(run(DEVSTAMP, "pool", "status", "--pool", pool or self.ours, "--json").stdout)
+
+    def station(self, slots=None, name="station", **changes):
+        return self.factory.station(slots, name=name, **{"pool": self.ours, "pool_key": f"file:{self.key}"} | changes)
+
+    def slot(self, device):
+        return [{"name": str(device), "port": self.factory.address(device), "reset": "rfc2217"}]
+
+
+@pytest.fixture
+def pool(products, factory):
+    return Pool(products, factory)
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir() if p.name != ".lock")
+
+
+@pytest.mark.parametrize("chip, key, protection", [("esp32", "rsa-2048", ""), ("esp32c3", "ecdsa-p256", ""),
+                                                   ("esp32c3", "rsa-2048", "key_protection: ds\n")])
+def test_stamp_of_a_pool_goes_the_whole_way(pool, factory, chip, key, protection):
+    recipe = pool.recipe(chip, key=key, protection="origin: remote\n" + protection)
+    assert "2 stamps made" in pool.create(recipe, 7, 2).stdout
+    assert "0 stamps made, 2 numbers were there" in pool.create(recipe, 7, 2).stdout
+    assert "2 stamps imported" in pool.take().stdout
+    assert pool.status(pool.made) == {"free": 0, "claimed": 0, "used": 0, "taken": 2, "lost": 0}
+    assert all(f.stat().st_size == 0 for f in pool.made.iterdir())
+    factory.start(f"chip={chip},image={factory.merged(recipe)}")
+    _, doc = factory.provision(recipe, pool.station())
+    assert doc["slots"][0]["serial"] == "R-00007"
+    device = shown(factory, "R-00007")
+    assert device["key_origin"] == "remote" and device["locked"] and device["certificate"]["state"] == "installed"
+    assert device["proof"]["key_origin"] == {"ok": True, "seen": "imported"}
+    assert pool.status() == {"free": 1, "claimed": 0, "used": 1, "taken": 0, "lost": 0}
+    assert certificates(factory) == (1, 1, 1)
+    check = factory.ledger_is_whole()
+    assert check.returncode == 0, check.stdout
+    factory.provision(recipe, pool.station())
+    assert pool.status()["free"] == 1
+    for kind, path in (("maker.log", pool.folder / "maker.log"), ("log", pool.folder / "issuance.log")):
+        count = path.read_bytes().count(b"R-0000")
+        assert (count > 0) == (kind == "maker.log"), "the station's own signer signs nothing"
+
+
+@pytest.mark.skipif(not secretscan.can_read_memory(), reason="may not read the memory of other processes")
+@pytest.mark.parametrize("chip, key", [("esp32", "rsa-2048"), ("esp32c3", "ecdsa-p256")])
+def test_key_of_a_pool_is_on_its_device_alone(pool, factory, chip, key):
+    recipe = pool.recipe(chip, key=key)
+    pool.create(recipe, 1, 1)
+    pool.take()
+    factory.start(f"chip={chip},image={factory.merged(recipe)}")
+    the_key_is_nowhere_else(factory, recipe, pool.station())
+
+
+def test_claim_stays_with_its_device(pool, factory):
+    """Station and signer killed after steps, the device put on another station of the same pool: always its one stamp."""
+    recipe = pool.recipe("esp32c3")
+    pool.create(recipe, 1, 8)
+    pool.take()
+    plans = [("versions", "signer"), ("key", "station"), ("csr", "signer"), ("certificate", "station")]
+    factory.start(*[f"chip=esp32c3,image={factory.merged(recipe)},fault=cut@{9 + 20 * i}" for i in range(len(plans))])
+    for i, (step, whom) in enumerate(plans):
+        station = pool.station(pool.slot(i), name=f"s{i}")
+        line = Line(recipe, station, step)
+        if whom == "signer":
+            subprocess.run(["kill", "-9", str(signer_of(line.process.pid))], check=True)
+        line.end()
+        for _ in range(3):
+            p, doc = factory.provision(recipe, station, ok=False)
+            if p.returncode == 0:
+                break
+        assert p.returncode == 0, (step, whom, p.stdout)
+    assert sorted(d["serial"] for d in factory.ledger()) == [f"R-0000{i}" for i in range(1, 5)]
+    assert pool.status() == {"free": 4, "claimed": 0, "used": 4, "taken": 0, "lost": 0}
+    assert certificates(factory) == (4, 4, 4)
+    assert factory.ledger_is_whole().returncode == 0
+
+
+def test_two_stations_race_for_one_pool(pool, factory):
+    """Two processes with a ledger each, five devices, four stamps: each is used once, and one device is told why not."""
+    recipe = pool.recipe("esp32c3")
+    pool.create(recipe, 1, 4)
+    pool.take()
+    factory.start(*[f"chip=esp32c3,image={factory.merged(recipe)}" for _ in range(5)])
+    lines = []
+    for name, devices in (("a", (0, 1)), ("b", (2, 3, 4))):
+        slots = [s for d in devices for s in pool.slot(d)]
+        station = pool.station(slots, name=name, ledger=pool.folder / f"{name}.db")
+        station.write_text(station.read_text().replace("issuance.log", f"{name}.log"))
+        lines.append(subprocess.Popen([DEVSTAMP, "provision", "--recipe", recipe, "--station", station, "--json"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    docs = [json.loads(p.communicate(timeout=200)[0]) for p in lines]
+    slots = [s for d in docs for s in d["slots"]]
+    assert sorted(s["serial"] for s in slots if not s.get("error")) == [f"R-0000{i}" for i in range(1, 5)], slots
+    failed = [s["error"] for s in slots if s.get("error")]
+    assert len(failed) == 1 and "no stamp of demo-esp32c3 with this type of key is free" in failed[0]["text"], failed
+    assert "pool import" in failed[0]["hint"]
+    assert pool.status() == {"free": 0, "claimed": 0, "used": 4, "taken": 0, "lost": 0}
+    keys = []
+    for name in ("a", "b"):
+        with sqlite3.connect(f"file:{pool.folder / name}.db?mode=ro", uri=True) as db:
+            keys += [r[0] for r in db.execute("select key_digest from certificate")]
+    assert len(set(keys)) == len(keys) == 4
+
+
+def test_imports_race_and_are_cut_off(pool):
+    """Six processes of three stations move stamps at once, two of them killed: every stamp is in one pool, once."""
+    recipe = pool.recipe("esp32c3")
+    pool.create(recipe, 1, 40)
+    stations = {name: pool.folder / f"pool-{name}" for name in "abc"}
+
+    def start(name, count):
+        return subprocess.Popen([DEVSTAMP, "pool", "import", "--from", pool.made, "--pool", stations[name], "--station", name,
+                                 "--count", str(count)], stdout=subprocess.DEVNULL)
+
+    running = [start(name, 7) for name in "abcabc"]
+    for p in running[:2]:
+        p.kill()
+    assert {p.wait(60) for p in running[2:]} == {0}
+    for p in running[:2]:
+        p.wait(60)
+    for name, to in stations.items():
+        pool.take(source=pool.made, name=name, to=to)
+    serials = [n for to in stations.values() for n in names(to)]
+    assert sorted(serials) == [f"R-{i:05}.stamp" for i in range(1, 41)]
+    assert pool.status(pool.made) == {"free": 0, "claimed": 0, "used": 0, "taken": 40, "lost": 0}
+
+
+def test_making_that_is_cut_off_loses_numbers_and_never_makes_two(pool):
+    recipe = pool.recipe("esp32c3")
+    for _ in range(4):
+        p = subprocess.Popen(list(map(str, pool.command(recipe, 1, 400))), stdout=subprocess.DEVNULL)
+        before = len(names(pool.made)) if pool.made.exists() else 0
+        while p.poll() is None and (len(names(pool.made)) if pool.made.exists() else 0) < before + 5:
+            time.sleep(0.01)
+        p.kill()
+        p.wait()
+    pool.create(recipe, 1, 60)
+    status = pool.status(pool.made)
+    assert status["free"] + status["lost"] >= 60 and status["lost"] <= 4, status
+    log = (pool.folder / "maker.log").read_bytes()
+    for name in names(pool.made):
+        serial = name.split(".")[0].encode()
+        assert log.count(b"\x0c" + bytes([len(serial)]) + serial) + log.count(b"\x13" + bytes([len(serial)]) + serial) <= 1
+
+
+def test_what_is_no_stamp_of_this_pool_is_refused(pool, factory):
+    recipe = pool.recipe("esp32c3")
+    run(DEVSTAMP, "pool", "key", pool.folder / "other.key")
+    pool.create(recipe, 1, 1, to=f"{pool.folder / 'other.key'}.pub")
+    pool.take()
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+    p, doc = factory.provision(recipe, pool.station(), ok=False)
+    assert "sealed to another key" in doc["slots"][0]["error"]["text"], p.stdout
+    # One that cannot be read is passed by, and told.
+    (pool.ours / names(pool.ours)[0]).unlink()
+    pool.create(recipe, 2, 1)
+    pool.take()
+    (pool.ours / "R-00000.stamp").write_bytes(b"devstamp pool stamp 1\nrubbish")
+    (pool.ours / "R-00001.stamp").write_bytes(b"devstamp pool stamp 2\n")
+    p, doc = factory.provision(recipe, pool.station())
+    assert doc["slots"][0]["serial"] == "R-00002" and "R-00000.stamp" in p.stderr, p.stderr
+
+
+def test_station_without_pool_is_told(pool, factory):
+    recipe = pool.recipe("esp32c3")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)}")
+    p, doc = factory.provision(recipe, factory.station(), ok=False)
+    assert "names no pool" in doc["slots"][0]["error"]["text"] and "signer.pool" in doc["slots"][0]["error"]["hint"]
+
+
+@pytest.mark.parametrize("changes, word", [
+    ({"serial": "R-{mac}"}, "{mac}"), ({"subject": "CN={serial},OU={mac}"}, "{mac}"), ({"subject": "CN=all"}, "{serial}"),
+    ({"serial": "R-1"}, "{counter}"),
+])
+def test_recipe_that_no_pool_can_be_made_for_is_refused(pool, changes, word):
+    recipe = pool.recipe("esp32c3", **changes)
+    p = run(DEVSTAMP, "image", "merge", "--recipe", recipe, "-o", pool.folder / "out.bin", ok=False)
+    assert p.returncode == 3 and "origin: remote" in p.stderr and word in p.stderr, p.stderr
