@@ -10,9 +10,9 @@
 // Start the network; returns at once. network_wifi.c, network_openeth.c or network_none.c.
 void example_network_start(void);
 
-// Wait for the owner on a Wi-Fi network of the device's own; esp_wifi_init() was called. Restarts the device once it
-// has credentials.
-void example_owner_start(void);
+// Wait for the owner on a Wi-Fi network of the device's own, once; esp_wifi_init() was called. station: a station runs,
+// and goes on. Restarts the device once it has credentials.
+void example_owner_start(bool station);
 
 // Answer the owner by HTTP, on every network there is, and on the console. False where it cannot.
 bool example_owner_listen(void);
