@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sodium.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -19,6 +21,13 @@
 void ds_wipe(void *p, size_t len)
 {
     sodium_memzero(p, len);
+}
+
+void ds_wipe_free(void *p)
+{
+    if (p)
+        ds_wipe(p, malloc_usable_size(p));
+    free(p);
 }
 
 void ds_random(void *p, size_t len)

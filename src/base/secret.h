@@ -38,6 +38,8 @@ enum ds_class ds_secret_prompt(const char *prompt, size_t max, ds_secret *ret, d
 enum ds_class ds_secret_no_dumps(ds_err *e) DS_MUST;
 
 void ds_wipe(void *p, size_t len);
+// free() of all that the C library gave for p, wiped; NULL is fine. For libraries that take allocators.
+void ds_wipe_free(void *p);
 void ds_random(void *p, size_t len);
 
 #define DS_CLEANUP_SECRET __attribute__((cleanup(ds_secret_free)))

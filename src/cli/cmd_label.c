@@ -4,6 +4,7 @@
 // devstamp label: a device's proof-of-possession QR code, from the ledger.
 #include "src/cli/cli.h"
 
+#include "src/base/secret.h"
 #include "src/ledger/ledger.h"
 #include "src/station/line.h"
 
@@ -23,8 +24,8 @@ static int print_label(const char *path, const char *who, bool as_text)
 {
     ds_err e = DS_ERR_INIT;
     ds_ledger *ledger = NULL;
-    ds_ledger_device d;
-    DS_CLEANUP_FREE char *qr = NULL;
+    ds_ledger_device d = {0};
+    char *qr = NULL;
     enum ds_class rc = ds_ledger_open(path, true, &ledger, &e);
     if (!rc)
         rc = ds_ledger_find(ledger, who, &d, &e);
@@ -35,13 +36,13 @@ static int print_label(const char *path, const char *who, bool as_text)
         rc = qr ? DS_OK : e.cls;
     }
     ds_ledger_close(ledger);
-    if (rc)
-        return ds_cli_fail(&e);
-    if (as_text)
+    if (!rc && as_text)
         puts(qr);
-    else
+    else if (!rc)
         printf("%s (%s)\n%s", d.serial, d.product, qr);
-    return DS_EXIT_OK;
+    ds_wipe_free(qr);
+    ds_wipe(&d, sizeof d);
+    return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
 }
 
 int ds_cmd_label(int argc, char **argv)

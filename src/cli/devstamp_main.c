@@ -6,8 +6,10 @@
 
 #include "src/base/secret.h"
 
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int version(int argc, char **argv)
@@ -39,6 +41,7 @@ int main(int argc, char **argv)
     ds_err e = DS_ERR_INIT;
     if (ds_secret_no_dumps(&e)) // the station knows proof-of-possession secrets, other verbs PINs and passphrases
         return ds_cli_fail(&e);
+    json_set_alloc_funcs(malloc, ds_wipe_free); // the text of a label passes through jansson's buffers
     if (argc > 1 && strcmp(argv[1], "--version") == 0)
         return version(0, NULL);
     return ds_cli_dispatch("devstamp", verbs, argc, argv);

@@ -9,7 +9,6 @@
 
 #include <jansson.h>
 #include <qrencode.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { QUIET = 2 }; // modules; four by the standard, two are read by every phone and fit a small terminal
@@ -49,8 +48,7 @@ char *ds_label_qr(const char *serial, const char *pop, ds_err *e)
     if (!text)
         return NULL;
     QRcode *qr = QRcode_encodeString8bit(text, 0, QR_ECLEVEL_M);
-    ds_wipe(text, strlen(text));
-    free(text);
+    ds_wipe_free(text);
     if (!qr) {
         (void)ds_fail(e, DS_INTERNAL, "the QR code cannot be made");
         return NULL;
