@@ -28,7 +28,7 @@ enum { URL_MAX = 256, STACK = 10240, PRIORITY = 3, TIMEOUT_MS = 10000 };
 static const char *const tag = "update";
 static char url_text[URL_MAX];
 static const char *server_ca;
-static atomic_flag busy = ATOMIC_FLAG_INIT;
+static atomic_int busy; // a word: some compilers call a library for an exchange of bytes on the ESP32-C6 and H2
 static esp_timer_handle_t trial;
 
 static void give_up(void *arg)
@@ -100,18 +100,18 @@ static void update_task(void *arg)
         esp_restart();
     }
     ESP_LOGE(tag, "no update: %s", esp_err_to_name(e));
-    atomic_flag_clear(&busy);
+    atomic_store(&busy, 0);
     vTaskDelete(NULL);
 }
 
 void example_ota_start(const char *url, unsigned url_len, const char *ca)
 {
     bool https = url_len > 8 && memcmp(url, "https://", 8) == 0;
-    if (!https || url_len >= sizeof url_text || atomic_flag_test_and_set(&busy))
+    if (!https || url_len >= sizeof url_text || atomic_exchange(&busy, 1) != 0)
         return;
     memcpy(url_text, url, url_len);
     url_text[url_len] = 0;
     server_ca = ca;
     if (xTaskCreate(update_task, "update", STACK, NULL, PRIORITY, NULL) != pdPASS)
-        atomic_flag_clear(&busy);
+        atomic_store(&busy, 0);
 }
