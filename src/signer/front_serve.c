@@ -29,30 +29,39 @@ static enum ds_class refuse_recipe(const ds_front_station *s, const char *recipe
         "the officer names what a station may ask for in the signer's configuration");
 }
 
-// What a station believes of a recipe, and what the signer judges by: told before a device is touched.
+// What differs, in words; NULL: nothing that certificates show.
+static const char *difference(const ds_signer_profile *ours, const Devstamp__Signer__Profile *theirs)
+{
+    if ((uint32_t)ours->key_type != theirs->key_type)
+        return "the key's type";
+    if (strcmp(ours->subject, theirs->subject) != 0)
+        return "the subject";
+    if (ours->days != theirs->days)
+        return "the days of validity";
+    if (strcmp(ours->serial_format, theirs->serial_format) != 0)
+        return "the serial numbers' format";
+    if (strcmp(ours->subject_alt_uri, theirs->subject_alt_uri) != 0)
+        return "the alternative name";
+    return (uint32_t)ours->origin != theirs->origin ? "who makes the key" : NULL;
+}
+
+// What a station believes of a recipe, and what the signer judges by: told before a device is touched. A product may
+// have several recipes, for its chips.
 static enum ds_class compare_profile(const ds_front_case *c, const Devstamp__Signer__Profile *theirs, ds_err *e)
 {
-    const ds_signer_profile *ours = NULL;
     const char *differs = NULL;
-    for (size_t i = 0; i < c->config->profile_count; i++)
-        if (strcmp(c->config->profiles[i].recipe, theirs->recipe) == 0)
-            ours = &c->config->profiles[i];
-    if (!ours || !may_use(c->station, theirs->recipe))
-        return refuse_recipe(c->station, theirs->recipe, e);
-    if (strcmp(ours->subject, theirs->subject) != 0)
-        differs = "the subject";
-    else if ((uint32_t)ours->key_type != theirs->key_type)
-        differs = "the key's type";
-    else if (ours->days != theirs->days)
-        differs = "the days of validity";
-    else if (strcmp(ours->serial_format, theirs->serial_format) != 0)
-        differs = "the serial numbers' format";
-    else if (strcmp(ours->subject_alt_uri, theirs->subject_alt_uri) != 0)
-        differs = "the alternative name";
-    else if ((uint32_t)ours->origin != theirs->origin)
-        differs = "who makes the key";
+    for (size_t i = 0; i < c->config->profile_count; i++) {
+        const ds_signer_profile *ours = &c->config->profiles[i];
+        if (strcmp(ours->recipe, theirs->recipe) != 0 || !may_use(c->station, theirs->recipe))
+            continue;
+        const char *one = difference(ours, theirs);
+        if (!one)
+            return DS_OK;
+        if (!differs || (uint32_t)ours->key_type == theirs->key_type)
+            differs = one;
+    }
     if (!differs)
-        return DS_OK;
+        return refuse_recipe(c->station, theirs->recipe, e);
     return ds_hint(
         (ds_fail(e, DS_POLICY, "recipe \"%.63s\" is not the signer's: %s differs", theirs->recipe, differs), e),
         "give both the same recipe");

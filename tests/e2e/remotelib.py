@@ -19,6 +19,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from factory import DEVSTAMP, wait_for
 from signerlib import Refused, decode, field
 
+RECIPE = """\
+recipe: 1
+product: {product}
+chip: generic
+key: ecdsa-p256
+certificate: {{subject: "CN={{serial}},O=Acme", days: 0}}
+stamp:
+  serial: "SN{{counter}}"
+  endpoint: mqtts://localhost:1
+  endpoint_ca: {ca}/root.pem
+lock: {{mode: none}}
+"""
+
 DAY = datetime.timedelta(days=1)
 
 

@@ -4,15 +4,16 @@
 tokens pulled out at the signer and keys in a token at the station."""
 
 import json
+import pathlib
+import re
 import shutil
 import subprocess
 
 import pytest
 
 from factory import DEVSTAMP, run
-from remotelib import Authority, Front, Peer
+from remotelib import RECIPE, Authority, Front, Peer
 from signerlib import MODULE, PIN, SUB_KEY, Device, Refused, Token, field, make_shim
-from test_remote_signer import RECIPE
 
 token_there = pytest.mark.skipif(not MODULE or not shutil.which("softhsm2-util"), reason="SoftHSM2 is not installed")
 
@@ -192,3 +193,43 @@ def test_two_lines_share_a_quota_and_each_sees_its_own(products, authority, tmp_
         told[name] = run(DEVSTAMP, "signer", "status", "--station", station).stdout
     assert "acme: 0 of 2" in told["line-1"] and "other" not in told["line-1"] and "other: 9 of 9" in told["line-2"]
     front.stop()
+
+
+def test_set_up_as_the_document_says(products, tmp_path):
+    """docs/remote-signer.md's own script makes the certificates; the signer listens and a station is let in."""
+    doc = (pathlib.Path(__file__).parents[2] / "docs/remote-signer.md").read_text()
+    script = re.search(r"```sh\n(# line-ca.sh.*?)```", doc, re.S).group(1)
+    (tmp_path / "line-ca.sh").write_text(script)
+    run("sh", "line-ca.sh", "127.0.0.1", "line-1", "line-2", cwd=tmp_path)
+    assert (tmp_path / "line-1.key").stat().st_mode & 0o777 == 0o600
+    recipe, ca = tmp_path / "acme.yaml", products.folder / "ca"
+    recipe.write_text(RECIPE.format(product="acme", ca=ca))
+    signer = {"certificate": ca / "subca.pem", "key": f"file:{ca}/subca.key", "log": tmp_path / "issued.log"}
+    authority = Authority(tmp_path / "unused")
+    authority.certificate = tmp_path / "line-ca.pem"
+    front = Front(tmp_path, authority, signer, [recipe], {"line-1": "recipes: [acme]"})
+    front.text = front.text.replace(str(front.certificate), "signer.pem").replace(f"file:{front.key}", "file:signer.key")
+    front.start()
+    for name, code in (("line-1", 0), ("line-2", 8)):
+        station = front.station(tmp_path, f"{name}.pem", f"{name}.key", name=f"s-{name}", sub_ca=ca / "subca.pem")
+        assert run(DEVSTAMP, "signer", "status", "--station", station, ok=False).returncode == code
+    front.stop()
+
+
+@pytest.mark.parametrize("wrong, words", [
+    ("name: line-1}", "two stations are named"),
+    ("name: x, fingerprint: 12:34}", "not a SHA-256 fingerprint"),
+    ("name: x, connections: 65}", "connections must be 1 to 64"),
+    ("name: x, recipes: [nothing]}", 'no recipe is of product "nothing"'),
+    ("name: x, revoke: all}", "revoke"),
+])
+def test_wrong_configuration_is_told(products, authority, tmp_path, wrong, words):
+    ca, recipe = products.folder / "ca", tmp_path / "acme.yaml"
+    recipe.write_text(RECIPE.format(product="acme", ca=ca))
+    signer = {"certificate": ca / "subca.pem", "key": f"file:{ca}/subca.key", "log": tmp_path / "issued.log"}
+    front = Front(tmp_path, authority, signer, [recipe], {"line-1": "recipes: [acme]"})
+    front.text += f"    - {{{wrong}\n"
+    process = front.spawn()
+    assert process.stdout.read() == "" and process.wait(timeout=60) == 3
+    process.stdout.close()
+    assert words in front.said.read_text()

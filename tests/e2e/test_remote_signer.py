@@ -11,22 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from factory import DEVSTAMP, run
-from remotelib import Authority, Front, Peer, fingerprint, serial_of
+from remotelib import RECIPE, Authority, Front, Peer, fingerprint, serial_of
 from signerlib import Device, Refused, field
 
-RECIPE = """\
-recipe: 1
-product: {product}
-chip: generic
-key: ecdsa-p256
-certificate: {{subject: "CN={{serial}},O=Acme", days: 0}}
-stamp:
-  serial: "SN{{counter}}"
-  endpoint: mqtts://localhost:1
-  endpoint_ca: {ca}/root.pem
-lock: {{mode: none}}
-"""
-POLICY, NETWORK, EAGAIN = 8 - 1, 6, 11
+POLICY = 7
 
 
 @pytest.fixture(scope="session")

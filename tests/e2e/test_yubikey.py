@@ -11,7 +11,8 @@ import pytest
 
 import yubikey
 from factory import DEVSTAMP, run, wait_for
-from signerlib import Device, Refused, Signer
+from remotelib import RECIPE, Authority, Front, Peer
+from signerlib import Device, Refused, Signer, decode, field
 from yubikey import MANAGEMENT_KEY, MODULE, PIN, PUK, YubiKey
 
 reason = yubikey.why_not()
@@ -321,3 +322,26 @@ def test_line_does_not_wait_for_ever(products, factory, line):
     line.key.push_in()
     _, doc = factory.provision(recipe, station, env=line.env)
     assert doc["passed"] == 2
+
+
+def test_touch_at_a_signer_elsewhere_is_asked_for_at_the_station(key, tmp_path):
+    line = Line(key, tmp_path, "9a", "ECCP256", ("--touch-policy", "always"))
+    recipe, authority = tmp_path / "acme.yaml", Authority(tmp_path / "line-ca")
+    recipe.write_text(RECIPE.format(product="acme", ca=line.ca))
+    signer = {"certificate": line.ca / "subca.pem", "key": line.uri, "module": MODULE, "log": tmp_path / "issued.log",
+              "pin_file": line.pin}
+    front = Front(tmp_path, authority, signer, [recipe], {"line-1": "recipes: [acme]"}, env=line.env).start()
+    peer = Peer(front, *authority.issue("line-1"))
+    device = Device("SN1", line.ca)
+    device.uri = ""
+    try:
+        assert peer.status()[7] == 1
+        peer.send(field(2, device.request()))
+        reply = peer.reply()
+        while not decode(reply[32]).get(1):  # what only says that it is worked on
+            reply = peer.reply()
+        key.touch()
+        assert 5 in peer.answer()
+    finally:
+        peer.close()
+        front.stop()

@@ -7,12 +7,16 @@ import pathlib
 import random
 import signal
 import sqlite3
+import ssl
 import subprocess
+import threading
 import time
 
 import pytest
 
-from factory import DEVSTAMP
+from factory import DEVSTAMP, run
+from remotelib import RECIPE, Authority, Front, Peer
+from signerlib import Device
 
 STEPS = ["connect", "versions", "key", "csr", "certificate", "stamp", "bootloader", "select", "firstboot", "proof"]
 # The signer is asked in one step only: killed long before, just before, after it, and never used again.
@@ -98,3 +102,56 @@ def test_killed_at_random_moments(products, factory):
     assert doc["passed"] == 4, f"seed {seed}"
     assert certificates(factory) == 4 and logged(factory) == [1] * 4, f"seed {seed}"
     assert factory.ledger_is_whole().returncode == 0
+
+
+def test_signer_elsewhere_killed_at_random_moments(products, tmp_path):
+    """Three stations ask on and on while the listening process is killed and started again: each request is asked until it
+    is answered, once more at the end, and the log has one certificate for each."""
+    seed = int(os.environ.get("DEVSTAMP_SEED", "1"))
+    rng, ca, recipe = random.Random(seed), products.folder / "ca", tmp_path / "acme.yaml"
+    recipe.write_text(RECIPE.format(product="acme", ca=ca))
+    signer = {"certificate": ca / "subca.pem", "key": f"file:{ca}/subca.key", "log": tmp_path / "issued.log"}
+    authority = Authority(tmp_path / "line-ca")
+    names = ["line-1", "line-2", "line-3"]
+    ids = {name: authority.issue(name) for name in names}
+    front = Front(tmp_path, authority, signer, [recipe], {name: "recipes: [acme]" for name in names}).start()
+    answers, failed, over = {}, [], threading.Event()
+
+    def ask_until_answered(name, device):
+        while True:
+            try:
+                peer = Peer(front, *ids[name])
+                answers.setdefault(device.name, set()).add(peer.sign(device))
+                peer.close()
+                return
+            except (OSError, EOFError, ssl.SSLError):
+                time.sleep(0.02)
+
+    def station(name, number):
+        try:
+            while not over.is_set():
+                device = Device(f"SN{number}", ca)
+                device.uri = ""
+                ask_until_answered(name, device)
+                devices.append((name, device))
+                number += 10
+        except Exception as e:  # whatever it is, the test must fail
+            failed.append(e)
+    devices = []
+    threads = [threading.Thread(target=station, args=(name, i)) for i, name in enumerate(names)]
+    for t in threads:
+        t.start()
+    for _ in range(6):
+        time.sleep(rng.uniform(0.0, 0.6))
+        front.kill()
+        front.start()
+    over.set()
+    for t in threads:
+        t.join()
+    assert not failed, f"seed {seed}"
+    for name, device in devices:
+        ask_until_answered(name, device)
+    front.stop()
+    assert devices and all(len(a) == 1 for a in answers.values()), f"seed {seed}"
+    verified = run(DEVSTAMP, "log", "verify", "--log", tmp_path / "issued.log").stdout
+    assert int(verified.split()[0]) == len(devices) == len(answers), f"seed {seed}"
