@@ -100,6 +100,14 @@ def test_nothing_is_asked_of_a_token_for_what_is_no_image(products, token, tmp_p
     assert p.returncode in (2, 8) and token.count() == 0
 
 
+def test_token_that_wants_a_pin_gets_none_where_none_is_to_be_asked_for(products, token, tmp_path):
+    make(token, "boot", "EC:prime256v1")
+    p = run(DEVSTAMP, "image", "sign", "--key", uri("boot"), "--module", token.shim, "--no-pin", "--network",
+            products.image("esp32c3", "app"), "-o", tmp_path / "x", ok=False, env=token.env)
+    assert p.returncode == 5 and "needs a PIN" in p.stderr and token.count() == 0
+    signed(token, "boot", products.image("esp32c3", "app"), tmp_path / "x", "--network")
+
+
 def test_rsa_2048_signs_no_image(products, token, tmp_path):
     make(token, "small", "rsa:2048")
     p = signed(token, "small", products.image("esp32c3", "app"), tmp_path / "x", ok=False)
