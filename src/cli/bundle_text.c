@@ -56,9 +56,7 @@ static void tell_burns(const ds_manifest *m)
             printf("  %s:\n", when[b->when]);
         last = (int)b->when;
         printf("    %-27s %s\n", b->field, ds_burn_words(b));
-        if (strlen(b->value) == 64)
-            printf("    %-27s = %s\n", "", b->value);
-        else if (strncmp(b->value, "0x", 2) == 0 && strcmp(b->value, "0x1") != 0)
+        if (strlen(b->value) == 64 || (strncmp(b->value, "0x", 2) == 0 && strcmp(b->value, "0x1") != 0))
             printf("    %-27s = %s\n", "", b->value);
     }
 }

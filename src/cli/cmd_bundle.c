@@ -257,16 +257,20 @@ static int verify(int argc, char **argv)
         return refuse(&o, verify_usage);
     ds_err e = DS_ERR_INIT;
     ds_bundle b;
-    if (find_policy(&o, &e) || open_bundle(o.file, &b, &e))
+    ds_recipe *r = NULL;
+    if (find_policy(&o, &e) || ds_bundle_read(o.file, &b, &e))
         return ds_cli_fail(&e);
-    enum ds_class rc = ds_bundle_judge(&b, &o.policy, &e);
+    enum ds_class rc = ds_bundle_judge(&b, &o.policy, &e); // first: what a stranger made is not read further
+    if (rc)
+        (void)ds_wrap(&e, "%s", o.file);
+    else
+        rc = ds_recipe_of_bundle(&b, o.file, &r, &e);
+    ds_recipe_free(r);
     if (!rc) {
         char digest[65];
         ds_hex(b.digest, 32, digest);
         printf("%s: release %llu of %s for %s, signed and approved as demanded\nbundle %s\n", o.file,
                (unsigned long long)b.manifest.release, b.manifest.product, b.manifest.chip, digest);
-    } else {
-        (void)ds_wrap(&e, "%s", o.file);
     }
     ds_bundle_free(&b);
     return rc ? ds_cli_fail(&e) : DS_EXIT_OK;

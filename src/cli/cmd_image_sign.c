@@ -17,7 +17,8 @@
     "  --network        the module speaks to a key service: it may make connections\n"               \
     "  --token-serial N serial number the token must have, else no PIN is sent\n"                    \
     "  --pin-file FILE  PIN of the token, in a file that only its owner can read\n"                  \
-    "  --pin-fd N       PIN from file descriptor N (neither: asked on the terminal)\n"
+    "  --pin-fd N       PIN from file descriptor N (neither: asked on the terminal)\n"               \
+    "  --no-pin         the token or key service asks for none\n"
 
 static const char sign_usage[] = "usage: devstamp image sign --key KEY IN -o OUT [options]\n"
                                  "\n"

@@ -17,6 +17,7 @@ static const struct option known[] = {
     {"token-serial", required_argument, NULL, 't'},
     {"pin-file", required_argument, NULL, 'p'},
     {"pin-fd", required_argument, NULL, 'd'},
+    {"no-pin", no_argument, NULL, 'N'},
     {"network", no_argument, NULL, 'n'},
     {"image", required_argument, NULL, 'i'},
     {"approve", no_argument, NULL, 'a'},
@@ -27,7 +28,7 @@ static const struct option known[] = {
 
 static bool is_allowed(const char *allowed, int id)
 {
-    const char *name = strchr("mtpdn", id) ? "key" : NULL; // what belongs to a key's token
+    const char *name = strchr("mtpdnN", id) ? "key" : NULL; // what belongs to a key's token
     for (const struct option *k = known; k->name && !name; k++)
         name = k->val == id ? k->name : NULL;
     return name && strstr(allowed, name);
@@ -68,6 +69,9 @@ static bool take(ds_release_args *a, int id, const char *value)
         return true;
     case 'n':
         return a->network = true;
+    case 'N':
+        a->access.pin = DS_PIN_NONE;
+        return a->no_pin = true;
     default:
         return a->approve = true;
     }
@@ -78,7 +82,7 @@ static void name_key(ds_release_args *a)
 {
     bool token = strncmp(a->key, "pkcs11:", 7) == 0;
     a->uri = token || strncmp(a->key, "file:", 5) == 0 ? ds_strdup(a->key) : ds_asprintf("file:%s", a->key);
-    if (token && a->access.pin == DS_PIN_NONE)
+    if (token && a->access.pin == DS_PIN_NONE && !a->no_pin)
         a->access.pin = DS_PIN_PROMPT;
 }
 

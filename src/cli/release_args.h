@@ -11,7 +11,7 @@
 typedef struct ds_release_args {
     ds_signer_config access; // module, token's serial number, PIN
     const char *key, *out, *image;
-    bool approve, network, help;
+    bool approve, network, no_pin;
     const char *operands[2];
     int count; // of operands
     char *uri; // of the key; owned

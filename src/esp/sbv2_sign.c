@@ -145,7 +145,7 @@ static void put_block(ds_buf *image, const ds_sbv2_content *c, const uint8_t blo
 enum ds_class ds_sbv2_append(ds_buf *image, const uint8_t block[DS_SBV2_BLOCK], ds_err *e)
 {
     ds_sbv2_content c;
-    ds_sbv2_block b, there[DS_SBV2_MAX_BLOCKS];
+    ds_sbv2_block b, there[DS_SBV2_MAX_BLOCKS] = {{.valid = false}};
     enum ds_class cls = ds_sbv2_measure(ds_buf_view(image), &c, e);
     if (!cls)
         cls = ds_sbv2_check_block(block, &b, e);

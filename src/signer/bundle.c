@@ -187,7 +187,7 @@ static enum ds_class parse_signature(ds_bundle *b, ds_view *rest, ds_err *e)
 
 static enum ds_class parse_all(ds_bundle *b, ds_err *e)
 {
-    ds_view rest = ds_buf_view(&b->bytes), head;
+    ds_view rest = ds_buf_view(&b->bytes), head = {0};
     enum ds_class rc = parse_manifest(b, &rest, e);
     if (!rc)
         rc = parse_parts(b, &rest, e);

@@ -9,8 +9,12 @@ import subprocess
 import pytest
 import yaml
 
+import test_ca_token
 from bundlelib import Bundle, Key, canonical, create, fields, fuses
 from factory import DEVSTAMP, run
+from signerlib import SUB_KEY
+
+shim, token = test_ca_token.shim, test_ca_token.token  # fixtures
 
 NOWHERE = ({"name": "1", "port": "tcp://127.0.0.1:9", "reset": "none"},)
 
@@ -255,3 +259,28 @@ def test_show_says_for_ever_what_ends_for_ever(products, factory, release):
                   "UART_DOWNLOAD_DIS           no download mode: the device cannot be flashed by wire any more",
                   f"release   ECDSA P-256  {release.id}"):
         assert words in out
+
+
+@test_ca_token.pytestmark
+def test_seal_is_tied_to_the_bundle(factory, c3, release, token):
+    token.init(factory.folder / "ca")
+    words = factory.folder / "words"
+    words.touch(mode=0o600)
+    words.write_text("correct horse battery\n")
+    one, two = create(c3, 1, release), create(c3, 2, release)
+    known = dict(slots=NOWHERE, key=SUB_KEY, certificate=factory.folder / "ca/subca.pem", module=token.shim,
+                 seal=factory.folder / "pin.seal")
+    station = factory.station(bundles=demand(release), **known)
+
+    def seal(verb, *args, ok=True):
+        return run(DEVSTAMP, "seal", verb, "--station", station, "--passphrase-file", words, *args, ok=ok, env=token.env)
+
+    seal("create", "--bundle", one, "--by", "passphrase", "--kdf-passes", "1", "--kdf-memory", "1", "--pin-file", token.pin, "-o",
+         factory.folder / "pin.seal")
+    seal("check", "--bundle", one)
+    p = seal("check", "--bundle", two, ok=False)
+    assert p.returncode == 8 and "is not as it was sealed" in p.stderr
+    station = factory.station(name="station", **known)  # somebody took bundles: out
+    p = seal("check", "--recipe", c3, ok=False)
+    assert p.returncode == 8 and "is not as it was sealed" in p.stderr
+    assert token.count() == 1  # of ca init

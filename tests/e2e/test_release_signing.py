@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 import test_ca_token
+import yubikey
 from bundlelib import Bundle, Key, create
 from factory import DEVSTAMP, run
 from signerlib import MODULE, PIN
@@ -89,6 +90,45 @@ def test_wrong_pin_is_tried_once(products, token, tmp_path):
     signed(token, "boot", image, tmp_path / "x")
 
 
+def test_token_with_one_try_left_is_not_asked(products, token, tmp_path):
+    make(token, "boot", "EC:prime256v1")
+    p = signed(token, "boot", products.image("esp32c3", "app"), tmp_path / "x", ok=False,
+               env={"DS_SHIM_FLAGS": str(test_ca_token.FINAL_TRY)})
+    assert p.returncode == 5 and "nothing was tried" in p.stderr and token.count() == 0
+
+
+@pytest.mark.parametrize("kind", ["rsa:3072", "EC:prime256v1"])
+def test_token_that_signs_wrong_leaves_no_file(products, token, tmp_path, kind):
+    make(token, "boot", kind)
+    wrong = tmp_path / "wrong"
+    wrong.touch()
+    out = tmp_path / "x"
+    p = signed(token, "boot", products.image("esp32c3", "app"), out, ok=False, env={"DS_SHIM_WRONG": str(wrong)})
+    assert p.returncode == 5 and "does not hold" in p.stderr and not out.exists()
+    bundle = create(products.recipe(tmp_path, "esp32c3"), 1)
+    p = signed(token, "boot", bundle, out, verb=("bundle", "sign"), ok=False, env={"DS_SHIM_WRONG": str(wrong)})
+    assert p.returncode == 5 and "does not hold" in p.stderr and not out.exists()
+
+
+@pytest.mark.skipif(bool(yubikey.why_not()), reason=str(yubikey.why_not()))
+def test_yubikey_signs_releases_and_two_tries_are_kept(products, tmp_path):
+    key = yubikey.YubiKey()
+    try:
+        key.generate("9c", "ECCP256")
+        bundle, image, out = create(products.recipe(tmp_path, "esp32c3"), 1), products.image("esp32c3", "app"), tmp_path / "out"
+        options = ["--key", key.uri("9c"), "--module", yubikey.MODULE, "--pin-file", key.pin_file(tmp_path)]
+        run(DEVSTAMP, "bundle", "sign", *options, bundle, env=key.env)
+        run(DEVSTAMP, "image", "sign", *options, image, "-o", out, env=key.env)
+        block_holds(out.read_bytes())
+        key.pkcs11("--login", "--pin", "999999", "-O", ok=False)
+        asked = key.status()["verifies"]
+        p = run(DEVSTAMP, "image", "sign", *options, image, "-o", tmp_path / "x", ok=False, env=key.env)
+        assert p.returncode == 5 and "two tries of its PIN are left; nothing was tried" in p.stderr
+        assert key.status()["verifies"] == asked
+    finally:
+        key.remove()
+
+
 def test_nothing_is_asked_of_a_token_for_what_is_no_image(products, token, tmp_path):
     make(token, "boot", "EC:prime256v1")
     for data, words in ((b"", "image"), (b"rubbish" * 1000, "image")):
@@ -98,6 +138,14 @@ def test_nothing_is_asked_of_a_token_for_what_is_no_image(products, token, tmp_p
     p = run(DEVSTAMP, "image", "sign", "--key", f"{uri('boot')}?pin-value={PIN}", "--module", token.shim,
             products.image("esp32c3", "app"), "-o", tmp_path / "x", ok=False, env=token.env)
     assert p.returncode in (2, 8) and token.count() == 0
+
+
+def test_token_that_wants_a_pin_gets_none_where_none_is_to_be_asked_for(products, token, tmp_path):
+    make(token, "boot", "EC:prime256v1")
+    p = run(DEVSTAMP, "image", "sign", "--key", uri("boot"), "--module", token.shim, "--no-pin", "--network",
+            products.image("esp32c3", "app"), "-o", tmp_path / "x", ok=False, env=token.env)
+    assert p.returncode == 5 and "needs a PIN" in p.stderr and token.count() == 0
+    signed(token, "boot", products.image("esp32c3", "app"), tmp_path / "x", "--network")
 
 
 def test_rsa_2048_signs_no_image(products, token, tmp_path):
