@@ -144,9 +144,7 @@ def test_pipeline_with_keys_on_a_machine_apart(repository, host):
             where = repository.folder / "answers"
             shutil.copytree(where, repository.fake / "came", dirs_exist_ok=True)
             shutil.rmtree(where)
-            repository.git("worktree", "prune")
-            tree = repository.git("--work-tree", repository.fake / "came", "--git-dir", repository.folder / ".git", "add", "-A",
-                                  "-f", ".")
+            repository.git("--work-tree", repository.fake / "came", "--git-dir", repository.folder / ".git", "add", "-A", "-f", ".")
             tree = repository.git("write-tree").strip()
             repository.git("read-tree", "HEAD")
             commit = repository.git("-c", "user.name=a", "-c", "user.email=a@example", "commit-tree", tree, "-m", "x").strip()
