@@ -19,7 +19,7 @@ static ds_buf file; // the vector
 static int read_vector(void **state)
 {
     (void)state;
-    return ds_file_read(DS_TEST_DATA "/bundle/lamp.bundle", 1 << 16, &file, NULL);
+    return (int)ds_file_read(DS_TEST_DATA "/bundle/lamp.bundle", 1 << 16, &file, NULL);
 }
 
 static int free_vector(void **state)
