@@ -72,8 +72,11 @@ static enum MHD_Result answer(const ds_front_http *h, struct MHD_Connection *con
     ds_est_answer a = {.status = 413, .type = "text/plain"};
     if (!c.station)
         return MHD_NO;
+    // A token may take longer than the other side may, and the library counts from the last byte that came.
+    (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
     if (!in->too_long)
         ds_est_serve(&c, &request, &a);
+    (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, h->config->message_s);
     return put_answer(connection, &a);
 }
 
