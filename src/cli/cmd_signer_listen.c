@@ -183,6 +183,8 @@ int ds_cmd_signer_listen(int argc, char **argv)
         const ds_signer_status *s = ds_signer_get_status(r.signer);
         printf("signing as %s, %llu in the log; listening at %s, port %u\n", s->ca_subject,
                (unsigned long long)s->log_entries, r.station->listen->address, ds_front_port(r.front));
+        if (r.station->listen->est_address)
+            printf("est at %s, port %u\n", r.station->listen->est_address, ds_front_est_port(r.front));
         fflush(stdout);
         rc = ds_front_run(r.front, stop_pipe[0], &e);
     }

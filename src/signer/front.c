@@ -9,6 +9,7 @@
 #include "src/base/log.h"
 #include "src/pki/cert.h"
 #include "src/signer/address.h"
+#include "src/signer/front_http.h"
 #include "src/signer/front_serve.h"
 #include "src/signer/remote.h"
 
@@ -35,7 +36,8 @@ enum {
     COMPLAINTS_MS = 60000,
 };
 
-enum phase { STRANGER, IDLE, BUSY, GOING };
+enum phase { STRANGER, IDLE, BUSY, HTTP, GOING };
+enum { FOR_STATIONS, FOR_EST, LISTENERS };
 
 typedef struct connection {
     struct connection *next; // in the order they came
@@ -43,6 +45,7 @@ typedef struct connection {
     int fd;
     ds_tls *tls;
     int station; // -1: not known yet
+    bool est;
     enum phase phase;
     pthread_mutex_t sending; // while it is busy: its thread and the one that accepts
     char peer[64];
@@ -52,7 +55,8 @@ struct ds_front {
     const ds_front_config *config;
     ds_signer *signer;
     ds_tls_side *side;
-    int fd;
+    ds_front_http *http; // NULL: no EST
+    int fd[LISTENERS];   // -1: none
     pthread_mutex_t lock;
     pthread_cond_t changed; // a connection ended
     connection *first;
@@ -83,14 +87,23 @@ static int know(void *arg, X509 *certificate, bool chained)
     return -1;
 }
 
-enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds_front **ret, ds_err *e)
+static enum ds_class listen_at(const char *address, int *ret, ds_err *e)
 {
     ds_address where = {0};
+    enum ds_class rc = ds_address_parse(address, &where, e);
+    if (!rc)
+        rc = ds_address_listen(&where, ret, e);
+    ds_address_free(&where);
+    return rc;
+}
+
+enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds_front **ret, ds_err *e)
+{
     ds_front *f = ds_alloc(sizeof *f);
     pthread_condattr_t monotonic;
     f->config = config;
     f->signer = signer;
-    f->fd = -1;
+    f->fd[FOR_STATIONS] = f->fd[FOR_EST] = -1;
     f->total_max = 4 * config->strangers;
     for (size_t i = 0; i < config->station_count; i++)
         f->total_max += config->stations[i].connections;
@@ -103,10 +116,11 @@ enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds
         pthread_mutex_init(&f->asking[i], NULL);
     enum ds_class rc = ds_tls_server(&config->self, config->ca, know, f, &f->side, e);
     if (!rc)
-        rc = ds_address_parse(config->address, &where, e);
-    if (!rc)
-        rc = ds_address_listen(&where, &f->fd, e);
-    ds_address_free(&where);
+        rc = listen_at(config->address, &f->fd[FOR_STATIONS], e);
+    if (!rc && config->est_address)
+        rc = ds_front_http_new(config, signer, &f->http, e);
+    if (!rc && config->est_address)
+        rc = listen_at(config->est_address, &f->fd[FOR_EST], e);
     if (rc)
         ds_front_close(f);
     else
@@ -114,11 +128,11 @@ enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds
     return rc;
 }
 
-unsigned ds_front_port(const ds_front *f)
+static unsigned port_of(int fd)
 {
     struct sockaddr_storage a = {0};
     socklen_t len = sizeof a;
-    if (getsockname(f->fd, (struct sockaddr *)&a, &len) != 0)
+    if (getsockname(fd, (struct sockaddr *)&a, &len) != 0)
         return 0;
     if (a.ss_family == AF_INET6) {
         struct sockaddr_in6 six;
@@ -128,6 +142,16 @@ unsigned ds_front_port(const ds_front *f)
     struct sockaddr_in four;
     memcpy(&four, &a, sizeof four);
     return ntohs(four.sin_port);
+}
+
+unsigned ds_front_port(const ds_front *f)
+{
+    return port_of(f->fd[FOR_STATIONS]);
+}
+
+unsigned ds_front_est_port(const ds_front *f)
+{
+    return f->fd[FOR_EST] < 0 ? 0 : port_of(f->fd[FOR_EST]);
 }
 
 // Of a stranger; what they can cause to be written has its bound.
@@ -188,7 +212,7 @@ static bool find_place(connection *c, int station)
     if (good && !f->stopping) {
         f->counts[station]++;
         c->station = station;
-        c->phase = IDLE;
+        c->phase = c->est ? HTTP : IDLE;
     }
     good = good && !f->stopping;
     pthread_mutex_unlock(&f->lock);
@@ -318,7 +342,13 @@ static void meet(connection *c)
         return;
     }
     int station = ds_tls_known(c->tls);
-    if (find_place(c, station)) {
+    bool placed = find_place(c, station);
+    if (c->est) {
+        if (placed)
+            ds_front_http_serve(f->http, c->tls, (unsigned)station);
+        return;
+    }
+    if (placed) {
         serve(c);
         return;
     }
@@ -397,11 +427,11 @@ static bool admit(ds_front *f, connection *c)
     return room;
 }
 
-static void accept_one(ds_front *f)
+static void accept_one(ds_front *f, int listener)
 {
     struct sockaddr_storage peer = {0};
     socklen_t len = sizeof peer;
-    int on = 1, fd = accept4(f->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int on = 1, fd = accept4(f->fd[listener], (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
             ds_sleep_ms(100); // out of descriptors: others end
@@ -410,7 +440,7 @@ static void accept_one(ds_front *f)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     connection *c = ds_alloc(sizeof *c);
-    *c = (connection){.front = f, .fd = fd, .station = -1, .phase = STRANGER};
+    *c = (connection){.front = f, .fd = fd, .station = -1, .est = listener == FOR_EST, .phase = STRANGER};
     pthread_mutex_init(&c->sending, NULL);
     name_peer((struct sockaddr *)&peer, len, c->peer);
     if (admit(f, c))
@@ -452,28 +482,38 @@ static void end_all(ds_front *f)
     pthread_mutex_unlock(&f->lock);
 }
 
+static void stop_listening(ds_front *f)
+{
+    for (int i = 0; i < LISTENERS; i++) {
+        if (f->fd[i] >= 0)
+            close(f->fd[i]);
+        f->fd[i] = -1;
+    }
+}
+
 enum ds_class ds_front_run(ds_front *f, int stop_fd, ds_err *e)
 {
     enum ds_class rc = DS_OK;
     int64_t tell_at_ms = ds_now_ms() + TELL_MS;
     for (;;) {
-        struct pollfd p[2] = {{.fd = f->fd, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
-        int ready = poll(p, 2, ds_ms_left(tell_at_ms));
+        struct pollfd p[LISTENERS + 1] = {{.fd = f->fd[0], .events = POLLIN}, {.fd = f->fd[1], .events = POLLIN}};
+        p[LISTENERS] = (struct pollfd){.fd = stop_fd, .events = POLLIN};
+        int ready = poll(p, LISTENERS + 1, ds_ms_left(tell_at_ms));
         if (ready < 0 && errno != EINTR) {
             rc = ds_fail_errno(e, DS_NETWORK, errno, "wait for stations");
             break;
         }
-        if (ready > 0 && p[1].revents)
+        if (ready > 0 && p[LISTENERS].revents)
             break;
-        if (ready > 0 && p[0].revents)
-            accept_one(f);
+        for (int i = 0; ready > 0 && i < LISTENERS; i++)
+            if (p[i].revents)
+                accept_one(f, i);
         if (ds_now_ms() >= tell_at_ms) {
             tell_all(f);
             tell_at_ms = ds_now_ms() + TELL_MS;
         }
     }
-    close(f->fd);
-    f->fd = -1;
+    stop_listening(f);
     end_all(f);
     return rc;
 }
@@ -482,8 +522,8 @@ void ds_front_close(ds_front *f)
 {
     if (!f)
         return;
-    if (f->fd >= 0)
-        close(f->fd);
+    stop_listening(f);
+    ds_front_http_free(f->http);
     ds_tls_side_free(f->side);
     for (size_t i = 0; i < DS_FRONT_STATIONS; i++)
         pthread_mutex_destroy(&f->asking[i]);

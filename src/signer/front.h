@@ -39,6 +39,8 @@ typedef struct ds_front_config {
     const char *ca; // PEM: whose certificates stations show; NULL: pinned ones alone
     const ds_front_station *stations;
     size_t station_count;
+    const char *est_address;           // where EST is spoken (est.h), as address; NULL: nowhere
+    const char *est_chain;             // PEM: CA certificates above the Sub CA's, for EST's clients; NULL: none
     const ds_signer_profile *profiles; // the signer's, which stations' are compared with
     size_t profile_count;
     unsigned strangers, handshake_s, message_s, idle_s;
@@ -48,8 +50,9 @@ typedef struct ds_front ds_front;
 
 // Listen. signer is borrowed until ds_front_close. DS_NETWORK: the address is taken, or not this computer's.
 enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds_front **ret, ds_err *e) DS_MUST;
-// The port listened at.
+// The port listened at; that of EST, 0 where there is none.
 unsigned ds_front_port(const ds_front *f);
+unsigned ds_front_est_port(const ds_front *f);
 // Serve until stop_fd can be read. Requests under way are answered before it returns.
 enum ds_class ds_front_run(ds_front *f, int stop_fd, ds_err *e) DS_MUST;
 void ds_front_close(ds_front *f);

@@ -252,18 +252,25 @@ enum ds_class ds_tls_handshake(ds_tls *t, int64_t deadline_ms, ds_err *e)
     return rc;
 }
 
-enum ds_class ds_tls_send(ds_tls *t, const ProtobufCMessage *message, int64_t deadline_ms, ds_err *e)
+static enum ds_class write_all(ds_tls *t, ds_view bytes, int64_t deadline_ms, ds_err *e)
 {
-    DS_CLEANUP_BUF ds_buf out = {0};
-    enum ds_class rc = ds_wire_pack(message, &out, e);
+    enum ds_class rc = DS_OK;
     for (bool again = true; !rc && again;) {
         ERR_clear_error();
-        int n = SSL_write(t->ssl, out.ptr, (int)out.len); // all of it or nothing yet: partial writes are not asked for
+        int n =
+            SSL_write(t->ssl, bytes.ptr, (int)bytes.len); // all of it or nothing yet: partial writes are not asked for
         if (n > 0)
             return DS_OK;
         rc = settle(t, n, deadline_ms, &again, e);
     }
     return rc;
+}
+
+enum ds_class ds_tls_send(ds_tls *t, const ProtobufCMessage *message, int64_t deadline_ms, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf out = {0};
+    enum ds_class rc = ds_wire_pack(message, &out, e);
+    return rc ? rc : write_all(t, ds_buf_view(&out), deadline_ms, e);
 }
 
 // Up to len bytes; *ret_end: the other side closed before the first of them.
@@ -325,6 +332,43 @@ enum ds_class ds_tls_recv(ds_tls *t, const ds_tls_wait *wait, ds_buf *ret, enum 
     ds_buf_resize(ret, len, 0);
     rc = len ? read_all(t, ret->ptr, len, deadline_ms, &end, e) : DS_OK;
     return !rc && end ? ds_fail(e, DS_NETWORK, "the other side closed within a message") : rc;
+}
+
+// What the other side sent so far, to fd. false: no more will come.
+static bool carry_in(ds_tls *t, int fd, size_t max, size_t *taken)
+{
+    uint8_t part[4096];
+    for (;;) {
+        ERR_clear_error();
+        int n = SSL_read(t->ssl, part, sizeof part), kind = SSL_get_error(t->ssl, n);
+        if (n <= 0)
+            return kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE;
+        *taken += (size_t)n;
+        if (*taken > max || send(fd, part, (size_t)n, MSG_NOSIGNAL) != n) // max fits into the socket's buffer
+            return false;
+    }
+}
+
+void ds_tls_pump(ds_tls *t, int fd, size_t max, int64_t write_ms)
+{
+    uint8_t part[4096];
+    size_t taken = 0;
+    bool open = true, writable = true;
+    for (;;) {
+        if (open && !carry_in(t, fd, max, &taken)) {
+            open = false;
+            (void)shutdown(fd, SHUT_WR);
+        }
+        struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = open ? t->fd : -1, .events = POLLIN}};
+        if (poll(p, 2, -1) < 0 && errno != EINTR)
+            return;
+        if (!p[0].revents)
+            continue;
+        ssize_t n = recv(fd, part, sizeof part, 0);
+        if (n <= 0)
+            return;
+        writable = writable && !write_all(t, (ds_view){part, (size_t)n}, ds_now_ms() + write_ms, NULL);
+    }
 }
 
 void ds_tls_bye(ds_tls *t)

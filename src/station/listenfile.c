@@ -33,6 +33,8 @@ const cyaml_schema_field_t ds_listen_fields[] = {
     TEXT(ds_listen_yaml, certificate, 0, 512),
     TEXT(ds_listen_yaml, key, 0, 512),
     TEXT(ds_listen_yaml, ca, CYAML_FLAG_OPTIONAL, 512),
+    TEXT(ds_listen_yaml, est, CYAML_FLAG_OPTIONAL, 255),
+    TEXT(ds_listen_yaml, est_chain, CYAML_FLAG_OPTIONAL, 512),
     CYAML_FIELD_UINT("strangers", CYAML_FLAG_OPTIONAL, ds_listen_yaml, strangers),
     CYAML_FIELD_UINT("handshake", CYAML_FLAG_OPTIONAL, ds_listen_yaml, handshake),
     CYAML_FIELD_UINT("message", CYAML_FLAG_OPTIONAL, ds_listen_yaml, message),
@@ -121,6 +123,8 @@ enum ds_class ds_listen_make(const char *path, const ds_listen_yaml *y, ds_front
         .self = {.certificate = ds_path_beside(path, y->certificate),
                  .key = file ? ds_asprintf("file:%s", key) : ds_strdup(y->key)},
         .ca = y->ca ? ds_path_beside(path, y->ca) : NULL,
+        .est_address = y->est,
+        .est_chain = y->est_chain ? ds_path_beside(path, y->est_chain) : NULL,
         .stations = stations,
         .station_count = y->stations_count,
         .strangers = or_else(y->strangers, 32),
@@ -155,6 +159,7 @@ void ds_listen_free(ds_front_config *c)
     free_held(c->self.certificate);
     free_held(c->self.key);
     free_held(c->ca);
+    free_held(c->est_chain);
     free_held(c->stations);
     free(c);
 }

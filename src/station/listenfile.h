@@ -18,7 +18,7 @@ typedef struct ds_listen_station {
 } ds_listen_station;
 
 typedef struct ds_listen_yaml {
-    char *address, *certificate, *key, *ca;
+    char *address, *certificate, *key, *ca, *est, *est_chain;
     uint32_t strangers, handshake, message, idle;
     ds_listen_station *stations;
     unsigned stations_count;

@@ -83,7 +83,7 @@ class Front:
     def __init__(self, folder, authority, signer, recipes, stations, env=None, ca=True, **limits):
         self.folder, self.authority, self.recipes, self.env = pathlib.Path(folder), authority, recipes, env
         self.certificate, self.key = authority.issue("signer", server=True, hosts=("127.0.0.1", "localhost"))
-        self.config, self.process, self.port = self.folder / "listen.yaml", None, 0
+        self.config, self.process, self.port, self.est_port = self.folder / "listen.yaml", None, 0, 0
         lines = ["station: 1", "name: signer", "signer:"] + [f'  {k}: "{v}"' for k, v in signer.items()]
         lines += ["listen:", "  address: 127.0.0.1:@PORT@", f"  certificate: {self.certificate}", f"  key: file:{self.key}"]
         lines += [f"  ca: {authority.certificate}"] if ca else []
@@ -93,7 +93,7 @@ class Front:
 
     def spawn(self):
         """The process, which may fail: its output is a pipe."""
-        self.config.write_text(self.text.replace("@PORT@", str(self.port)))
+        self.config.write_text(self.text.replace("@PORT@", str(self.port)).replace("@EST@", str(self.est_port)))
         args = [DEVSTAMP, "signer", "listen", "-v", "--config", self.config]
         for r in self.recipes:
             args += ["--recipe", r]
@@ -113,6 +113,8 @@ class Front:
                 assert any("held by another" in t for t in again), self.said.read_text()
             return line
         self.port = int(wait_for(listening, what="the signer").rsplit(" ", 1)[1])
+        if "@EST@" in self.text:
+            self.est_port = int(self.process.stdout.readline().rsplit(" ", 1)[1])
         return self
 
     def kill(self):

@@ -233,3 +233,34 @@ def test_wrong_configuration_is_told(products, authority, tmp_path, wrong, words
     assert process.stdout.read() == "" and process.wait(timeout=60) == 3
     process.stdout.close()
     assert words in front.said.read_text()
+
+
+@token_there
+def test_sealed_pin_of_a_signer_that_listens(products, authority, tmp_path):
+    """The configuration is a station file to the seal; a recipe edited on the signer's computer keeps it shut."""
+    token = Token(tmp_path / "token", make_shim(tmp_path))
+    token.init(tmp_path / "ca")
+    recipe, key, seal = tmp_path / "acme.yaml", tmp_path / "seal.key", tmp_path / "pin.seal"
+    recipe.write_text(RECIPE.format(product="acme", ca=tmp_path / "ca"))
+    key.write_bytes(bytes(range(32)))
+    key.chmod(0o600)
+    signer = {"certificate": tmp_path / "ca/subca.pem", "key": SUB_KEY, "module": token.shim, "log": tmp_path / "issued.log",
+              "seal": seal, "seal_key": key}
+    front = Front(tmp_path, authority, signer, [recipe], {"line-1": "recipes: [acme]"}, env=token.env)
+    front.config.write_text(front.text.replace("@PORT@", "0"))
+    run(DEVSTAMP, "seal", "create", "--station", front.config, "--recipe", recipe, "--by", f"key-file={key}", "--pin-file",
+        token.pin, env=token.env)
+    token.pin.unlink()
+    identity = authority.issue("line-1")
+    front.start()
+    peer, device = Peer(front, *identity), Device("SN1", tmp_path / "ca")
+    device.uri = ""
+    peer.sign(device)
+    peer.close()
+    front.stop()
+    recipe.write_text(recipe.read_text().replace("O=Acme", "O=Evil"))
+    logins = token.count()
+    process = front.spawn()
+    assert process.stdout.read() == "" and process.wait(timeout=60) == 8, front.said.read_text()
+    process.stdout.close()
+    assert token.count() == logins
