@@ -53,7 +53,8 @@ enum ds_class ds_profiles_take(ds_profiles *p, Devstamp__Signer__Profile *const 
         const Devstamp__Signer__Profile *w = wire[i];
         if (!w->recipe[0] || strlen(w->recipe) > NAME_MAX_LEN || !w->subject[0] || strlen(w->subject) > TEXT_MAX ||
             strlen(w->serial_format) > TEXT_MAX || strlen(w->subject_alt_uri) > TEXT_MAX ||
-            !ds_key_kind_of((enum ds_key_type)w->key_type) || w->origin > DS_ORIGIN_REMOTE || (w->digest.len && w->digest.len != DIGEST))
+            !ds_key_kind_of((enum ds_key_type)w->key_type) || w->origin > DS_ORIGIN_REMOTE ||
+            (w->digest.len && w->digest.len != DIGEST))
             return ds_fail(e, DS_INPUT, "profile %zu cannot be", i + 1);
     }
     p->profile = ds_alloc((count ? count : 1) * sizeof *p->profile);
