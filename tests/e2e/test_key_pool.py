@@ -4,7 +4,6 @@
 nowhere but on their devices."""
 
 import json
-import signal
 import sqlite3
 import subprocess
 import time
