@@ -65,12 +65,12 @@ enum ds_class ds_shown_check(ds_view text, ds_err *e)
         if (text.ptr[0] == '\n' || text.ptr[0] == '\t' || (text.len > 1 && memcmp(text.ptr, "\r\n", 2) == 0))
             len = 1;
         line += text.ptr[0] == '\n';
-        if (!len)
-            return ds_hint(
-                (ds_fail(e, DS_INPUT, "line %u: it hides something: a character (byte 0x%02x) that is not seen", line,
-                         text.ptr[0]),
-                 e),
-                "use visible characters, tabs and line ends alone");
+        if (!len) {
+            (void)ds_fail(e, DS_INPUT, "line %u: it hides something: a character (byte 0x%02x) that is not seen", line,
+                          text.ptr[0]);
+            (void)ds_hint(e, "use visible characters, tabs and line ends alone");
+            return DS_INPUT;
+        }
         text = (ds_view){text.ptr + len, text.len - len};
     }
     return DS_OK;

@@ -334,7 +334,7 @@ def test_signature_goes_to_what_was_looked_at(factory, c3, release, verb):
     for wrong in ("", digest[:-1], digest + "0", "x" * 64):
         assert run(DEVSTAMP, "bundle", verb, "--key", release.path, "--digest", wrong, bundle, ok=False).returncode == 2
     out = run(DEVSTAMP, "bundle", verb, "--key", release.path, "--digest", other, bundle).stdout
-    assert out.startswith(f"demo-esp32c3 for ESP32-C3, release 8, made 20") and f"\nbundle {other}\n" in out
+    assert out.startswith("demo-esp32c3 for ESP32-C3, release 8, made 20") and f"\nbundle {other}\n" in out
     assert len(Bundle(bundle.read_bytes()).signatures) == 1
 
 
