@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// A release bundle in plain words. All texts in it are printable ASCII: parsing saw to that.
+// A release bundle in plain words, by its manifest: all texts in that are printable ASCII, parsing saw to it. What the
+// recipe says of devices is in bundle_devices.c.
 #include "src/cli/cmd_bundle.h"
 
 #include "src/base/clock.h"
@@ -69,7 +70,7 @@ static void tell_lock(const ds_manifest *m)
         printf("\nDEVELOPMENT mode: flash can be written in the clear again. Not for devices that leave the house.\n");
 }
 
-void ds_bundle_tell(const ds_manifest *m, const uint8_t digest[32])
+void ds_bundle_tell_name(const ds_manifest *m, const uint8_t digest[32])
 {
     char created[21];
     const ds_chip *chip = ds_platform_by_name(m->chip);
@@ -77,7 +78,18 @@ void ds_bundle_tell(const ds_manifest *m, const uint8_t digest[32])
     printf("%s for %s, release %llu, made %s\nbundle ", m->product, chip ? chip->title : m->chip,
            (unsigned long long)m->release, created);
     print_hex(digest);
+}
+
+void ds_bundle_tell(const ds_manifest *m, const uint8_t digest[32], const ds_recipe *r)
+{
+    ds_bundle_tell_name(m, digest);
     tell_files(m);
+    if (r)
+        ds_bundle_tell_devices(r);
+    else
+        printf(
+            "\nWhat devices become (endpoint, subject, key, ...) is in the recipe, and not in an order: look at the\n"
+            "bundle itself with devstamp bundle show, and sign where its digest is this one.\n");
     if (m->trusted_count)
         tell_trust(m);
     if (m->burns.count)

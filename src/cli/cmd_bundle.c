@@ -7,6 +7,7 @@
 #include "src/base/clock.h"
 #include "src/base/file.h"
 #include "src/cli/cli.h"
+#include "src/cli/shown.h"
 #include "src/signer/order.h"
 #include "src/station/bundle_recipe.h"
 #include "src/station/stationfile.h"
@@ -30,12 +31,14 @@ static const char create_usage[] =
 
 static const char show_usage[] =
     "usage: devstamp bundle show [--manifest] BUNDLE|ORDER\n"
+    "       devstamp bundle show --recipe BUNDLE\n"
     "\n"
-    "What a bundle holds and does, in plain words: above all what will be burned for ever. Of a bundle it is computed "
-    "anew\n"
-    "from its recipe and images, and compared. Whose signatures it has is printed, not judged: verify does that.\n"
+    "What a bundle holds and does, in plain words: what devices become, and what will be burned for ever. Of a bundle\n"
+    "it is computed anew from its recipe and images, and compared. Whose signatures it has is printed, not judged:\n"
+    "verify does that. Sign what you looked at: devstamp bundle sign --digest takes the digest that is printed here.\n"
     "\n"
-    "  --manifest       the manifest's bytes, which are what is signed (docs/bundle.md)\n";
+    "  --manifest       the manifest's bytes, which are what is signed (docs/bundle.md)\n"
+    "  --recipe         the recipe itself, byte by byte; refused where it holds characters that are not seen\n";
 
 static const char verify_usage[] =
     "usage: devstamp bundle verify --release-key KEY ... [--approver-key KEY ... --approvals N] BUNDLE\n"
@@ -53,7 +56,7 @@ typedef struct options {
     uint64_t release, approvals;
     int64_t time_utc;
     ds_bundle_policy policy;
-    bool manifest, help, bad;
+    bool manifest, show_recipe, help, bad;
     ds_err why;
 } options;
 
@@ -100,6 +103,8 @@ static bool take(options *o, int id, const char *value)
         return take_key(value, o->policy.release_keys, &o->policy.release_count, &o->why);
     case 'K':
         return take_key(value, o->policy.approvers, &o->policy.approver_count, &o->why);
+    case 'R':
+        return o->show_recipe = true;
     case 'm':
         return o->manifest = true;
     case 'h':
@@ -109,19 +114,20 @@ static bool take(options *o, int id, const char *value)
     }
 }
 
-static options parse(int argc, char **argv)
+// show: --recipe asks for the recipe, and names none.
+static options parse(int argc, char **argv, bool show)
 {
-    static const struct option names[] = {{"recipe", required_argument, NULL, 'r'},
-                                          {"release", required_argument, NULL, 'n'},
-                                          {"time", required_argument, NULL, 't'},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"station", required_argument, NULL, 's'},
-                                          {"release-key", required_argument, NULL, 'k'},
-                                          {"approver-key", required_argument, NULL, 'K'},
-                                          {"approvals", required_argument, NULL, 'a'},
-                                          {"manifest", no_argument, NULL, 'm'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    const struct option names[] = {{"recipe", show ? no_argument : required_argument, NULL, show ? 'R' : 'r'},
+                                   {"release", required_argument, NULL, 'n'},
+                                   {"time", required_argument, NULL, 't'},
+                                   {"output", required_argument, NULL, 'o'},
+                                   {"station", required_argument, NULL, 's'},
+                                   {"release-key", required_argument, NULL, 'k'},
+                                   {"approver-key", required_argument, NULL, 'K'},
+                                   {"approvals", required_argument, NULL, 'a'},
+                                   {"manifest", no_argument, NULL, 'm'},
+                                   {"help", no_argument, NULL, 'h'},
+                                   {NULL, 0, NULL, 0}};
     options o = {.time_utc = -1};
     optind = 1;
     for (int id; !o.bad && (id = getopt_long(argc, argv, "o:h", names, NULL)) != -1;)
@@ -149,7 +155,7 @@ static int64_t time_of(const options *o)
 
 static int create(int argc, char **argv)
 {
-    options o = parse(argc, argv);
+    options o = parse(argc, argv, false);
     if (o.help || o.bad || o.file || !o.recipe || !o.out || !o.release)
         return refuse(&o, create_usage);
     ds_err e = DS_ERR_INIT;
@@ -157,6 +163,8 @@ static int create(int argc, char **argv)
     ds_bundle b = {.count = 0};
     DS_CLEANUP_BUF ds_buf bytes = {0};
     enum ds_class rc = ds_recipe_load(o.recipe, &r, &e);
+    if (!rc && ds_shown_check(ds_buf_view(&r->text), &e)) // approvers are to read it
+        rc = ds_wrap(&e, "%s", o.recipe);
     if (!rc)
         rc = ds_bundle_of_recipe(r, o.release, time_of(&o), &bytes, &e);
     ds_recipe_free(r);
@@ -187,51 +195,69 @@ static enum ds_class show_order(const options *o, bool *ret_order, ds_err *e)
     enum ds_class rc = ds_order_parse(ds_buf_view(&text), &order, e);
     if (!rc && order.what == DS_ORDER_IMAGE)
         rc = ds_fail(e, DS_INPUT, "it is of an image");
-    if (rc)
+    if (!rc && o->show_recipe)
+        rc = ds_fail(e, DS_INPUT, "an order holds no recipe: the bundle does");
+    if (rc) {
+        ds_order_free(&order);
         return ds_wrap(e, "%s", o->file);
+    }
     SHA256(order.text.ptr, order.text.len, digest);
     if (o->manifest)
         (void)fwrite(order.text.ptr, 1, order.text.len, stdout);
     else
-        ds_bundle_tell(order.manifest, digest);
+        ds_bundle_tell(order.manifest, digest, NULL);
     ds_order_free(&order);
     return DS_OK;
 }
 
-// Read it, and compare what it says with what it holds.
-static enum ds_class open_bundle(const char *path, ds_bundle *ret, ds_err *e)
+enum ds_class ds_bundle_open(const char *path, ds_bundle *ret, ds_recipe **ret_recipe, ds_err *e)
 {
     ds_recipe *r = NULL;
     enum ds_class rc = ds_bundle_read(path, ret, e);
     if (rc)
         return rc;
     rc = ds_recipe_of_bundle(ret, path, &r, e);
-    ds_recipe_free(r);
     if (rc)
         ds_bundle_free(ret);
+    else if (ret_recipe)
+        *ret_recipe = r;
+    else
+        ds_recipe_free(r);
     return rc;
+}
+
+static enum ds_class show_bundle(const options *o, const ds_bundle *b, const ds_recipe *r, ds_err *e)
+{
+    if (o->show_recipe) {
+        if (ds_shown_check(b->parts[DS_PART_RECIPE], e))
+            return ds_wrap(e, "%s: recipe", o->file);
+        (void)fwrite(b->parts[DS_PART_RECIPE].ptr, 1, b->parts[DS_PART_RECIPE].len, stdout);
+    } else if (o->manifest) {
+        (void)fwrite(b->text.ptr, 1, b->text.len, stdout);
+    } else {
+        ds_bundle_tell(&b->manifest, b->digest, r);
+        ds_bundle_tell_signatures(b);
+    }
+    return DS_OK;
 }
 
 static int show(int argc, char **argv)
 {
-    options o = parse(argc, argv);
-    if (o.help || o.bad || !o.file)
+    options o = parse(argc, argv, true);
+    if (o.help || o.bad || !o.file || (o.show_recipe && o.manifest))
         return refuse(&o, show_usage);
     ds_err e = DS_ERR_INIT;
     ds_bundle b;
+    ds_recipe *r = NULL;
     bool order = false;
-    if (show_order(&o, &order, &e) || (!order && open_bundle(o.file, &b, &e)))
+    if (show_order(&o, &order, &e) || (!order && ds_bundle_open(o.file, &b, &r, &e)))
         return ds_cli_fail(&e);
     if (order)
         return DS_EXIT_OK;
-    if (o.manifest) {
-        (void)fwrite(b.text.ptr, 1, b.text.len, stdout);
-    } else {
-        ds_bundle_tell(&b.manifest, b.digest);
-        ds_bundle_tell_signatures(&b);
-    }
+    enum ds_class rc = show_bundle(&o, &b, r, &e);
+    ds_recipe_free(r);
     ds_bundle_free(&b);
-    return DS_EXIT_OK;
+    return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
 }
 
 static enum ds_class find_policy(options *o, ds_err *e)
@@ -251,7 +277,7 @@ static enum ds_class find_policy(options *o, ds_err *e)
 
 static int verify(int argc, char **argv)
 {
-    options o = parse(argc, argv);
+    options o = parse(argc, argv, false);
     bool keys = o.policy.release_count || o.policy.approver_count || o.approvals;
     if (o.help || o.bad || !o.file || (o.station ? keys : !o.policy.release_count))
         return refuse(&o, verify_usage);

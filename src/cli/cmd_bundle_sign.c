@@ -20,13 +20,16 @@
     "  --pin-fd N       PIN from file descriptor N (neither: asked on the terminal)\n"                               \
     "  --no-pin         the token or key service asks for none\n"
 
+#define DIGEST_OPTION \
+    "  --digest HEX     of the bundle that you looked at, as devstamp bundle show prints it; no other is signed\n"
+
 static const char sign_usage[] =
     "usage: devstamp bundle sign --key KEY BUNDLE [-o OUT] [options]\n"
     "       devstamp bundle approve --key KEY BUNDLE [-o OUT] [options]\n"
     "\n"
     "sign: signs the bundle as a release. approve: one of those whose word a station demands beside that. Look at it\n"
     "first: devstamp bundle show. The bundle is replaced unless -o names another file.\n"
-    "\n" KEY_OPTIONS;
+    "\n" DIGEST_OPTION KEY_OPTIONS;
 
 static const char order_usage[] =
     "usage: devstamp bundle order [--approve] BUNDLE -o ORDER\n"
@@ -34,11 +37,13 @@ static const char order_usage[] =
     "The first half, for a key on a machine apart: writes what is to be signed. Carry ORDER there.\n";
 
 static const char sign_order_usage[] =
-    "usage: devstamp bundle sign-order --key KEY ORDER -o SIGNATURE [options]\n"
+    "usage: devstamp bundle sign-order --key KEY --digest HEX ORDER -o SIGNATURE [options]\n"
     "\n"
     "The second half, where the key is: prints what the order says, signs it, writes the signature to carry back.\n"
-    "devstamp bundle show ORDER prints it without signing.\n"
-    "\n" KEY_OPTIONS;
+    "An order holds no recipe. So look at the bundle, with devstamp bundle show, and take the digest from there: one "
+    "that\n"
+    "is read off the order proves nothing.\n"
+    "\n" DIGEST_OPTION KEY_OPTIONS;
 
 static const char attach_usage[] =
     "usage: devstamp bundle attach BUNDLE SIGNATURE [-o OUT]\n"
@@ -65,10 +70,15 @@ static enum ds_class sign_here(const ds_release_args *a, enum ds_bundle_role rol
     ds_bundle b;
     ds_order order = {.what = DS_ORDER_IMAGE};
     ds_answer answer;
-    enum ds_class rc = ds_bundle_read(a->operands[0], &b, e);
+    enum ds_class rc = ds_bundle_open(a->operands[0], &b, NULL, e);
     if (rc)
         return rc;
-    rc = ds_order_of_bundle(&b, role, &order, e);
+    ds_bundle_tell_name(&b.manifest, b.digest);
+    (void)fflush(stdout); // before a PIN is asked for
+    if (ds_release_compare(a, b.digest, e))
+        rc = ds_wrap(e, "%s", a->operands[0]);
+    if (!rc)
+        rc = ds_order_of_bundle(&b, role, &order, e);
     if (!rc)
         rc = ds_release_sign(a, &order, NULL, &answer, e);
     if (!rc)
@@ -80,7 +90,7 @@ static enum ds_class sign_here(const ds_release_args *a, enum ds_bundle_role rol
 
 static int sign_as(int argc, char **argv, enum ds_bundle_role role)
 {
-    const ds_release_verb verb = {sign_usage, "key output", 1, true, false};
+    const ds_release_verb verb = {sign_usage, "key output digest", 1, true, false, false};
     ds_release_args a;
     ds_err e = DS_ERR_INIT;
     int exit_code = 0;
@@ -103,7 +113,7 @@ int ds_bundle_cmd_approve(int argc, char **argv)
 
 int ds_bundle_cmd_order(int argc, char **argv)
 {
-    const ds_release_verb verb = {order_usage, "approve output", 1, false, true};
+    const ds_release_verb verb = {order_usage, "approve output", 1, false, true, false};
     ds_release_args a;
     ds_err e = DS_ERR_INIT;
     ds_bundle b;
@@ -111,13 +121,13 @@ int ds_bundle_cmd_order(int argc, char **argv)
     int exit_code = 0;
     if (!ds_release_args_read(argc, argv, &verb, &a, &exit_code))
         return exit_code;
-    if (ds_bundle_read(a.operands[0], &b, &e))
+    if (ds_bundle_open(a.operands[0], &b, NULL, &e))
         return ds_cli_fail(&e);
     enum ds_class rc = ds_order_of_bundle(&b, a.approve ? DS_ROLE_APPROVAL : DS_ROLE_RELEASE, &order, &e);
     if (!rc)
         rc = ds_release_write_order(&order, a.out, &e);
     if (!rc)
-        ds_release_print_digest("bundle", b.digest);
+        ds_bundle_tell_name(&b.manifest, b.digest);
     ds_order_free(&order);
     ds_bundle_free(&b);
     return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
@@ -125,7 +135,7 @@ int ds_bundle_cmd_order(int argc, char **argv)
 
 int ds_bundle_cmd_sign_order(int argc, char **argv)
 {
-    const ds_release_verb verb = {sign_order_usage, "key output", 1, true, true};
+    const ds_release_verb verb = {sign_order_usage, "key output digest", 1, true, true, true};
     ds_release_args a;
     ds_err e = DS_ERR_INIT;
     ds_order order = {.what = DS_ORDER_IMAGE};
@@ -136,7 +146,7 @@ int ds_bundle_cmd_sign_order(int argc, char **argv)
     enum ds_class rc = ds_release_sign_carried(&a, false, &order, &e);
     if (!rc) {
         SHA256(order.text.ptr, order.text.len, digest);
-        ds_bundle_tell(order.manifest, digest);
+        ds_bundle_tell(order.manifest, digest, NULL);
         printf("\n%s.\n", order.what == DS_ORDER_RELEASE ? "Signed as a release" : "Approved");
     }
     ds_order_free(&order);
@@ -146,7 +156,7 @@ int ds_bundle_cmd_sign_order(int argc, char **argv)
 
 int ds_bundle_cmd_attach(int argc, char **argv)
 {
-    const ds_release_verb verb = {attach_usage, "output", 2, false, false};
+    const ds_release_verb verb = {attach_usage, "output", 2, false, false, false};
     ds_release_args a;
     ds_err e = DS_ERR_INIT;
     ds_bundle b;
@@ -156,6 +166,7 @@ int ds_bundle_cmd_attach(int argc, char **argv)
         return exit_code;
     if (ds_release_read_answer(a.operands[1], &answer, &e) || ds_bundle_read(a.operands[0], &b, &e))
         return ds_cli_fail(&e);
+    ds_bundle_tell_name(&b.manifest, b.digest);
     enum ds_class rc = attach(&b, &answer, &a, &e);
     ds_bundle_free(&b);
     return rc ? ds_cli_fail(&e) : DS_EXIT_OK;

@@ -70,7 +70,7 @@ static enum ds_class order_of(const char *path, ds_order *ret, ds_err *e)
 
 int ds_image_sign(int argc, char **argv)
 {
-    const ds_release_verb verb = {sign_usage, "key output", 1, true, true};
+    const ds_release_verb verb = {sign_usage, "key output", 1, true, true, false};
     ds_release_args a;
     ds_err e = DS_ERR_INIT;
     ds_order order = {.what = DS_ORDER_IMAGE};
@@ -101,7 +101,7 @@ static void tell(const ds_order_image *i)
 
 int ds_image_order(int argc, char **argv)
 {
-    const ds_release_verb verb = {order_usage, "output", 1, false, true};
+    const ds_release_verb verb = {order_usage, "output", 1, false, true, false};
     ds_release_args a;
     ds_err e = DS_ERR_INIT;
     ds_order order = {.what = DS_ORDER_IMAGE};
@@ -119,7 +119,7 @@ int ds_image_order(int argc, char **argv)
 
 int ds_image_sign_order(int argc, char **argv)
 {
-    const ds_release_verb verb = {sign_order_usage, "key output image", 1, true, true};
+    const ds_release_verb verb = {sign_order_usage, "key output image", 1, true, true, false};
     ds_release_args a;
     ds_err e = DS_ERR_INIT;
     ds_order order = {.what = DS_ORDER_IMAGE};
@@ -136,7 +136,7 @@ int ds_image_sign_order(int argc, char **argv)
 
 int ds_image_attach(int argc, char **argv)
 {
-    const ds_release_verb verb = {attach_usage, "output", 2, false, true};
+    const ds_release_verb verb = {attach_usage, "output", 2, false, true, false};
     ds_release_args a;
     ds_err e = DS_ERR_INIT;
     ds_answer answer;

@@ -7,6 +7,7 @@
 #include "src/base/file.h"
 
 #include <getopt.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ static const struct option known[] = {
     {"no-pin", no_argument, NULL, 'N'},
     {"network", no_argument, NULL, 'n'},
     {"image", required_argument, NULL, 'i'},
+    {"digest", required_argument, NULL, 'D'},
     {"approve", no_argument, NULL, 'a'},
     {"output", required_argument, NULL, 'o'},
     {"help", no_argument, NULL, 'h'},
@@ -64,6 +66,9 @@ static bool take(ds_release_args *a, int id, const char *value)
     case 'i':
         a->image = value;
         return true;
+    case 'D':
+        a->has_digest = strlen(value) == 64 && ds_unhex(value, a->digest, 32);
+        return a->has_digest;
     case 'o':
         a->out = value;
         return true;
@@ -99,7 +104,7 @@ bool ds_release_args_read(int argc, char **argv, const ds_release_verb *verb, ds
     for (; optind < argc && ret->count < 2; optind++)
         ret->operands[ret->count++] = argv[optind];
     if (optind < argc || ret->count != verb->operands || (verb->needs_key && !ret->key) ||
-        (verb->needs_out && !ret->out)) {
+        (verb->needs_out && !ret->out) || (verb->needs_digest && !ret->has_digest)) {
         *ret_exit = ds_cli_usage(verb->usage, false);
         return false;
     }
@@ -112,6 +117,17 @@ void ds_release_args_free(ds_release_args *a)
 {
     free(a->uri);
     a->uri = NULL;
+}
+
+enum ds_class ds_release_compare(const ds_release_args *a, const uint8_t digest[32], ds_err *e)
+{
+    char is[65];
+    if (!a->has_digest || memcmp(a->digest, digest, 32) == 0)
+        return DS_OK;
+    ds_hex(digest, 32, is);
+    (void)ds_fail(e, DS_POLICY, "it is another bundle than --digest names: %s", is);
+    (void)ds_hint(e, "look at this one with devstamp bundle show; nothing was signed");
+    return DS_POLICY;
 }
 
 static enum ds_class sign_text(const ds_release_args *a, ds_view order, const char *image, ds_answer *ret, ds_err *e)
@@ -134,12 +150,18 @@ enum ds_class ds_release_sign_carried(const ds_release_args *a, bool image, ds_o
 {
     DS_CLEANUP_BUF ds_buf text = {0}, out = {0};
     ds_answer answer;
+    uint8_t digest[32];
     enum ds_class rc = ds_file_read(a->operands[0], DS_ORDER_MAX, &text, e);
     if (!rc && ds_order_parse(ds_buf_view(&text), ret, e))
         rc = ds_wrap(e, "%s", a->operands[0]);
     if (!rc && (ret->what == DS_ORDER_IMAGE) != image)
         rc = ds_fail(e, DS_INPUT, "%s: is of %s", a->operands[0],
                      image ? "a bundle: devstamp bundle sign-order" : "an image: devstamp image sign-order");
+    if (!rc && !image) {
+        SHA256(ret->text.ptr, ret->text.len, digest);
+        if (ds_release_compare(a, digest, e))
+            rc = ds_wrap(e, "%s", a->operands[0]);
+    }
     if (!rc)
         rc = sign_text(a, ds_buf_view(&text), a->image, &answer, e);
     if (!rc)

@@ -12,6 +12,8 @@ typedef struct ds_release_args {
     ds_signer_config access; // module, token's serial number, PIN
     const char *key, *out, *image;
     bool approve, network, no_pin;
+    bool has_digest;
+    uint8_t digest[32]; // of the bundle that may be signed; has_digest
     const char *operands[2];
     int count; // of operands
     char *uri; // of the key; owned
@@ -22,16 +24,20 @@ typedef struct ds_release_args {
 typedef struct ds_release_verb {
     const char *usage, *allowed;
     int operands;
-    bool needs_key, needs_out;
+    bool needs_key, needs_out, needs_digest;
 } ds_release_verb;
 bool ds_release_args_read(int argc, char **argv, const ds_release_verb *verb, ds_release_args *ret, int *ret_exit);
 void ds_release_args_free(ds_release_args *a);
+
+// DS_POLICY: a bundle with this digest is not the one that was named, if one was.
+enum ds_class ds_release_compare(const ds_release_args *a, const uint8_t digest[32], ds_err *e) DS_MUST;
 
 // Have the order signed by the key that the options name. image: see ds_order_sign.
 enum ds_class ds_release_sign(const ds_release_args *a, const ds_order *order, const char *image, ds_answer *ret,
                               ds_err *e) DS_MUST;
 
-// The second half of what is carried: an order in, its answer out. The order is returned, to be told.
+// The second half of what is carried: an order in, its answer out. A bundle's is compared as above. The order is
+// returned, to be told.
 enum ds_class ds_release_sign_carried(const ds_release_args *a, bool image, ds_order *ret, ds_err *e) DS_MUST;
 
 enum ds_class ds_release_write_order(const ds_order *o, const char *path, ds_err *e) DS_MUST;

@@ -190,6 +190,29 @@ enum ds_class ds_burns_plan(const ds_burn_wish *w, ds_burns *ret, ds_err *e)
     return DS_OK;
 }
 
+// What a key block is for, by its KEY_PURPOSE: "0x9".
+static const char *words_of_purpose(const char *value)
+{
+    static const struct {
+        uint32_t purpose;
+        const char *words;
+    } known[] = {
+        {DS_EFUSE_PURPOSE_XTS_AES_128, "that block holds the flash key (XTS-AES-128)"},
+        {DS_EFUSE_PURPOSE_HMAC_DOWN_DS, "that block holds the key of the digital-signature peripheral"},
+        {DS_EFUSE_PURPOSE_HMAC_UP, "that block holds the HMAC peripheral's key, for encrypted NVS"},
+        {DS_EFUSE_PURPOSE_SB_DIGEST0, "that block holds the digest of a signing key (secure boot digest 0)"},
+        {DS_EFUSE_PURPOSE_SB_DIGEST0 + 1, "that block holds the digest of a signing key (secure boot digest 1)"},
+        {DS_EFUSE_PURPOSE_SB_DIGEST0 + 2, "that block holds the digest of a signing key (secure boot digest 2)"},
+    };
+    char text[12];
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        snprintf(text, sizeof text, "0x%x", known[i].purpose);
+        if (strcmp(value, text) == 0)
+            return known[i].words;
+    }
+    return "what that key block is for: nothing that is known here";
+}
+
 const char *ds_burn_words(const ds_burn *b)
 {
     static const struct {
@@ -216,7 +239,6 @@ const char *ds_burn_words(const ds_burn *b)
         {"DIS_DOWNLOAD_MODE", "no download mode: the device cannot be flashed by wire any more, not by you either"},
         {"UART_DOWNLOAD_DIS", "no download mode: the device cannot be flashed by wire any more, not by you either"},
         {"SECURE_VERSION", "no app with a lower secure version starts"},
-        {"KEY_PURPOSE_", "what that key block is for"},
         {"RD_DIS", "these blocks can never be read again"},
         {"WR_DIS", "these fields can never change again"},
     };
@@ -225,6 +247,8 @@ const char *ds_burn_words(const ds_burn *b)
                                         : "the flash key, made on the device; nobody ever sees it";
     if (strcmp(b->value, "certificate") == 0)
         return "the digest of the device's own certificate: it takes no other identity";
+    if (strncmp(b->field, "KEY_PURPOSE_", 12) == 0)
+        return words_of_purpose(b->value);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strncmp(b->field, known[i].field, strlen(known[i].field)) == 0)
             return known[i].words;

@@ -84,6 +84,9 @@ class Bundle:
     def sign(self, role, key):
         self.signatures.append((role, key.spki, key.sign(self.message(role))))
 
+    def digest(self):
+        return hashlib.sha256(self.text).hexdigest()
+
     def message(self, role):
         return b"devstamp bundle " + ROLES[role] + b"\0" + self.text
 

@@ -4,6 +4,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 
 import pytest
@@ -259,6 +260,111 @@ def test_show_says_for_ever_what_ends_for_ever(products, factory, release):
                   "UART_DOWNLOAD_DIS           no download mode: the device cannot be flashed by wire any more",
                   f"release   ECDSA P-256  {release.id}"):
         assert words in out
+    out = run(DEVSTAMP, "bundle", "show", create(products.recipe(factory.folder, "esp32c3"), 1)).stdout
+    assert re.search(r"KEY_PURPOSE_0 +that block holds the digest of a signing key \(secure boot digest 0\)\n", out)
+    assert re.search(r"KEY_PURPOSE_1 +that block holds the flash key \(XTS-AES-128\)\n", out)
+
+
+# --- what an approver sees, and signs
+
+def becomes(bundle):
+    """{name: words} of the part of show that says what devices become."""
+    out = run(DEVSTAMP, "bundle", "show", bundle).stdout
+    part = out.split("\nWhat devices become:\n")[1].split("\n\n")[0]
+    return {line[2:19].strip(): line[19:] for line in part.splitlines()}
+
+
+def test_show_says_what_devices_become(products, factory):
+    told = becomes(create(products.recipe(factory.folder, "esp32c3", days="90", key="rsa-2048", close_download="true",
+                                          endpoint="mqtts://iot.example:8883", protection="key_protection: ds\nnvs_keys: hmac\n")))
+    for name, words in {"endpoint": "mqtts://iot.example:8883", "endpoint known by": "endpoint_ca",
+                        "serial number": "SN-{mac}", "subject": "CN={serial},O=Example",
+                        "key": "RSA-2048, made by the device", "key kept": "digital-signature peripheral",
+                        "certificate": "holds for 90 days", "value": 'cfg/region = "3"', "lock": "release",
+                        "download mode": "closed for good", "proof": "full"}.items():
+        if name == "value":
+            assert 'cfg/region = "3"' in run(DEVSTAMP, "bundle", "show", factory.folder / "esp32c3.1.bundle").stdout
+        else:
+            assert words in told[name], told
+    told = becomes(create(products.recipe(factory.folder, "esp32c3", mode="development", proof="report",
+                                          protection="origin: station\n"), 2))
+    for name, words in {"key": "made by the station's signer", "key kept": "in encrypted NVS", "certificate": "no end",
+                        "lock": "DEVELOPMENT", "download mode": "stays open", "proof": "report"}.items():
+        assert words in told[name], told
+    told = becomes(create(products.recipe(factory.folder, "esp32c3", serial="SN-{counter:6}", subject="CN={serial}",
+                                          protection="origin: remote\n"), 3))
+    assert "made ahead" in told["key"]
+
+
+def test_show_of_a_recipe_cannot_deceive(products, factory):
+    """What its texts hold is shown as it is; a line cannot be forged, nor hidden from who reads the recipe."""
+    evil = products.recipe(factory.folder, "esp32c3",
+                           value=r'{namespace: cfg, key: model, type: string, value: "a\n  endpoint  b\e[2J\u202e\\"}')
+    out = run(DEVSTAMP, "bundle", "show", create(evil)).stdout
+    assert r'cfg/model = "a\x0a  endpoint  b\x1b[2J\xe2\x80\xae\\"' in out and "\x1b" not in out
+    good = products.recipe(factory.folder, "esp32c3", extra="# für später\r\n# done\n")
+    bundle = create(good, 2)
+    shown = subprocess.run([DEVSTAMP, "bundle", "show", "--recipe", bundle], capture_output=True, check=True).stdout
+    assert shown == good.read_bytes()
+    for number, hidden in enumerate(("\r", "\u2028", "\u202e", "\u200b", "\x85"), 3):
+        bad = products.recipe(factory.folder, "esp32c3")
+        bad.write_bytes(bad.read_bytes() + f"# so {hidden}# that\n".encode())
+        p = run(DEVSTAMP, "bundle", "create", "--recipe", bad, "--release", number, "-o", factory.folder / "x", ok=False)
+        assert p.returncode == 3 and "hides" in p.stderr
+        b = Bundle(bundle.read_bytes())  # one that was made without devstamp
+        b.parts["recipe"] = bad.read_bytes()
+        part = next(f for f in b.manifest["files"] if f["part"] == "recipe")
+        part["sha256"], part["size"] = hashlib.sha256(b.parts["recipe"]).hexdigest(), len(b.parts["recipe"])
+        b.text = canonical(b.manifest)
+        (factory.folder / "hidden.bundle").write_bytes(b.write())
+        p = run(DEVSTAMP, "bundle", "show", "--recipe", factory.folder / "hidden.bundle", ok=False)
+        assert p.returncode == 3 and "hides" in p.stderr and p.stdout == ""
+
+
+@pytest.mark.parametrize("verb", ["sign", "approve"])
+def test_signature_goes_to_what_was_looked_at(factory, c3, release, verb):
+    bundle = create(c3, 7)
+    digest = Bundle(bundle.read_bytes()).digest()
+    c3.write_text(c3.read_text().replace("mqtts://localhost:1", "mqtts://elsewhere:1"))
+    bundle.write_bytes(create(c3, 8).read_bytes())  # swapped between show and approve
+    other = Bundle(bundle.read_bytes()).digest()
+    p = run(DEVSTAMP, "bundle", verb, "--key", release.path, "--digest", digest, bundle, ok=False)
+    assert p.returncode == 8 and other in p.stderr
+    assert Bundle(bundle.read_bytes()).signatures == []
+    for wrong in ("", digest[:-1], digest + "0", "x" * 64):
+        assert run(DEVSTAMP, "bundle", verb, "--key", release.path, "--digest", wrong, bundle, ok=False).returncode == 2
+    out = run(DEVSTAMP, "bundle", verb, "--key", release.path, "--digest", other, bundle).stdout
+    assert out.startswith("demo-esp32c3 for ESP32-C3, release 8, made 20") and f"\nbundle {other}\n" in out
+    assert len(Bundle(bundle.read_bytes()).signatures) == 1
+
+
+def test_nothing_is_signed_that_show_refuses(factory, c3, release):
+    b = Bundle(create(c3, 1).read_bytes())
+    b.manifest["burns"] = b.manifest["burns"][1:]
+    b.text = canonical(b.manifest)
+    path = factory.folder / "lie.bundle"
+    path.write_bytes(b.write())
+    for args in (["sign", "--key", release.path, path], ["approve", "--key", release.path, path],
+                 ["order", path, "-o", factory.folder / "order"]):
+        p = run(DEVSTAMP, "bundle", *args, ok=False)
+        assert p.returncode == 3 and "does not say what the recipe and its images do" in p.stderr
+    assert path.read_bytes() == b.write() and not (factory.folder / "order").exists()
+
+
+def test_order_is_signed_by_the_digest_of_its_bundle(factory, c3, release):
+    """It holds no recipe: who signs it says which bundle was looked at."""
+    bundle, order, answer = create(c3, 1), factory.folder / "order", factory.folder / "answer"
+    digest = Bundle(bundle.read_bytes()).digest()
+    run(DEVSTAMP, "bundle", "order", "--approve", bundle, "-o", order)
+    out = run(DEVSTAMP, "bundle", "show", order).stdout
+    assert "not in an order" in out and "What devices become:" not in out
+    assert run(DEVSTAMP, "bundle", "show", "--recipe", order, ok=False).returncode == 3
+    sign = ["bundle", "sign-order", "--key", release.path, order, "-o", answer]
+    assert run(DEVSTAMP, *sign, ok=False).returncode == 2
+    p = run(DEVSTAMP, *sign, "--digest", "00" * 32, ok=False)
+    assert p.returncode == 8 and digest in p.stderr and not answer.exists()
+    run(DEVSTAMP, *sign, "--digest", digest)
+    assert f"\nbundle {digest}\n" in run(DEVSTAMP, "bundle", "attach", bundle, answer).stdout
 
 
 @test_ca_token.pytestmark

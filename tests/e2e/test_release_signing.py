@@ -202,14 +202,15 @@ def test_bundle_in_two_halves_and_two_approvals(products, token, tmp_path):
     bundle, order, answer = create(recipe, 4), tmp_path / "order", tmp_path / "answer"
     run(DEVSTAMP, "bundle", "order", bundle, "-o", order)
     assert "BURNED FOR EVER" in run(DEVSTAMP, "bundle", "show", order).stdout
-    told = signed(token, "release", order, answer, verb=("bundle", "sign-order")).stdout
+    digest = Bundle(bundle.read_bytes()).digest()
+    told = signed(token, "release", order, answer, "--digest", digest, verb=("bundle", "sign-order")).stdout
     assert "BURNED FOR EVER" in told and "Signed as a release" in told
     run(DEVSTAMP, "bundle", "attach", bundle, answer)
     p = run(DEVSTAMP, "image", "attach", products.image("esp32c3", "app"), answer, "-o", tmp_path / "x", ok=False)
     assert p.returncode == 3 and "for a bundle: release" in p.stderr
     assert run(DEVSTAMP, "bundle", "attach", create(recipe, 5), answer, ok=False).returncode == 3
     run(DEVSTAMP, "bundle", "order", "--approve", bundle, "-o", order)
-    run(DEVSTAMP, "bundle", "sign-order", "--key", approver.path, order, "-o", answer)
+    run(DEVSTAMP, "bundle", "sign-order", "--key", approver.path, "--digest", digest, order, "-o", answer)
     run(DEVSTAMP, "bundle", "attach", bundle, answer)
     signed(token, "second", bundle, bundle, verb=("bundle", "approve"))
     b = Bundle(bundle.read_bytes())
@@ -241,5 +242,6 @@ def test_signer_signs_nothing_it_does_not_understand(token, tmp_path, products):
                  json.dumps(dict(good, what="something"), sort_keys=True, separators=(",", ":")) + "\n",
                  json.dumps(dict(good, what="image"), sort_keys=True, separators=(",", ":")) + "\n"):
         (tmp_path / "bad").write_text(text)
-        p = signed(token, "release", tmp_path / "bad", tmp_path / "x", verb=("bundle", "sign-order"), ok=False)
+        p = signed(token, "release", tmp_path / "bad", tmp_path / "x", "--digest", Bundle(bundle.read_bytes()).digest(),
+                   verb=("bundle", "sign-order"), ok=False)
         assert p.returncode == 3 and token.count() == 0, p.stderr
