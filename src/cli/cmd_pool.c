@@ -98,16 +98,19 @@ static int cmd_import(int argc, char **argv)
 static const char status_usage[] =
     "usage: devstamp pool status --pool FOLDER [--json]\n"
     "\n"
-    "How many stamps are free; claimed by a device that is on its way; used; taken to another pool; and how many "
-    "serial\n"
-    "numbers were lost, because the run that made them was cut off: where they were signed, their key is gone.\n";
+    "How many stamps are free; claimed by a device that is on its way; used; spoiled, because the line was cut off "
+    "while\n"
+    "the key was on its way to a device; taken to another pool; and how many serial numbers were lost, because the "
+    "run\n"
+    "that made them was cut off: where they were signed, their key is gone.\n";
 
 static void print_status(const ds_pool_count *c, bool json)
 {
     const struct {
         const char *name;
         unsigned n;
-    } rows[] = {{"free", c->free}, {"claimed", c->claimed}, {"used", c->used}, {"taken", c->taken}, {"lost", c->lost}};
+    } rows[] = {{"free", c->free},       {"claimed", c->claimed}, {"used", c->used},
+                {"spoiled", c->spoiled}, {"taken", c->taken},     {"lost", c->lost}};
     json_t *o = json_object();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (!json)

@@ -19,9 +19,18 @@
 #include <unistd.h>
 
 enum { FILE_LEN_MAX = 32768 };
-enum kind { FREE, CLAIMED, TAKEN, ASKED };
+enum kind { FREE, CLAIMED, SENT, OWNED, SPOILED, TAKEN, ASKED };
 
-// A name in a pool, taken apart. Serial numbers may hold dots, so that the kind is looked for from the end.
+// How a name ends; where bare is false, what it belongs to follows.
+static const struct {
+    const char *mark;
+    bool bare;
+} kinds[] = {[FREE] = {".stamp", true}, [CLAIMED] = {".for-", false},     [SENT] = {".sent-", false},
+             [OWNED] = {".of-", false}, [SPOILED] = {".spoiled-", false}, [TAKEN] = {".taken-by-", false},
+             [ASKED] = {".asked", true}};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+// A name in a pool, taken apart. Serial numbers may hold dots, so that the kind is what the last mark says.
 typedef struct name {
     char serial[64];
     enum kind kind;
@@ -30,25 +39,20 @@ typedef struct name {
 
 static bool parse_name(const char *text, name *ret)
 {
-    static const struct {
-        const char *mark;
-        enum kind kind;
-        bool who;
-    } kinds[] = {
-        {".stamp", FREE, false}, {".asked", ASKED, false}, {".for-", CLAIMED, true}, {".taken-by-", TAKEN, true}};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    const char *best = NULL;
+    for (size_t i = 0; i < KINDS; i++) {
         const char *at = NULL;
         for (const char *p = strstr(text, kinds[i].mark); p; p = strstr(p + 1, kinds[i].mark))
             at = p;
         size_t len = at ? (size_t)(at - text) : 0, mark = strlen(kinds[i].mark);
-        if (!len || len >= sizeof ret->serial || (at[mark] != '\0') != kinds[i].who)
+        if (!len || len >= sizeof ret->serial || (at[mark] == '\0') != kinds[i].bare || (best && at < best))
             continue;
-        *ret = (name){.kind = kinds[i].kind, .who = at + mark};
+        best = at;
+        *ret = (name){.kind = (enum kind)i, .who = at + mark};
         memcpy(ret->serial, text, len);
         ret->serial[len] = '\0';
-        return true;
     }
-    return false;
+    return best != NULL;
 }
 
 // A pool that nobody else changes.
@@ -149,11 +153,16 @@ static void owner_text(const ds_pool_device *d, char ret[18])
     snprintf(ret, 18, "%04x-%s", d->chip_id, mac);
 }
 
-static const char *find_claim(const pool *p, const char *owner)
+static bool is_claim(enum kind k)
 {
-    name n;
+    return k == CLAIMED || k == SENT || k == OWNED;
+}
+
+// NULL: it has none.
+static const char *find_claim(const pool *p, const char *owner, name *ret)
+{
     for (int i = 0; i < p->count; i++)
-        if (parse_name(p->entry[i]->d_name, &n) && n.kind == CLAIMED && strcmp(n.who, owner) == 0)
+        if (parse_name(p->entry[i]->d_name, ret) && is_claim(ret->kind) && strcmp(ret->who, owner) == 0)
             return p->entry[i]->d_name;
     return NULL;
 }
@@ -163,19 +172,20 @@ static bool fits(const ds_pool_stamp *s, const ds_pool_device *d)
     return strcmp(s->recipe, d->recipe) == 0 && s->key_type == d->key_type;
 }
 
-static enum ds_class claim_again(const pool *p, const char *file, const ds_pool_device *d, ds_pool_stamp *ret,
-                                 ds_err *e)
+static enum ds_class claim_again(const pool *p, const char *file, enum kind kind, const ds_pool_device *d,
+                                 ds_pool_stamp *ret, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf bytes = {0};
     if (is_empty(p, file))
         return ds_hint((ds_fail(e, DS_POLICY, "pool %s: the device's stamp %s was used up", p->path, file), e),
-                       "its proof was taken before; set the device aside where it lost its stamp since");
+                       "it came to its proof before; set the device aside where it lost its stamp since");
     enum ds_class rc = load(p, file, &bytes, ret, e);
     if (!rc && !fits(ret, d)) {
         ds_pool_stamp_free(ret);
         rc = ds_hint((ds_fail(e, DS_POLICY, "pool %s: the device's stamp %s is of another recipe", p->path, file), e),
                      "use the recipe it was begun with");
     }
+    ret->state = kind == OWNED ? DS_POOL_OWNED : kind == SENT ? DS_POOL_SENT : DS_POOL_CLAIMED;
     return rc;
 }
 
@@ -198,6 +208,7 @@ static enum ds_class claim_new(const pool *p, const char *owner, const ds_pool_d
             enum ds_class rc = rename_in(p, file, claimed, e);
             if (rc)
                 ds_pool_stamp_free(ret);
+            ret->state = DS_POOL_CLAIMED;
             return rc;
         }
         ds_pool_stamp_free(ret);
@@ -207,27 +218,85 @@ static enum ds_class claim_new(const pool *p, const char *owner, const ds_pool_d
         "fetch more: devstamp pool import");
 }
 
+// What was cut off between its new name and the erasing.
+static enum ds_class erase_spoiled(const pool *p, const char *owner, ds_err *e)
+{
+    name n;
+    enum ds_class rc = DS_OK;
+    for (int i = 0; i < p->count && !rc; i++) {
+        const char *file = p->entry[i]->d_name;
+        if (parse_name(file, &n) && n.kind == SPOILED && strcmp(n.who, owner) == 0 && !is_empty(p, file))
+            rc = empty(p, file, e);
+    }
+    return rc;
+}
+
 enum ds_class ds_pool_claim(const char *path, const ds_pool_device *d, ds_pool_stamp *ret, ds_err *e)
 {
     char owner[18];
     pool p;
+    name n;
     owner_text(d, owner);
     enum ds_class rc = enter(path, &p, e);
+    if (!rc)
+        rc = erase_spoiled(&p, owner, e);
     if (!rc) {
-        const char *mine = find_claim(&p, owner);
-        rc = mine ? claim_again(&p, mine, d, ret, e) : claim_new(&p, owner, d, ret, e);
+        const char *mine = find_claim(&p, owner, &n);
+        rc = mine ? claim_again(&p, mine, n.kind, d, ret, e) : claim_new(&p, owner, d, ret, e);
     }
     leave(&p);
     return rc;
+}
+
+// The device's stamp of this serial number, in the state `from`, gets another one.
+static enum ds_class advance(const char *path, const ds_pool_device *d, const char *serial, enum kind from,
+                             enum kind to, ds_err *e)
+{
+    char owner[18];
+    pool p;
+    name n;
+    owner_text(d, owner);
+    DS_CLEANUP_FREE char *after = ds_asprintf("%s%s%s", serial, kinds[to].mark, owner);
+    enum ds_class rc = enter(path, &p, e);
+    const char *mine = rc ? NULL : find_claim(&p, owner, &n);
+    bool same = mine && strcmp(n.serial, serial) == 0;
+    if (!rc && !(same && (n.kind == from || n.kind == to)))
+        rc = ds_hint((ds_fail(e, DS_POLICY, "pool %s: the stamp %s is not where it was left", path, serial), e),
+                     "do two devices show one address? set both aside and call the officer");
+    // A key is sent once: who comes second has lost it.
+    if (!rc && n.kind == to && to == SENT)
+        rc = ds_fail(e, DS_POLICY, "pool %s: the key of the stamp %s was sent by another run", path, serial);
+    if (!rc && n.kind == from)
+        rc = rename_in(&p, mine, after, e);
+    if (!rc && to == SPOILED)
+        rc = empty(&p, after, e);
+    leave(&p);
+    return rc;
+}
+
+enum ds_class ds_pool_send(const char *path, const ds_pool_device *d, const char *serial, ds_err *e)
+{
+    return advance(path, d, serial, CLAIMED, SENT, e);
+}
+
+enum ds_class ds_pool_own(const char *path, const ds_pool_device *d, const char *serial, ds_err *e)
+{
+    return advance(path, d, serial, SENT, OWNED, e);
+}
+
+enum ds_class ds_pool_spoil(const char *path, const ds_pool_device *d, const char *serial, ds_err *e)
+{
+    return advance(path, d, serial, SENT, SPOILED, e);
 }
 
 enum ds_class ds_pool_spend(const char *path, const ds_pool_device *d, ds_err *e)
 {
     char owner[18];
     pool p;
+    name n;
     owner_text(d, owner);
     enum ds_class rc = enter(path, &p, e);
-    const char *mine = rc ? NULL : find_claim(&p, owner);
+    const char *mine = rc ? NULL : find_claim(&p, owner, &n);
     if (mine && !is_empty(&p, mine))
         rc = empty(&p, mine, e);
     leave(&p);
@@ -391,8 +460,9 @@ enum ds_class ds_pool_status(const char *path, ds_pool_count *ret, ds_err *e)
         c.free += n.kind == FREE;
         c.taken += n.kind == TAKEN;
         c.lost += n.kind == ASKED;
-        c.used += n.kind == CLAIMED && is_empty(&p, file);
-        c.claimed += n.kind == CLAIMED && !is_empty(&p, file);
+        c.spoiled += n.kind == SPOILED;
+        c.used += is_claim(n.kind) && is_empty(&p, file);
+        c.claimed += is_claim(n.kind) && !is_empty(&p, file);
     }
     leave(&p);
     if (!rc)

@@ -4,7 +4,10 @@
 // A pool: a folder of stamps (key and certificate) that were made before their devices were known, each in a file of
 // its own, its key sealed to the key of the station's signer. What a file is called says what became of it:
 //   SERIAL.stamp               free
-//   SERIAL.for-CHIP-MAC        claimed by that device (4 and 12 hex digits); empty once its key is needed no more
+//   SERIAL.for-CHIP-MAC        claimed by that device (4 and 12 hex digits)
+//   SERIAL.sent-CHIP-MAC       its key is on its way to that device, or there: it is never opened again
+//   SERIAL.of-CHIP-MAC         that device showed the key, its certificate is given out; empty once it is needed no
+//   more SERIAL.spoiled-CHIP-MAC    its key was sent, and the device then showed none: nobody gets it again; empty
 //   SERIAL.taken-by-STATION    moved to that station's pool, or on its way there (of the folder it was taken from)
 //   SERIAL.asked               on its way from the signer; where nothing follows, its certificate has no key any more
 // Names change by rename alone, under a lock of the folder, so that a stamp has one owner whatever is killed or races.
@@ -13,11 +16,14 @@
 
 #include "src/signer/signer.h"
 
+enum ds_pool_state { DS_POOL_CLAIMED, DS_POOL_SENT, DS_POOL_OWNED };
+
 typedef struct ds_pool_stamp {
     char serial[64], recipe[64];
     int key_type;               // Devstamp__KeyType
     ds_buf certificate, issuer; // DER
     ds_sealed_key key;          // to the pool's key
+    enum ds_pool_state state;   // of a claimed one
 } ds_pool_stamp;
 void ds_pool_stamp_free(ds_pool_stamp *s);
 
@@ -35,6 +41,14 @@ typedef struct ds_pool_device {
     int key_type;
 } ds_pool_device;
 enum ds_class ds_pool_claim(const char *pool, const ds_pool_device *d, ds_pool_stamp *ret, ds_err *e) DS_MUST;
+// Its key is about to be sent: on disk when this returns. Once alone for each stamp: DS_POLICY where another run did
+// so.
+enum ds_class ds_pool_send(const char *pool, const ds_pool_device *d, const char *serial, ds_err *e) DS_MUST;
+// The device shows the key that was sent: its certificate is the device's. Idempotent.
+enum ds_class ds_pool_own(const char *pool, const ds_pool_device *d, const char *serial, ds_err *e) DS_MUST;
+// The key was sent and whoever shows the device's address does not have it: the stamp is erased, and the device may
+// claim another. DS_POLICY where a device came to own it.
+enum ds_class ds_pool_spoil(const char *pool, const ds_pool_device *d, const char *serial, ds_err *e) DS_MUST;
 // The device is done with it: its sealed key is erased, its name stays. Idempotent; fine where it claimed none.
 enum ds_class ds_pool_spend(const char *pool, const ds_pool_device *d, ds_err *e) DS_MUST;
 
@@ -51,7 +65,7 @@ enum ds_class ds_pool_take(const char *from, const char *to, const char *station
                            ds_err *e) DS_MUST;
 
 typedef struct ds_pool_count {
-    unsigned free, claimed, used, taken, lost;
+    unsigned free, claimed, used, spoiled, taken, lost;
 } ds_pool_count;
 enum ds_class ds_pool_status(const char *pool, ds_pool_count *ret, ds_err *e) DS_MUST;
 

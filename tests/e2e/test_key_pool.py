@@ -4,6 +4,7 @@
 nowhere but on their devices."""
 
 import json
+import signal
 import sqlite3
 import subprocess
 import time
@@ -11,7 +12,7 @@ import time
 import pytest
 
 import secretscan
-from factory import DEVSTAMP, run
+from factory import DEVSTAMP, run, wait_for
 from test_key_origin import Line, certificates, shown, signer_of, the_key_is_nowhere_else
 
 
@@ -73,7 +74,7 @@ def test_stamp_of_a_pool_goes_the_whole_way(pool, factory, chip, key, protection
     assert "2 stamps made" in pool.create(recipe, 7, 2).stdout
     assert "0 stamps made, 2 numbers were there" in pool.create(recipe, 7, 2).stdout
     assert "2 stamps imported" in pool.take().stdout
-    assert pool.status(pool.made) == {"free": 0, "claimed": 0, "used": 0, "taken": 2, "lost": 0}
+    assert pool.status(pool.made) == {"free": 0, "claimed": 0, "used": 0, "spoiled": 0, "taken": 2, "lost": 0}
     assert all(f.stat().st_size == 0 for f in pool.made.iterdir())
     factory.start(f"chip={chip},image={factory.merged(recipe)}")
     _, doc = factory.provision(recipe, pool.station())
@@ -81,7 +82,7 @@ def test_stamp_of_a_pool_goes_the_whole_way(pool, factory, chip, key, protection
     device = shown(factory, "R-00007")
     assert device["key_origin"] == "remote" and device["locked"] and device["certificate"]["state"] == "installed"
     assert device["proof"]["key_origin"] == {"ok": True, "seen": "imported"}
-    assert pool.status() == {"free": 1, "claimed": 0, "used": 1, "taken": 0, "lost": 0}
+    assert pool.status() == {"free": 1, "claimed": 0, "used": 1, "spoiled": 0, "taken": 0, "lost": 0}
     assert certificates(factory) == (1, 1, 1)
     check = factory.ledger_is_whole()
     assert check.returncode == 0, check.stdout
@@ -105,7 +106,7 @@ def test_key_of_a_pool_is_on_its_device_alone(pool, factory, chip, key):
 def test_claim_stays_with_its_device(pool, factory):
     """Station and signer killed after steps, the device put on another station of the same pool: always its one stamp."""
     recipe = pool.recipe("esp32c3")
-    pool.create(recipe, 1, 8)
+    pool.create(recipe, 1, 16)
     pool.take()
     plans = [("versions", "signer"), ("key", "station"), ("csr", "signer"), ("certificate", "station")]
     factory.start(*[f"chip=esp32c3,image={factory.merged(recipe)},fault=cut@{9 + 20 * i}" for i in range(len(plans))])
@@ -120,10 +121,75 @@ def test_claim_stays_with_its_device(pool, factory):
             if p.returncode == 0:
                 break
         assert p.returncode == 0, (step, whom, p.stdout)
-    assert sorted(d["serial"] for d in factory.ledger()) == [f"R-0000{i}" for i in range(1, 5)]
-    assert pool.status() == {"free": 4, "claimed": 0, "used": 4, "taken": 0, "lost": 0}
+    status = pool.status()
+    assert status["used"] == 4 and status["claimed"] == 0 and status["free"] + status["spoiled"] == 12, status
     assert certificates(factory) == (4, 4, 4)
     assert factory.ledger_is_whole().returncode == 0
+    # Each key went out once: as many were given as stamps were used or spoiled.
+    with sqlite3.connect(f"file:{factory.folder / 'ledger.db'}?mode=ro", uri=True) as db:
+        given = [r[0] for r in db.execute("select text from event where kind = 'ledger.key'")]
+    assert len(set(given)) == len(given) == 4 + status["spoiled"]
+
+
+def twins(pool, factory):
+    """Two devices that show one address, each on a station of its own, with one ledger and one pool."""
+    recipe = pool.recipe("esp32c3")
+    pool.create(recipe, 1, 3)
+    pool.take()
+    factory.start(*[f"chip=esp32c3,image={factory.merged(recipe)},mac=24:0a:c4:00:00:01" for _ in range(2)])
+    return recipe, [pool.station(pool.slot(i), name=f"s{i}") for i in range(2)]
+
+
+def test_address_of_a_certified_device_gets_no_key(pool, factory):
+    recipe, (ours, theirs) = twins(pool, factory)
+    Line(recipe, ours, "certificate").end()
+    before = names(pool.ours)
+    p, doc = factory.provision(recipe, theirs, ok=False)
+    error = doc["slots"][0]["error"]
+    assert p.returncode != 0 and "live certificate (installed) for another key" in error["text"], error
+    assert "two devices show one address" in error["hint"]
+    assert names(pool.ours) == before and "R-00001.of-0005-240ac4000001" in before
+    # Also by a station whose ledger never saw it.
+    other = pool.station(pool.slot(1), name="other", ledger=pool.folder / "other.db")
+    p, doc = factory.provision(recipe, other, ok=False)
+    assert "R-00001 is certified, and the device does not show its key" in doc["slots"][0]["error"]["text"], p.stdout
+    p, doc = factory.provision(recipe, ours)
+    assert doc["slots"][0]["serial"] == "R-00001" and certificates(factory) == (1, 1, 1)
+
+
+def test_key_is_sent_to_an_address_once(pool, factory):
+    """Cut off while the one has its key and nobody knows: the other gets another stamp, and the one no certificate."""
+    recipe, (ours, theirs) = twins(pool, factory)
+    Line(recipe, ours, "key").end()
+    assert names(pool.ours)[0] == "R-00001.sent-0005-240ac4000001"
+    p, doc = factory.provision(recipe, theirs)
+    assert doc["slots"][0]["serial"] == "R-00002"
+    assert names(pool.ours)[0] == "R-00001.spoiled-0005-240ac4000001" and not (pool.ours / names(pool.ours)[0]).stat().st_size
+    p, doc = factory.provision(recipe, ours, ok=False)
+    error = doc["slots"][0]["error"]
+    assert p.returncode != 0 and "for another key" in error["text"] and "two devices show one address" in error["hint"], error
+    assert certificates(factory) == (1, 1, 1)
+    assert pool.status() == {"free": 1, "claimed": 0, "used": 1, "spoiled": 1, "taken": 0, "lost": 0}
+
+
+def test_key_that_another_station_sent_is_known(pool, factory):
+    """Put on a station with a ledger of its own: the device shows its stamp's key, which is not sent again."""
+    recipe, (ours, _) = twins(pool, factory)
+    Line(recipe, ours, "key").end()
+    _, doc = factory.provision(recipe, pool.station(pool.slot(0), name="other", ledger=pool.folder / "other.db"))
+    assert doc["slots"][0]["serial"] == "R-00001"
+    assert pool.status() == {"free": 2, "claimed": 0, "used": 1, "spoiled": 0, "taken": 0, "lost": 0}
+
+
+def test_stamp_is_erased_before_the_proof_is_stored(pool, factory):
+    """Killed as soon as the proof is in the ledger, and nobody comes back: no sealed key stays."""
+    recipe, (ours, _) = twins(pool, factory)
+    line = Line(recipe, ours, "firstboot")
+    line.process.send_signal(signal.SIGCONT)
+    with sqlite3.connect(f"file:{factory.folder / 'ledger.db'}?mode=ro", uri=True) as db:
+        wait_for(lambda: db.execute("select count(*) from proof").fetchone()[0], what="the proof in the ledger")
+    line.end()
+    assert pool.status()["used"] == 1
 
 
 def test_two_stations_race_for_one_pool(pool, factory):
@@ -145,7 +211,7 @@ def test_two_stations_race_for_one_pool(pool, factory):
     failed = [s["error"] for s in slots if s.get("error")]
     assert len(failed) == 1 and "no stamp of demo-esp32c3 with this type of key is free" in failed[0]["text"], failed
     assert "pool import" in failed[0]["hint"]
-    assert pool.status() == {"free": 0, "claimed": 0, "used": 4, "taken": 0, "lost": 0}
+    assert pool.status() == {"free": 0, "claimed": 0, "used": 4, "spoiled": 0, "taken": 0, "lost": 0}
     keys = []
     for name in ("a", "b"):
         with sqlite3.connect(f"file:{pool.folder / name}.db?mode=ro", uri=True) as db:
@@ -173,7 +239,7 @@ def test_imports_race_and_are_cut_off(pool):
         pool.take(source=pool.made, name=name, to=to)
     serials = [n for to in stations.values() for n in names(to)]
     assert sorted(serials) == [f"R-{i:05}.stamp" for i in range(1, 41)]
-    assert pool.status(pool.made) == {"free": 0, "claimed": 0, "used": 0, "taken": 40, "lost": 0}
+    assert pool.status(pool.made) == {"free": 0, "claimed": 0, "used": 0, "spoiled": 0, "taken": 40, "lost": 0}
 
 
 def test_making_that_is_cut_off_loses_numbers_and_never_makes_two(pool):
