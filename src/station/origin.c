@@ -10,7 +10,6 @@
 #include "src/station/job.h"
 
 #include "src/base/log.h"
-#include "src/pki/cert.h"
 
 #include <string.h>
 
@@ -84,7 +83,8 @@ static enum ds_class send_key(ds_job *j, ds_sealed_key *k, bool replace, ds_err 
 
 static ds_pool_device pool_device(const ds_job *j)
 {
-    return (ds_pool_device){j->hello.chip->id, j->hello.mac, j->recipe->product, j->recipe->key_type};
+    return (ds_pool_device){j->hello.chip->id, j->hello.mac, j->recipe->product, j->recipe->key_type,
+                            j->o->station->pool_ca};
 }
 
 enum ds_class ds_origin_claim(const ds_job *j, ds_pool_stamp *ret, ds_err *e)
@@ -92,7 +92,7 @@ enum ds_class ds_origin_claim(const ds_job *j, ds_pool_stamp *ret, ds_err *e)
     if (!j->o->station->pool)
         return ds_hint(
             (ds_fail(e, DS_INPUT, "%s: names no pool, and the recipe says origin: remote", j->o->station->path), e),
-            "signer.pool and signer.pool_key (docs/key-origin.md)");
+            "signer.pool, signer.pool_key and signer.pool_ca (docs/key-origin.md)");
     const ds_pool_device d = pool_device(j);
     return ds_pool_claim(j->o->station->pool, &d, ret, e);
 }
@@ -143,42 +143,25 @@ static enum ds_class other_key(ds_err *e)
                    "two devices may show one address: set both aside and call the officer");
 }
 
-// The certificate that the recipe demands, by its words.
-static enum ds_class as_demanded(const ds_job *j, const ds_pool_stamp *s, ds_cert_info *info, char subject[256],
-                                 ds_err *e)
-{
-    DS_CLEANUP_X509 X509 *cert = NULL;
-    if (ds_recipe_subject(j->recipe, s->serial, j->hello.mac, subject, e) ||
-        ds_cert_parse(ds_buf_view(&s->certificate), &cert, e) || ds_cert_describe(cert, info, e))
-        return e->cls;
-    if (info->serial_len != 16)
-        return ds_fail(e, DS_INPUT, "the serial number of its certificate has %zu bytes instead of 16",
-                       info->serial_len);
-    if (strcmp(info->subject, subject) == 0)
-        return DS_OK;
-    return ds_hint((ds_fail(e, DS_POLICY, "its stamp is for %s, the recipe demands %s", info->subject, subject), e),
-                   "use the recipe that the pool was made with");
-}
-
 enum ds_class ds_origin_adopt(ds_job *j, ds_err *e)
 {
     ds_pool_stamp s;
     ds_cert_info info;
-    char subject[256];
     const ds_pool_device d = pool_device(j);
     if (not_certified_otherwise(j, e) || ds_origin_claim(j, &s, e))
         return e->cls;
-    enum ds_class rc = shows(j, s.key.public_key_digest) ? take_serial(j, &s, e) : other_key(e);
-    if (!rc)
-        rc = as_demanded(j, &s, &info, subject, e);
+    enum ds_class rc =
+        shows(j, s.key.public_key_digest) ? ds_pool_judge_words(&s, j->recipe, j->hello.mac, &info, e) : other_key(e);
     if (!rc) // before the ledger, which other stations do not see
         rc = ds_pool_own(j->o->station->pool, &d, s.serial, e);
+    if (!rc)
+        rc = take_serial(j, &s, e);
     if (!rc) {
         const ds_ledger_adopt a = {.device = j->device.id,
                                    .certificate = ds_buf_view(&s.certificate),
                                    .serial = info.serial,
                                    .public_key_digest = s.key.public_key_digest,
-                                   .subject = subject,
+                                   .subject = info.subject,
                                    .not_before_utc = info.not_before_utc,
                                    .not_after_utc = info.not_after_utc,
                                    .slot = j->slot->name};

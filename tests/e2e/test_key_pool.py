@@ -35,7 +35,8 @@ signer: {{certificate: {ca / 'subca.pem'}, key: "file:{ca / 'subca.key'}", log: 
 
     def recipe(self, chip, name=None, **changes):
         changes = {"protection": "origin: remote\n", "serial": "R-{counter:5}", "proof": "report"} | changes
-        return self.products.recipe(self.folder, chip, name, **changes)
+        self.last = self.products.recipe(self.folder, chip, name, **changes)
+        return self.last
 
     def command(self, recipe, first, count, pool=None, to=None):
         return [DEVSTAMP, "pool", "create", "--recipe", recipe, "--station", self.maker, "--to", to or f"{self.key}.pub", "--pool",
@@ -44,15 +45,20 @@ signer: {{certificate: {ca / 'subca.pem'}, key: "file:{ca / 'subca.key'}", log: 
     def create(self, recipe, first, count, ok=True, **kw):
         return run(*self.command(recipe, first, count, **kw), ok=ok)
 
-    def take(self, count=None, source=None, name="line-1", to=None):
-        return run(DEVSTAMP, "pool", "import", "--from", source or self.made, "--pool", to or self.ours, "--station", name,
-                   *(["--count", count] if count else []))
+    def importing(self, count=None, source=None, name="line-1", to=None, recipe=None, **changes):
+        station = self.station([], name=name, pool=to or self.ours, **changes)
+        return [DEVSTAMP, "pool", "import", "--from", source or self.made, "--station", station, "--recipe",
+                recipe or self.last, *(["--count", count] if count else [])]
+
+    def take(self, ok=True, **kw):
+        return run(*self.importing(**kw), ok=ok)
 
     def status(self, pool=None):
         return json.loads(run(DEVSTAMP, "pool", "status", "--pool", pool or self.ours, "--json").stdout)
 
     def station(self, slots=None, name="station", **changes):
-        return self.factory.station(slots, name=name, **{"pool": self.ours, "pool_key": f"file:{self.key}"} | changes)
+        return self.factory.station(slots, name=name, **{"pool": self.ours, "pool_key": f"file:{self.key}",
+                                                             "pool_ca": self.products.folder / "ca/subca.pem"} | changes)
 
     def slot(self, device):
         return [{"name": str(device), "port": self.factory.address(device), "reset": "rfc2217"}]
@@ -64,7 +70,7 @@ def pool(products, factory):
 
 
 def names(folder):
-    return sorted(p.name for p in folder.iterdir() if p.name != ".lock")
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
 
 
 @pytest.mark.parametrize("chip, key, protection", [("esp32", "rsa-2048", ""), ("esp32c3", "ecdsa-p256", ""),
@@ -140,6 +146,13 @@ def twins(pool, factory):
     return recipe, [pool.station(pool.slot(i), name=f"s{i}") for i in range(2)]
 
 
+def give_key_alone(pool, factory, station):
+    """The device has its key, and the run ends before anything is certified: another recipe demands other words."""
+    recipe = pool.recipe("esp32c3", "other", subject="CN={serial},O=Other")
+    p, doc = factory.provision(recipe, station, ok=False)
+    assert "the recipe demands" in doc["slots"][0]["error"]["text"], p.stdout
+
+
 def test_address_of_a_certified_device_gets_no_key(pool, factory):
     recipe, (ours, theirs) = twins(pool, factory)
     Line(recipe, ours, "certificate").end()
@@ -160,7 +173,7 @@ def test_address_of_a_certified_device_gets_no_key(pool, factory):
 def test_key_is_sent_to_an_address_once(pool, factory):
     """Cut off while the one has its key and nobody knows: the other gets another stamp, and the one no certificate."""
     recipe, (ours, theirs) = twins(pool, factory)
-    Line(recipe, ours, "key").end()
+    give_key_alone(pool, factory, ours)
     assert names(pool.ours)[0] == "R-00001.sent-0005-240ac4000001"
     p, doc = factory.provision(recipe, theirs)
     assert doc["slots"][0]["serial"] == "R-00002"
@@ -175,7 +188,7 @@ def test_key_is_sent_to_an_address_once(pool, factory):
 def test_key_that_another_station_sent_is_known(pool, factory):
     """Put on a station with a ledger of its own: the device shows its stamp's key, which is not sent again."""
     recipe, (ours, _) = twins(pool, factory)
-    Line(recipe, ours, "key").end()
+    give_key_alone(pool, factory, ours)
     _, doc = factory.provision(recipe, pool.station(pool.slot(0), name="other", ledger=pool.folder / "other.db"))
     assert doc["slots"][0]["serial"] == "R-00001"
     assert pool.status() == {"free": 2, "claimed": 0, "used": 1, "spoiled": 0, "taken": 0, "lost": 0}
@@ -226,8 +239,8 @@ def test_imports_race_and_are_cut_off(pool):
     stations = {name: pool.folder / f"pool-{name}" for name in "abc"}
 
     def start(name, count):
-        return subprocess.Popen([DEVSTAMP, "pool", "import", "--from", pool.made, "--pool", stations[name], "--station", name,
-                                 "--count", str(count)], stdout=subprocess.DEVNULL)
+        command = pool.importing(count=count, name=name, to=stations[name])
+        return subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL)
 
     running = [start(name, 7) for name in "abcabc"]
     for p in running[:2]:
@@ -240,6 +253,108 @@ def test_imports_race_and_are_cut_off(pool):
     serials = [n for to in stations.values() for n in names(to)]
     assert sorted(serials) == [f"R-{i:05}.stamp" for i in range(1, 41)]
     assert pool.status(pool.made) == {"free": 0, "claimed": 0, "used": 0, "spoiled": 0, "taken": 40, "lost": 0}
+
+
+def test_pools_of_one_station_name_are_told_apart(pool):
+    """An import cut off before it emptied its source is gone on with by that pool alone, and only where that pool has it."""
+    recipe = pool.recipe("esp32c3")
+    pool.create(recipe, 1, 2)
+    stamps = {name: (pool.made / name).read_bytes() for name in names(pool.made)}
+    first, second = pool.folder / "first", pool.folder / "second"
+    pool.take(to=first)
+    taken = [pool.made / name for name in names(pool.made)]
+    for path, data in zip(taken, stamps.values()):
+        path.write_bytes(data)
+    assert "0 stamps imported" in pool.take(to=second).stdout and names(second) == []
+    assert [p.read_bytes() for p in taken] == list(stamps.values())
+    (first / "R-00002.stamp").write_bytes(stamps["R-00001.stamp"])  # not what is to be moved
+    p = pool.take(to=first, ok=False)
+    assert "1 stamps imported" in p.stdout and "has something else of this serial number" in p.stderr, p.stderr
+    assert [p.stat().st_size for p in taken] == [0, len(stamps["R-00002.stamp"])]
+
+
+def test_import_destroys_no_stamp(pool):
+    """The target knows the number already: the stamp stays where it is."""
+    recipe = pool.recipe("esp32c3")
+    pool.create(recipe, 1, 2)
+    pool.ours.mkdir()
+    (pool.ours / "R-00001.asked").touch()
+    p = pool.take(ok=False)
+    assert p.returncode != 0 and "1 stamps imported" in p.stdout and "R-00001.asked" in p.stderr, p.stderr
+    assert (pool.made / "R-00001.stamp").stat().st_size and names(pool.ours) == ["R-00001.asked", "R-00002.stamp"]
+
+
+def test_opposite_imports_do_not_wait_for_each_other(pool):
+    recipe = pool.recipe("esp32c3")
+    pool.create(recipe, 1, 60)
+    back = pool.folder / "back"
+    back.mkdir()
+    commands = [pool.importing(name="there", to=back), pool.importing(name="here", source=back, to=pool.made)]
+    for _ in range(4):
+        running = [subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                   for command in commands * 2]
+        try:
+            for p in running:
+                p.wait(60)
+        finally:
+            for p in running:
+                p.kill()
+                p.wait()
+
+
+def test_stamp_by_another_ca_is_refused(pool, factory):
+    """Whoever knows the pool's public key can make stamps; the station gives its devices those of its Sub CA alone."""
+    recipe = pool.recipe("esp32c3")
+    rogue = pool.folder / "rogue"
+    run(DEVSTAMP, "ca", "init", "--dir", rogue)
+    maker = pool.maker.read_text()
+    pool.maker.write_text(f"""\
+station: 1
+name: rogue
+signer: {{certificate: {rogue / 'subca.pem'}, key: "file:{rogue / 'subca.key'}", log: {pool.folder / 'rogue.log'}}}
+""")
+    pool.create(recipe, 1, 1)
+    pool.maker.write_text(maker)
+    pool.create(recipe, 2, 1)
+    p = pool.take(ok=False)
+    assert "R-00001 is not by" in p.stderr and "pool_ca" in p.stderr and "1 stamps imported" in p.stdout, p.stderr
+    assert names(pool.made)[0] == "R-00001.stamp" and names(pool.ours) == ["R-00002.stamp"]
+    # Put into the pool by hand it is passed by, and refused where it was claimed already.
+    (pool.made / "R-00001.stamp").rename(pool.ours / "R-00001.stamp")
+    factory.start(f"chip=esp32c3,image={factory.merged(recipe)},mac=24:0a:c4:00:00:01")
+    give_key_alone(pool, factory, pool.station())
+    assert names(pool.ours) == ["R-00001.stamp", "R-00002.sent-0005-240ac4000001"]
+    (pool.ours / "R-00002.sent-0005-240ac4000001").unlink()
+    (pool.ours / "R-00001.stamp").rename(pool.ours / "R-00001.sent-0005-240ac4000001")
+    p, doc = factory.provision(recipe, pool.station(), ok=False)
+    assert "R-00001 is not by" in doc["slots"][0]["error"]["text"] and certificates(factory)[0] == 0, p.stdout
+
+
+def test_stamp_with_other_words_is_not_imported(pool):
+    recipe = pool.recipe("esp32c3", "made", subject="CN={serial},O=Somebody")
+    pool.create(recipe, 1, 1)
+    p = pool.take(recipe=pool.recipe("esp32c3"), ok=False)
+    assert "O=Somebody" in p.stderr and "the recipe demands" in p.stderr and names(pool.made) == ["R-00001.stamp"], p.stderr
+
+
+def test_station_file_names_the_ca_of_its_pool(pool, factory):
+    station = pool.station([], name="plain")
+    station.write_text("".join(s for s in station.read_text().splitlines(True) if "pool_ca" not in s))
+    p = run(DEVSTAMP, "pool", "import", "--from", pool.folder, "--station", station, "--recipe", pool.recipe("esp32c3"), ok=False)
+    assert p.returncode == 3 and "pool and pool_ca go together" in p.stderr, p.stderr
+
+
+def test_making_needs_a_signer_here_and_what_the_station_demands(pool):
+    recipe = pool.recipe("esp32c3")
+    maker = pool.maker.read_text()
+    pool.maker.write_text("station: 1\nname: x\nsigner: {address: '127.0.0.1:1', ca: x.pem, certificate: x.pem, key: 'file:x.key'}\n")
+    p = pool.create(recipe, 1, 1, ok=False)
+    assert p.returncode == 3 and "the signer is elsewhere" in p.stderr and "own computer" in p.stderr, p.stderr
+    release = pool.folder / "release"
+    run(DEVSTAMP, "pool", "key", release)
+    pool.maker.write_text(maker + f"bundles: {{release_keys: [{release}.pub]}}\n")
+    p = pool.create(recipe, 1, 1, ok=False)
+    assert p.returncode != 0 and "is a bare recipe" in p.stderr and not pool.made.exists(), p.stderr
 
 
 def test_making_that_is_cut_off_loses_numbers_and_never_makes_two(pool):
