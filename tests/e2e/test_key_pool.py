@@ -387,8 +387,8 @@ def test_what_is_no_stamp_of_this_pool_is_refused(pool, factory):
     (pool.ours / names(pool.ours)[0]).unlink()
     pool.create(recipe, 2, 1)
     pool.take()
-    (pool.ours / "R-00000.stamp").write_bytes(b"devstamp pool stamp 1\nrubbish")
-    (pool.ours / "R-00001.stamp").write_bytes(b"devstamp pool stamp 2\n")
+    (pool.ours / "R-00000.stamp").write_bytes(b"devstamp pool stamp 2\nrubbish")
+    (pool.ours / "R-00001.stamp").write_bytes(b"devstamp pool stamp 1\n")
     p, doc = factory.provision(recipe, pool.station())
     assert doc["slots"][0]["serial"] == "R-00002" and "R-00000.stamp" in p.stderr, p.stderr
 
