@@ -6,14 +6,13 @@
 // leaves a number without a stamp, which is never asked for again.
 #include "src/cli/cmd_pool.h"
 #include "src/cli/cli.h"
+#include "src/cli/signer_access.h"
 
 #include "src/base/clock.h"
 #include "src/base/file.h"
 #include "src/pki/hpke.h"
-#include "src/signer/seal.h"
 #include "src/station/pool.h"
-#include "src/station/recipe.h"
-#include "src/station/stationfile.h"
+#include "src/station/products.h"
 
 #include <getopt.h>
 #include <openssl/pem.h>
@@ -26,21 +25,31 @@ enum { COUNT_MAX = 1000000, DIGITS_MAX = 12 };
 static const int64_t NO_EXPIRY = 253402300799; // RFC 5280, 4.1.2.5: 99991231235959Z
 
 static const char usage[] =
-    "usage: devstamp pool create --recipe FILE --station FILE --to FILE.pub --pool FOLDER --first N --count N\n"
+    "usage: devstamp pool create --recipe FILE --station FILE --to FILE.pub --pool FOLDER --first N --count N "
+    "[options]\n"
+    "       devstamp pool create --bundle FILE --station FILE --to FILE.pub --pool FOLDER --first N --count N "
+    "[options]\n"
     "\n"
     "Has the station file's signer make stamps (key and certificate) for the serial numbers N and following of a "
     "recipe\n"
     "with origin: remote, each key sealed to the pool's key, into FOLDER. Numbers that are there are left alone.\n"
     "Profile, quota and log are those of any certificate. Use a Sub CA, log and ledger for pools alone: the log's\n"
-    "certificates are in the ledgers of the stations that use them.\n";
+    "certificates are in the ledgers of the stations that use them.\n"
+    "\n"
+    "  --bundle FILE    a signed release bundle; a station file with bundles: takes nothing else\n"
+    "  --pin-file FILE, --pin-fd N                the token's PIN, else asked for\n"
+    "  --passphrase-file FILE, --passphrase-fd N, --passphrase  what opens the seal\n";
 
 typedef struct options {
-    const char *recipe, *station, *to, *pool;
+    ds_product_files files; // one
+    const char *station, *to, *pool;
+    ds_signer_access access;
     unsigned long long first, count;
 } options;
 
 typedef struct work {
-    ds_recipe *recipe;
+    ds_recipe *recipe[DS_PRODUCTS_MAX]; // one
+    unsigned recipe_count;
     ds_station *station;
     ds_signer *signer;
     ds_signer_profile profile;
@@ -78,39 +87,18 @@ static enum ds_class read_recipient(const char *path, uint8_t ret[DS_HPKE_PUBLIC
     return rc ? ds_wrap(e, "%s", path) : DS_OK;
 }
 
-static enum ds_class start_signer(work *w, ds_err *e)
+// Stamps are made where the CA's key is: what makes them is not asked for from elsewhere.
+static enum ds_class start_signer(work *w, const options *o, ds_err *e)
 {
-    const ds_station *s = w->station;
-    ds_seal seal = {.all = false};
-    bool ask = strncmp(s->signer_key, "pkcs11:", 7) == 0;
-    if (s->seal) {
-        enum ds_class rc = ds_seal_read(s->seal, &seal, e);
-        ask = !rc && ds_seal_wants_passphrase(&seal);
-        ds_seal_free(&seal);
-        if (rc)
-            return rc;
-    }
-    w->profile = ds_recipe_profile(w->recipe);
-    const ds_signer_config c = {
-        .key = s->signer_key,
-        .module = s->signer_module,
-        .token_serial = s->token_serial,
-        .certificate = s->signer_certificate,
-        .log = s->signer_log,
-        .log_key = s->signer_log_key,
-        .quota = s->signer_quota,
-        .pin_fd = -1,
-        .profiles = &w->profile,
-        .profile_count = 1,
-        .pin_file = s->pin_file,
-        .pin = s->pin_file ? DS_PIN_FILE
-               : ask       ? DS_PIN_PROMPT
-                           : DS_PIN_NONE,
-        .seal = s->seal,
-        .seal_key = s->seal_key,
-        .seal_tpm = s->seal_tpm,
-        .station = s->seal ? s->name : NULL,
-    };
+    ds_signer_access access = o->access;
+    if (w->station->remote.address)
+        return ds_hint(
+            (ds_fail(e, DS_INPUT, "%s: the signer is elsewhere, and makes stamps for nobody", o->station), e),
+            "make them on the signer's own computer, with its station file");
+    if (ds_signer_access_check(&access, w->station, e))
+        return e->cls;
+    w->profile = ds_recipe_profile(w->recipe[0]);
+    const ds_signer_config c = ds_signer_access_config(&access, w->station, &w->profile, 1);
     enum ds_class rc = ds_signer_start(&c, &w->signer, e);
     return rc ? ds_wrap(e, "signer") : DS_OK;
 }
@@ -126,15 +114,16 @@ static enum ds_class make_stamp(work *w, const char *pool, ds_pool_stamp *s, ds_
         ds_random(number, sizeof number);
         number[0] &= 0x7F;
     } while (number[0] == 0);
-    if (ds_recipe_subject(w->recipe, s->serial, no_mac, subject, e))
+    if (ds_recipe_subject(w->recipe[0], s->serial, no_mac, subject, e))
         return e->cls;
     const ds_sign_request req = {
         .serial = number,
         .not_before_utc = now - 3600,
-        .not_after_utc = w->recipe->certificate_days ? now + (int64_t)w->recipe->certificate_days * 86400 : NO_EXPIRY,
+        .not_after_utc =
+            w->recipe[0]->certificate_days ? now + (int64_t)w->recipe[0]->certificate_days * 86400 : NO_EXPIRY,
         .subject = subject,
-        .key_type = w->recipe->key_type,
-        .recipe = w->recipe->product,
+        .key_type = w->recipe[0]->key_type,
+        .recipe = w->recipe[0]->product,
         .device_serial = s->serial,
         .mac = "000000000000",
     };
@@ -151,10 +140,10 @@ static enum ds_class make_all(work *w, const options *o, ds_err *e)
     const ds_buf *ca = &ds_signer_get_status(w->signer)->ca_certificate;
     enum ds_class rc = DS_OK;
     for (unsigned long long i = 0; i < o->count && !rc; i++) {
-        ds_pool_stamp s = {.key_type = w->recipe->key_type};
+        ds_pool_stamp s = {.key_type = w->recipe[0]->key_type};
         bool new = false;
-        snprintf(s.recipe, sizeof s.recipe, "%s", w->recipe->product);
-        rc = make_serial(w->recipe->serial_format, o->first + i, s.serial, e);
+        snprintf(s.recipe, sizeof s.recipe, "%s", w->recipe[0]->product);
+        rc = make_serial(w->recipe[0]->serial_format, o->first + i, s.serial, e);
         if (!rc)
             rc = ds_pool_ask(o->pool, s.serial, &new, e);
         ds_buf_add(&s.issuer, ca->ptr, ca->len);
@@ -171,16 +160,17 @@ static enum ds_class make_all(work *w, const options *o, ds_err *e)
 
 static enum ds_class create(work *w, const options *o, ds_err *e)
 {
-    enum ds_class rc = ds_recipe_load(o->recipe, &w->recipe, e);
-    if (!rc && w->recipe->origin != DS_ORIGIN_REMOTE)
-        rc = ds_fail(e, DS_INPUT, "%s: only a recipe with origin: remote has a pool", o->recipe);
+    enum ds_class rc = ds_station_load_signer(o->station, &w->station, e);
     if (!rc)
-        rc = ds_station_load_signer(o->station, &w->station, e);
+        rc = ds_products_load(w->station, &o->files, w->recipe, &w->recipe_count, e);
+    if (!rc && w->recipe[0]->origin != DS_ORIGIN_REMOTE)
+        rc = ds_fail(e, DS_INPUT, "%s: only a recipe with origin: remote has a pool", w->recipe[0]->product);
     if (!rc)
         rc = read_recipient(o->to, w->to, e);
     if (!rc)
-        rc = start_signer(w, e);
-    (void)mkdir(o->pool, 0700); // where it cannot be made, that is told when it is opened
+        rc = start_signer(w, o, e);
+    if (!rc)
+        (void)mkdir(o->pool, 0700); // where it cannot be made, that is told when it is opened
     return rc ? rc : make_all(w, o, e);
 }
 
@@ -194,17 +184,18 @@ static bool parse_number(const char *text, unsigned long long max, unsigned long
 int ds_pool_cmd_create(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"recipe", required_argument, NULL, 'r'}, {"station", required_argument, NULL, 's'},
-        {"to", required_argument, NULL, 't'},     {"pool", required_argument, NULL, 'p'},
-        {"first", required_argument, NULL, 'f'},  {"count", required_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
-    options o = {0};
+        {"recipe", required_argument, NULL, 'r'},  {"bundle", required_argument, NULL, 'b'},
+        {"station", required_argument, NULL, 's'}, DS_SIGNER_ACCESS_OPTIONS,
+        {"to", required_argument, NULL, 't'},      {"pool", required_argument, NULL, 'p'},
+        {"first", required_argument, NULL, 'f'},   {"count", required_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    options o = {.access = DS_SIGNER_ACCESS_INIT};
     for (int c; (c = getopt_long(argc, argv, "h", names, NULL)) != -1;) {
         bool ok = c != '?';
         if (c == 'h')
             return ds_cli_usage(usage, true);
-        if (c == 'r')
-            o.recipe = optarg;
+        if (c == 'r' || c == 'b')
+            ok = ds_product_files_add(&o.files, c == 'b', optarg);
         else if (c == 's')
             o.station = optarg;
         else if (c == 't')
@@ -215,10 +206,13 @@ int ds_pool_cmd_create(int argc, char **argv)
             ok = parse_number(optarg, 999999999999, &o.first);
         else if (c == 'c')
             ok = parse_number(optarg, COUNT_MAX, &o.count);
+        else
+            ok = ds_signer_access_take(&o.access, c, optarg);
         if (!ok)
             return ds_cli_usage(usage, false);
     }
-    if (optind != argc || !o.recipe || !o.station || !o.to || !o.pool || !o.first || !o.count)
+    if (optind != argc || o.files.recipe_count + o.files.bundle_count != 1 || !ds_signer_access_is_one(&o.access) ||
+        !o.station || !o.to || !o.pool || !o.first || !o.count)
         return ds_cli_usage(usage, false);
     ds_err e = DS_ERR_INIT;
     work w = {.made = 0};
@@ -226,6 +220,7 @@ int ds_pool_cmd_create(int argc, char **argv)
     printf("%u stamps made, %u numbers were there already\n", w.made, w.there);
     ds_signer_stop(w.signer);
     ds_station_free(w.station);
-    ds_recipe_free(w.recipe);
+    for (unsigned i = 0; i < w.recipe_count; i++)
+        ds_recipe_free(w.recipe[i]);
     return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
 }

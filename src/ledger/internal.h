@@ -30,9 +30,8 @@ enum ds_class ds_ledger_load_device(ds_ledger *l, int64_t id, ds_ledger_device *
 // The certificate a one-argument condition on table certificate selects; *found false where none.
 enum ds_class ds_ledger_load_cert(ds_ledger *l, const char *sql, ds_sql_arg key, ds_ledger_cert *ret, bool *found,
                                   ds_err *e) DS_MUST;
-// DS_POLICY: this key is another device's / the device has a live certificate for another key.
+// DS_POLICY: this key is another device's.
 enum ds_class ds_ledger_refuse_owner(ds_ledger *l, int64_t owner, ds_err *e) DS_MUST;
-enum ds_class ds_ledger_refuse_live(const ds_ledger_cert *live, ds_err *e) DS_MUST;
 // The row ds_ledger_cert_newest returns; zeros where none.
 enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 #define DS_LEDGER_CERT_COLUMNS                                                                                 \

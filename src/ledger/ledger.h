@@ -119,6 +119,8 @@ enum ds_class ds_ledger_cert_revoke(ds_ledger *l, int64_t cert, const char *reas
 // The device's live (newest unrevoked) certificate. DS_INPUT: the device has none, and nothing else is wrong; DS_STORE:
 // the ledger could not be read, so that nobody knows.
 enum ds_class ds_ledger_cert_of(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
+// Say so where the device shows another key than that certificate's, or none: DS_POLICY, always.
+enum ds_class ds_ledger_refuse_live(const ds_ledger_cert *live, ds_err *e) DS_MUST;
 // The live or else the newest certificate, revoked or not; state 0 where the device never had one.
 enum ds_class ds_ledger_cert_newest(ds_ledger *l, int64_t device, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // The certificate with this fingerprint; state 0 where there is none.

@@ -42,8 +42,13 @@ static enum ds_class encode_public(EVP_PKEY *key, ds_buf *ret, ds_err *e)
     return DS_OK;
 }
 
-// How a private key travels, and what for.
-static const char to_device[] = "devstamp key import 1", to_pool[] = "devstamp pool stamp 1";
+// How a private key travels, and what for. A stamp's is bound to its recipe: none opens as another recipe's.
+static const char to_device[] = "devstamp key import 1";
+
+static char *to_pool(const char *recipe)
+{
+    return ds_asprintf("devstamp pool stamp 2 %s", recipe);
+}
 
 static enum ds_class seal(EVP_PKEY *key, const char *info, ds_view to, ds_made_key *ret, ds_err *e)
 {
@@ -104,8 +109,9 @@ enum ds_class ds_keymaker_stamp(const ds_profiles *p, Devstamp__Signer__MakeStam
         rc = ds_key_make((enum ds_key_type)sign->key_type, &key, e);
     if (!rc)
         rc = ds_request_make(subject, key, &csr, e);
+    DS_CLEANUP_FREE char *info = to_pool(sign->recipe);
     if (!rc)
-        rc = seal(key, to_pool, (ds_view){request->pool_key.data, request->pool_key.len}, ret, e);
+        rc = seal(key, info, (ds_view){request->pool_key.data, request->pool_key.len}, ret, e);
     if (rc)
         return rc;
     sign->csr = (ProtobufCBinaryData){csr.len, csr.ptr}; // freed with the request
@@ -117,7 +123,8 @@ enum ds_class ds_keymaker_open(const ds_profiles *p, EVP_PKEY *pool_key, const D
                                ds_made_key *ret, ds_err *e)
 {
     const ds_view digest = {request->public_key_digest.data, request->public_key_digest.len};
-    const ds_hpke_terms from = {to_pool, digest}, to = {to_device, digest};
+    DS_CLEANUP_FREE char *info = to_pool(request->recipe);
+    const ds_hpke_terms from = {info, digest}, to = {to_device, digest};
     DS_CLEANUP_SECRET ds_secret der = {0};
     if (!pool_key)
         return ds_hint((ds_fail(e, DS_INPUT, "the station file names no pool key"), e), "signer.pool_key");

@@ -119,7 +119,7 @@ enum ds_class ds_origin_import(ds_job *j, bool replace, ds_err *e) DS_MUST;
 enum ds_class ds_origin_claim(const ds_job *j, ds_pool_stamp *ret, ds_err *e) DS_MUST;
 // Take the certificate of its stamp into the ledger: j->cert.
 enum ds_class ds_origin_adopt(ds_job *j, ds_err *e) DS_MUST;
-// The device has been proved: what the pool keeps of its key is erased.
+// The device has all it needs of its stamp: what the pool keeps of it is erased.
 enum ds_class ds_origin_spend(const ds_job *j, ds_err *e) DS_MUST;
 
 enum ds_class ds_step_certificate_apply(ds_job *j, ds_err *e) DS_MUST; // step_certificate.c

@@ -5,10 +5,11 @@
 // the device made for this transfer, and the station carries what it cannot open. The certificate comes afterwards and
 // as always, by a request that the device signs with this key: nothing is signed for a key that no device holds
 // (docs/decisions/0012-key-origin.md). With origin: remote, key and certificate are a stamp of a pool, claimed for the
-// device before anything of it is used; the signer opens its key and seals it to the device.
+// device before anything of it is used; the signer opens its key and seals it to the device, once. An address is the
+// device's word alone: whoever shows it and does not hold the key that was sent to it gets another stamp, or none.
 #include "src/station/job.h"
 
-#include "src/pki/cert.h"
+#include "src/base/log.h"
 
 #include <string.h>
 
@@ -80,13 +81,19 @@ static enum ds_class send_key(ds_job *j, ds_sealed_key *k, bool replace, ds_err 
     return ds_job_do(j, &req, 6000, e);
 }
 
+static ds_pool_device pool_device(const ds_job *j)
+{
+    return (ds_pool_device){j->hello.chip->id, j->hello.mac, j->recipe->product, j->recipe->key_type,
+                            j->o->station->pool_ca};
+}
+
 enum ds_class ds_origin_claim(const ds_job *j, ds_pool_stamp *ret, ds_err *e)
 {
     if (!j->o->station->pool)
         return ds_hint(
             (ds_fail(e, DS_INPUT, "%s: names no pool, and the recipe says origin: remote", j->o->station->path), e),
-            "signer.pool and signer.pool_key (docs/key-origin.md)");
-    const ds_pool_device d = {j->hello.chip->id, j->hello.mac, j->recipe->product, j->recipe->key_type};
+            "signer.pool, signer.pool_key and signer.pool_ca (docs/key-origin.md)");
+    const ds_pool_device d = pool_device(j);
     return ds_pool_claim(j->o->station->pool, &d, ret, e);
 }
 
@@ -94,7 +101,7 @@ enum ds_class ds_origin_spend(const ds_job *j, ds_err *e)
 {
     if (j->recipe->origin != DS_ORIGIN_REMOTE || !j->o->station->pool)
         return DS_OK;
-    const ds_pool_device d = {j->hello.chip->id, j->hello.mac, j->recipe->product, j->recipe->key_type};
+    const ds_pool_device d = pool_device(j);
     return ds_pool_spend(j->o->station->pool, &d, e);
 }
 
@@ -109,34 +116,52 @@ static enum ds_class take_serial(ds_job *j, const ds_pool_stamp *s, ds_err *e)
                    "use the recipe it was begun with, or set the device aside");
 }
 
+static bool shows(const ds_job *j, const uint8_t key_digest[32])
+{
+    return j->hello.has_key && memcmp(j->hello.key_digest, key_digest, 32) == 0;
+}
+
+// A device that was certified shows the key of its certificate, whatever was cut off.
+static enum ds_class not_certified_otherwise(const ds_job *j, ds_err *e)
+{
+    ds_ledger_cert live = {0};
+    ds_err none = DS_ERR_INIT;
+    enum ds_class rc = ds_ledger_cert_of(j->o->ledger, j->device.id, &live, &none);
+    if (rc == DS_OK && !shows(j, live.public_key_digest))
+        rc = ds_ledger_refuse_live(&live, e);
+    else if (rc == DS_INPUT) // there is none
+        rc = DS_OK;
+    else if (rc)
+        *e = none;
+    ds_ledger_cert_free(&live);
+    return rc;
+}
+
+static enum ds_class other_key(ds_err *e)
+{
+    return ds_hint((ds_fail(e, DS_POLICY, "the device holds another key than its stamp's"), e),
+                   "two devices may show one address: set both aside and call the officer");
+}
+
 enum ds_class ds_origin_adopt(ds_job *j, ds_err *e)
 {
     ds_pool_stamp s;
-    DS_CLEANUP_X509 X509 *cert = NULL;
     ds_cert_info info;
-    char subject[256];
-    if (ds_origin_claim(j, &s, e))
+    const ds_pool_device d = pool_device(j);
+    if (not_certified_otherwise(j, e) || ds_origin_claim(j, &s, e))
         return e->cls;
-    enum ds_class rc = take_serial(j, &s, e);
-    if (!rc && memcmp(s.key.public_key_digest, j->hello.key_digest, 32) != 0)
-        rc = ds_fail(e, DS_POLICY, "the device holds another key than its stamp's");
+    enum ds_class rc =
+        shows(j, s.key.public_key_digest) ? ds_pool_judge_words(&s, j->recipe, j->hello.mac, &info, e) : other_key(e);
+    if (!rc) // before the ledger, which other stations do not see
+        rc = ds_pool_own(j->o->station->pool, &d, s.serial, e);
     if (!rc)
-        rc = ds_recipe_subject(j->recipe, s.serial, j->hello.mac, subject, e);
-    if (!rc)
-        rc = ds_cert_parse(ds_buf_view(&s.certificate), &cert, e);
-    if (!rc)
-        rc = ds_cert_describe(cert, &info, e);
-    if (!rc && info.serial_len != 16)
-        rc = ds_fail(e, DS_INPUT, "the serial number of its certificate has %zu bytes instead of 16", info.serial_len);
-    if (!rc && strcmp(info.subject, subject) != 0)
-        rc = ds_hint((ds_fail(e, DS_POLICY, "its stamp is for %s, the recipe demands %s", info.subject, subject), e),
-                     "use the recipe that the pool was made with");
+        rc = take_serial(j, &s, e);
     if (!rc) {
         const ds_ledger_adopt a = {.device = j->device.id,
                                    .certificate = ds_buf_view(&s.certificate),
                                    .serial = info.serial,
                                    .public_key_digest = s.key.public_key_digest,
-                                   .subject = subject,
+                                   .subject = info.subject,
                                    .not_before_utc = info.not_before_utc,
                                    .not_after_utc = info.not_after_utc,
                                    .slot = j->slot->name};
@@ -147,15 +172,57 @@ enum ds_class ds_origin_adopt(ds_job *j, ds_err *e)
     return rc;
 }
 
-// The key of the device's stamp, sealed to it.
+// The device's stamp, whose key was never sent. Where one was and the device does not show it, nobody can tell whether
+// the device lost power before the key was stored, or another one has it: that stamp is given up for another.
+static enum ds_class claim_unsent(const ds_job *j, ds_pool_stamp *ret, ds_err *e)
+{
+    const ds_pool_device d = pool_device(j);
+    enum ds_class rc = ds_origin_claim(j, ret, e);
+    if (!rc && ret->state == DS_POOL_SENT) {
+        ds_log(DS_LOG_WARN, "stamp %s is spoiled: its key was sent, and the device does not show it", ret->serial);
+        rc = ds_pool_spoil(j->o->station->pool, &d, ret->serial, e);
+        ds_pool_stamp_free(ret);
+        if (!rc)
+            rc = ds_origin_claim(j, ret, e);
+    }
+    if (rc || ret->state == DS_POOL_CLAIMED)
+        return rc;
+    ds_fail(e, DS_POLICY, "the device's stamp %s is certified, and the device does not show its key", ret->serial);
+    ds_pool_stamp_free(ret);
+    return ds_hint(e, "its flash was erased, or two devices show one address: set it aside and call the officer");
+}
+
+// The key of the device's stamp, sealed to it. It may be sent when this returns, and never again.
 static enum ds_class unlock(ds_job *j, ds_view transport, ds_sealed_key *ret, ds_err *e)
 {
     ds_pool_stamp s;
-    if (ds_origin_claim(j, &s, e))
+    const ds_pool_device d = pool_device(j);
+    if (claim_unsent(j, &s, e))
         return e->cls;
     enum ds_class rc = ds_signer_open_stamp(j->o->signer, j->recipe->product, &s.key, transport, ret, e);
+    if (rc)
+        (void)ds_wrap(e, "open the stamp");
+    else
+        rc = ds_pool_send(j->o->station->pool, &d, s.serial, e);
     ds_pool_stamp_free(&s);
-    return rc ? ds_wrap(e, "open the stamp") : DS_OK;
+    return rc;
+}
+
+// The device holds the key of its stamp already, and this ledger does not know: another station of the pool sent it.
+static enum ds_class was_sent(ds_job *j, bool *ret, ds_err *e)
+{
+    ds_pool_stamp s;
+    *ret = false;
+    if (!j->hello.has_key)
+        return DS_OK;
+    enum ds_class rc = ds_origin_claim(j, &s, e);
+    if (rc)
+        return rc;
+    *ret = s.state != DS_POOL_CLAIMED && shows(j, s.key.public_key_digest);
+    if (*ret)
+        rc = ds_ledger_key_given(j->o->ledger, j->device.id, name_of(DS_ORIGIN_REMOTE), s.key.public_key_digest, e);
+    ds_pool_stamp_free(&s);
+    return rc;
 }
 
 static enum ds_class make(ds_job *j, ds_view transport, ds_sealed_key *ret, ds_err *e)
@@ -189,6 +256,10 @@ static bool is_forgotten(const ds_err *e)
 
 enum ds_class ds_origin_import(ds_job *j, bool replace, ds_err *e)
 {
+    bool there = false;
+    *e = DS_ERR_INIT; // the caller asked whether there is a certificate, and "none" is an answer
+    if (j->recipe->origin == DS_ORIGIN_REMOTE && (not_certified_otherwise(j, e) || was_sent(j, &there, e) || there))
+        return e->cls;
     enum ds_class rc = DS_DEVICE;
     for (int i = 0; i < TRANSFERS && rc; i++) {
         if (i > 0 && !is_forgotten(e))

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char magic[] = "devstamp pool stamp 1\n", any_magic[] = "devstamp pool stamp ";
+static const char magic[] = "devstamp pool stamp 2\n", any_magic[] = "devstamp pool stamp ";
 
 void ds_pool_stamp_free(ds_pool_stamp *s)
 {

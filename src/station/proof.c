@@ -312,10 +312,13 @@ enum ds_class ds_step_proof_precondition(ds_job *j, enum ds_ready *ret, ds_err *
 
 enum ds_class ds_step_proof_apply(ds_job *j, ds_err *e)
 {
+    // Before the proof is stored, after which nobody need come back.
+    if (ds_origin_spend(j, e))
+        return e->cls;
     proof p = {.json = json_object(), .whole = true};
     enum ds_class rc = ds_chip_can_lock(j->recipe->chip) ? gather(j, &p, e) : gather_without_lock(j, &p, e);
     json_decref(p.json);
-    return rc ? rc : ds_origin_spend(j, e);
+    return rc;
 }
 
 enum ds_class ds_step_proof_check(ds_job *j, ds_err *e)

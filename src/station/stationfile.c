@@ -15,7 +15,7 @@
 typedef struct yaml_signer {
     char *certificate, *key, *module, *log, *log_key, *quota, *pin_file, *token_serial, *seal, *seal_key, *seal_tpm;
     char *address, *ca, *sub_ca; // where it is elsewhere
-    char *pool, *pool_key;
+    char *pool, *pool_key, *pool_ca;
     uint32_t token_wait;
 } yaml_signer;
 
@@ -55,6 +55,7 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, quota, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pool, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pool_key, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, pool_ca, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, pin_file, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, token_serial, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, seal, CYAML_FLAG_OPTIONAL),
@@ -230,6 +231,7 @@ static void take_fields(ds_station *s)
     s->name = y->name;
     s->ledger = beside(s, y->ledger);
     s->pool = beside(s, y->signer.pool);
+    s->pool_ca = beside(s, y->signer.pool_ca);
     s->token_wait_s = y->signer.token_wait ? y->signer.token_wait : 120;
     if (y->signer.address)
         take_remote(s, &y->signer);
@@ -271,6 +273,9 @@ static enum ds_class check_signer(const ds_station *s, ds_err *e)
         return ds_fail(e, DS_INPUT, "%s: station: version %d is not known", s->path, s->yaml->station);
     if (s->token_wait_s > 3600)
         return ds_fail(e, DS_INPUT, "%s: token_wait must be 1 to 3600 seconds", s->path);
+    if (!s->pool != !s->pool_ca)
+        return ds_hint((ds_fail(e, DS_INPUT, "%s: signer: pool and pool_ca go together", s->path), e),
+                       "pool_ca is the certificate of the Sub CA that signs for the pool (docs/key-origin.md)");
     if (s->remote.address)
         return check_remote(s, e);
     if (!s->signer_log)
@@ -399,6 +404,7 @@ void ds_station_free(ds_station *s)
     free(s->signer_quota);
     free(s->pool);
     free(s->pool_key);
+    free(s->pool_ca);
     free(s->pin_file);
     free(s->seal);
     free(s->seal_key);

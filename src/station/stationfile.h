@@ -36,6 +36,7 @@ typedef struct ds_station {
     char *signer_quota;                    // path, or NULL
     const char *token_serial;              // of the one token that may be given the PIN; or NULL
     char *pool, *pool_key;                 // folder of stamps; URI of the key they are sealed to; or NULL
+    char *pool_ca;                         // path: whom their certificates are by; with pool, else NULL
     char *pin_file;                        // or NULL
     char *seal, *seal_key;                 // paths, or NULL
     const char *seal_tpm;                  // address of a TPM, or NULL

@@ -192,11 +192,11 @@ class Factory:
             f"  log: {self.folder / 'issuance.log'}",
         ]
         lines += [f"  {k}: {changes[k]}" for k in ("module", "pin_file", "log_key", "quota", "seal", "seal_key", "seal_tpm", "pool",
-                                                  "pool_key")
+                                                  "pool_key", "pool_ca")
                   if k in changes]
         if "bundles" in changes:  # the release keys and what else is said
             lines += ["bundles: " + changes["bundles"]]
-        lines += ["slots:"]
+        lines += ["slots:"] if slots != [] else []
         if slots is None:
             slots = [{"name": str(i), "port": self.address(i), "reset": "rfc2217"} for i in range(len(self.devices))]
         for s in slots:
