@@ -127,7 +127,7 @@ enum ds_class ds_listen_make(const char *path, const ds_listen_yaml *y, ds_front
         .est_chain = y->est_chain ? ds_path_beside(path, y->est_chain) : NULL,
         .stations = stations,
         .station_count = y->stations_count,
-        .strangers = or_else(y->strangers, 32),
+        .strangers = or_else(y->strangers, 128),
         .handshake_s = or_else(y->handshake, 10),
         .message_s = or_else(y->message, 20),
         .idle_s = or_else(y->idle, 600),

@@ -231,6 +231,27 @@ def test_half_a_handshake_held_open_keeps_nobody_out(place, ids):
         s.close()
 
 
+def test_one_source_keeps_no_other_out(place, authority, ids):
+    """Half a handshake from one address outlasts any number of connections from another."""
+    front = place.front({"line-1": "recipes: [acme]"}, strangers=4, handshake=600)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(authority.certificate)
+    context.load_cert_chain(*ids["line-1"])
+    slow = socket.create_connection(("127.0.0.1", front.port), 60, source_address=("127.0.0.2", 0))
+    flood = [socket.create_connection(("127.0.0.1", front.port), 60) for _ in range(100)]
+    for s in flood[:50]:  # sent away, so the front has seen them all
+        s.settimeout(60)
+        try:
+            assert s.recv(1) == b""
+        except ConnectionError:
+            pass
+    with context.wrap_socket(slow, server_hostname="127.0.0.1") as s:
+        s.sendall(struct.pack("<I", 2) + field(1, b""))
+        assert len(s.recv(4)) == 4
+    for s in flood:
+        s.close()
+
+
 @pytest.mark.parametrize("limit", ["handshake", "message", "idle"])
 def test_slow_ones_are_cut_off(place, ids, limit):
     front = place.front({"line-1": "recipes: [acme]"}, **{limit: 1})
