@@ -297,8 +297,10 @@ void ds_est_serve(const ds_front_case *c, const ds_est_request *request, ds_est_
         return;
     }
     enum ds_class rc = certificates ? answer_cacerts(c, &ret->body, &e) : serve_enroll(c, request, label, ret, &e);
-    ds_log(rc ? DS_LOG_WARN : DS_LOG_INFO, "station %s: est %s%s%s", c->station->name, operation, rc ? ": " : "",
-           rc ? e.text : "");
-    if (rc)
+    if (rc) {
+        ds_front_complain(c->complaints, c->station->name, certificates ? "est cacerts" : "est enroll", e.text);
         say_failure(ret, &e);
+    } else {
+        ds_log(DS_LOG_INFO, "station %s: est %s", c->station->name, operation);
+    }
 }

@@ -33,9 +33,7 @@ enum {
     TELL_MS = 5000,   // between two words to those who wait for an answer
     TELL_WAIT_MS = 0, // who does not even take that is gone
     PLACE_MS = 5000,  // how long a new connection waits for the place of an idle one
-    COMPLAINTS = 20,  // told of strangers in one COMPLAINTS_MS, so that they cannot fill a disk
-    COMPLAINTS_MS = 60000,
-    LEAVING = 64, // room for those who were sent away and have not gone
+    LEAVING = 64,     // room for those who were sent away and have not gone
 };
 
 enum phase { STRANGER, IDLE, BUSY, HTTP, GOING };
@@ -67,8 +65,7 @@ struct ds_front {
     unsigned counts[DS_FRONT_STATIONS];        // connections of each station
     pthread_mutex_t asking[DS_FRONT_STATIONS]; // one request a station that makes the signer rest
     bool stopping;
-    unsigned complaints;
-    int64_t complaints_since_ms;
+    ds_front_complaints strange, complaints[DS_FRONT_STATIONS]; // of strangers, of each station
 };
 
 // Which station shows this certificate?
@@ -116,12 +113,13 @@ enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&f->lock, NULL);
     for (size_t i = 0; i < DS_FRONT_STATIONS; i++)
-        pthread_mutex_init(&f->asking[i], NULL);
+        (void)(pthread_mutex_init(&f->asking[i], NULL), pthread_mutex_init(&f->complaints[i].lock, NULL));
+    pthread_mutex_init(&f->strange.lock, NULL);
     enum ds_class rc = ds_tls_server(&config->self, config->ca, know, f, &f->side, e);
     if (!rc)
         rc = listen_at(config->address, &f->fd[FOR_STATIONS], e);
     if (!rc && config->est_address)
-        rc = ds_front_http_new(config, signer, &f->http, e);
+        rc = ds_front_http_new(config, signer, f->complaints, &f->http, e);
     if (!rc && config->est_address)
         rc = listen_at(config->est_address, &f->fd[FOR_EST], e);
     if (rc)
@@ -160,18 +158,7 @@ unsigned ds_front_est_port(const ds_front *f)
 // Of a stranger; what they can cause to be written has its bound.
 static void complain(connection *c, const ds_err *e)
 {
-    ds_front *f = c->front;
-    pthread_mutex_lock(&f->lock);
-    int64_t now = ds_now_ms();
-    if (!f->complaints || now - f->complaints_since_ms > COMPLAINTS_MS) {
-        f->complaints = 0;
-        f->complaints_since_ms = now;
-    }
-    unsigned n = ++f->complaints;
-    pthread_mutex_unlock(&f->lock);
-    if (n <= COMPLAINTS)
-        ds_log(DS_LOG_WARN, "%s: %s%s", c->peer, e->text,
-               n == COMPLAINTS ? " (others are not told of for a while)" : "");
+    ds_front_complain(&c->front->strange, NULL, c->peer, e->text);
 }
 
 static const ds_front_station *station_of(const connection *c)
@@ -320,7 +307,7 @@ static bool set_phase(connection *c, enum phase phase)
 static bool answer(connection *c, const Devstamp__Signer__Request *request)
 {
     ds_front *f = c->front;
-    const ds_front_case what = {f->config, station_of(c), f->signer, tell_touch, c};
+    const ds_front_case what = {f->config, station_of(c), f->signer, &f->complaints[c->station], tell_touch, c};
     ds_err e = DS_ERR_INIT;
     Devstamp__Signer__Reply *reply = NULL;
     bool rests = request->body_case != DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
@@ -368,7 +355,7 @@ static void serve(connection *c)
         if (!rc && !request)
             (void)ds_fail(&e, DS_INPUT, "a request that cannot be read");
         if (!request) {
-            ds_log(DS_LOG_WARN, "station %s at %s: %s", station_of(c)->name, c->peer, e.text);
+            ds_front_complain(&f->complaints[c->station], station_of(c)->name, c->peer, e.text);
             if (e.cls != DS_POLICY)
                 (void)send_failure(c, 0, &e);
             return;

@@ -248,8 +248,10 @@ enum ds_class ds_front_answer(const ds_front_case *c, const Devstamp__Signer__Re
             devstamp__signer__reply__free_unpacked(*ret, NULL);
             *ret = NULL;
         }
-        ds_log(rc ? DS_LOG_WARN : DS_LOG_INFO, "station %s: %s%s%s", c->station->name, known[i].what, rc ? ": " : "",
-               rc ? e->text : "");
+        if (rc)
+            ds_front_complain(c->complaints, c->station->name, known[i].what, e->text);
+        else
+            ds_log(DS_LOG_INFO, "station %s: %s", c->station->name, known[i].what);
         return rc;
     }
     return ds_fail(e, DS_INPUT, "the signer was asked for something it does not do for stations elsewhere");

@@ -7,12 +7,14 @@
 
 #include "proto/signer.pb-c.h"
 #include "src/signer/front.h"
+#include "src/signer/front_complaints.h"
 
 typedef struct ds_front_case {
     const ds_front_config *config;
     const ds_front_station *station;
     ds_signer *signer;
-    void (*on_touch)(void *arg); // the token waits to be touched for this request
+    ds_front_complaints *complaints; // the station's
+    void (*on_touch)(void *arg);     // the token waits to be touched for this request
     void *arg;
 } ds_front_case;
 

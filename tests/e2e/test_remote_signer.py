@@ -252,6 +252,17 @@ def test_one_source_keeps_no_other_out(place, authority, ids):
         s.close()
 
 
+def test_refused_requests_fill_no_disk(place, ids):
+    front = place.front({"line-1": "recipes: [acme]", "nobody": ""})
+    peer = place.peer(front, ids["nobody"])
+    for _ in range(60):
+        refused(peer.entries)
+    refused(place.peer(front, ids["line-1"]).entries)  # another station's are told
+    said = [t for t in front.said.read_text().splitlines() if "may not read" in t]
+    assert len([t for t in said if "nobody" in t]) in (20, 40)  # 40: a minute passed meanwhile
+    assert len([t for t in said if "line-1" in t]) == 1
+
+
 @pytest.mark.parametrize("limit", ["handshake", "message", "idle"])
 def test_slow_ones_are_cut_off(place, ids, limit):
     front = place.front({"line-1": "recipes: [acme]"}, **{limit: 1})
