@@ -129,6 +129,8 @@ static enum ds_class enroll(const ds_front_case *c, const char *recipe, ds_view 
     if (!rc)
         rc = find_profile(c, recipe, &info, &p, &device, e);
     if (!rc)
+        rc = ds_front_check_device(c->station, device.serial, e);
+    if (!rc)
         rc = make_serial(recipe, info.public_key_digest, serial, e);
     if (rc)
         return rc;

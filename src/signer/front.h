@@ -28,6 +28,7 @@ typedef struct ds_front_station {
     uint8_t fingerprint[32];
     const char *const *recipes; // by their products' names
     size_t recipe_count;
+    const char *first, *last; // serial numbers of the devices it may have (quota.h says how they are compared); or NULL
     enum ds_front_revoke revoke;
     bool log;             // may read the issuance log's entries
     unsigned connections; // 1..DS_FRONT_CONNECTIONS

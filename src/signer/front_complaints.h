@@ -14,7 +14,8 @@ typedef struct ds_front_complaints {
     int64_t since_ms;
 } ds_front_complaints;
 
-// "station WHO: WHAT: TEXT" (who NULL: "WHAT: TEXT") as a warning, unless there were too many; the last one says that others follow unsaid.
+// "station WHO: WHAT: TEXT" (who NULL: "WHAT: TEXT") as a warning, unless there were too many; the last one says that
+// others follow unsaid.
 void ds_front_complain(ds_front_complaints *c, const char *who, const char *what, const char *text);
 
 #endif

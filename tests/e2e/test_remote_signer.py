@@ -263,6 +263,35 @@ def test_refused_requests_fill_no_disk(place, ids):
     assert len([t for t in said if "line-1" in t]) == 1
 
 
+def test_station_keeps_to_its_serial_numbers(place, ids, tmp_path):
+    front = place.front({"line-1": "recipes: [acme], first: SN1, last: SN99", "line-2": "recipes: [acme], first: SN100, last: SN200"})
+    one, two = place.peer(front, ids["line-1"]), place.peer(front, ids["line-2"])
+    one.sign(device(place, "SN99"))
+    e = refused(two.sign, device(place, "SN99"))
+    assert e.args[0] == POLICY and 'SN100 to SN200, not "SN99"' in e.args[1]
+    assert refused(one.sign, device(place, "SN100")).args[0] == POLICY
+    assert refused(two.sign, device(place, "SN201")).args[0] == POLICY
+    two.sign(device(place, "SN100"))
+    assert place.logged() == 2
+    for more in ("first: SN1", "last: SN1", "first: SN10, last: SN9"):
+        front.stop()
+        bad = Front(place.folder, place.authority, {"certificate": place.ca / "subca.pem", "key": f"file:{place.ca}/subca.key",
+                                                    "log": place.log}, place.recipes, {"line-1": f"recipes: [acme], {more}"})
+        p = bad.spawn()
+        p.communicate()
+        assert p.returncode == 3 and "in their order, both or none" in bad.said.read_text()
+        bad.said.unlink()
+
+
+def test_proofs_take_a_right(place, ids):
+    front = place.front({"line-1": "recipes: [acme]", "officer": "log: true", "nobody": ""})
+    place.peer(front, ids["line-1"]).sign(device(place))
+    proof = field(5, field(1, 1))
+    place.peer(front, ids["line-1"]).ask(proof)
+    place.peer(front, ids["officer"]).ask(proof)
+    assert "may not ask for the log's proofs" in refused(place.peer(front, ids["nobody"]).ask, proof).args[1]
+
+
 @pytest.mark.parametrize("limit", ["handshake", "message", "idle"])
 def test_slow_ones_are_cut_off(place, ids, limit):
     front = place.front({"line-1": "recipes: [acme]"}, **{limit: 1})
