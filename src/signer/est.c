@@ -129,6 +129,8 @@ static enum ds_class enroll(const ds_front_case *c, const char *recipe, ds_view 
     if (!rc)
         rc = find_profile(c, recipe, &info, &p, &device, e);
     if (!rc)
+        rc = ds_front_check_device(c->station, device.serial, e);
+    if (!rc)
         rc = make_serial(recipe, info.public_key_digest, serial, e);
     if (rc)
         return rc;
@@ -297,8 +299,10 @@ void ds_est_serve(const ds_front_case *c, const ds_est_request *request, ds_est_
         return;
     }
     enum ds_class rc = certificates ? answer_cacerts(c, &ret->body, &e) : serve_enroll(c, request, label, ret, &e);
-    ds_log(rc ? DS_LOG_WARN : DS_LOG_INFO, "station %s: est %s%s%s", c->station->name, operation, rc ? ": " : "",
-           rc ? e.text : "");
-    if (rc)
+    if (rc) {
+        ds_front_complain(c->complaints, c->station->name, certificates ? "est cacerts" : "est enroll", e.text);
         say_failure(ret, &e);
+    } else {
+        ds_log(DS_LOG_INFO, "station %s: est %s", c->station->name, operation);
+    }
 }

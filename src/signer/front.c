@@ -11,6 +11,7 @@
 #include "src/signer/address.h"
 #include "src/signer/front_http.h"
 #include "src/signer/front_serve.h"
+#include "src/signer/front_source.h"
 #include "src/signer/remote.h"
 
 #include <errno.h>
@@ -32,8 +33,7 @@ enum {
     TELL_MS = 5000,   // between two words to those who wait for an answer
     TELL_WAIT_MS = 0, // who does not even take that is gone
     PLACE_MS = 5000,  // how long a new connection waits for the place of an idle one
-    COMPLAINTS = 20,  // told of strangers in one COMPLAINTS_MS, so that they cannot fill a disk
-    COMPLAINTS_MS = 60000,
+    LEAVING = 64,     // room for those who were sent away and have not gone
 };
 
 enum phase { STRANGER, IDLE, BUSY, HTTP, GOING };
@@ -48,6 +48,7 @@ typedef struct connection {
     bool est;
     enum phase phase;
     pthread_mutex_t sending; // while it is busy: its thread and the one that accepts
+    ds_front_source source;
     char peer[64];
 } connection;
 
@@ -64,8 +65,7 @@ struct ds_front {
     unsigned counts[DS_FRONT_STATIONS];        // connections of each station
     pthread_mutex_t asking[DS_FRONT_STATIONS]; // one request a station that makes the signer rest
     bool stopping;
-    unsigned complaints;
-    int64_t complaints_since_ms;
+    ds_front_complaints strange, complaints[DS_FRONT_STATIONS]; // of strangers, of each station
 };
 
 // Which station shows this certificate?
@@ -104,7 +104,7 @@ enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds
     f->config = config;
     f->signer = signer;
     f->fd[FOR_STATIONS] = f->fd[FOR_EST] = -1;
-    f->total_max = 4 * config->strangers;
+    f->total_max = 4 * config->strangers + LEAVING;
     for (size_t i = 0; i < config->station_count; i++)
         f->total_max += config->stations[i].connections;
     pthread_condattr_init(&monotonic);
@@ -113,12 +113,13 @@ enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&f->lock, NULL);
     for (size_t i = 0; i < DS_FRONT_STATIONS; i++)
-        pthread_mutex_init(&f->asking[i], NULL);
+        (void)(pthread_mutex_init(&f->asking[i], NULL), pthread_mutex_init(&f->complaints[i].lock, NULL));
+    pthread_mutex_init(&f->strange.lock, NULL);
     enum ds_class rc = ds_tls_server(&config->self, config->ca, know, f, &f->side, e);
     if (!rc)
         rc = listen_at(config->address, &f->fd[FOR_STATIONS], e);
     if (!rc && config->est_address)
-        rc = ds_front_http_new(config, signer, &f->http, e);
+        rc = ds_front_http_new(config, signer, f->complaints, &f->http, e);
     if (!rc && config->est_address)
         rc = listen_at(config->est_address, &f->fd[FOR_EST], e);
     if (rc)
@@ -157,18 +158,7 @@ unsigned ds_front_est_port(const ds_front *f)
 // Of a stranger; what they can cause to be written has its bound.
 static void complain(connection *c, const ds_err *e)
 {
-    ds_front *f = c->front;
-    pthread_mutex_lock(&f->lock);
-    int64_t now = ds_now_ms();
-    if (!f->complaints || now - f->complaints_since_ms > COMPLAINTS_MS) {
-        f->complaints = 0;
-        f->complaints_since_ms = now;
-    }
-    unsigned n = ++f->complaints;
-    pthread_mutex_unlock(&f->lock);
-    if (n <= COMPLAINTS)
-        ds_log(DS_LOG_WARN, "%s: %s%s", c->peer, e->text,
-               n == COMPLAINTS ? " (others are not told of for a while)" : "");
+    ds_front_complain(&c->front->strange, NULL, c->peer, e->text);
 }
 
 static const ds_front_station *station_of(const connection *c)
@@ -176,18 +166,63 @@ static const ds_front_station *station_of(const connection *c)
     return &c->front->config->stations[c->station];
 }
 
-// The oldest connection of that kind, told to go; the lock is held.
-static bool send_away(ds_front *f, enum phase phase, int station)
+static bool tell_to_go(connection *c)
+{
+    if (c->phase == STRANGER)
+        c->front->strangers--;
+    c->phase = GOING;
+    (void)shutdown(c->fd, SHUT_RDWR);
+    return true;
+}
+
+// The station's oldest idle connection, told to go; the lock is held.
+static bool send_idle_away(ds_front *f, int station)
 {
     for (connection *c = f->first; c; c = c->next)
-        if (c->phase == phase && (station < 0 || c->station == station)) {
-            if (phase == STRANGER)
-                f->strangers--;
-            c->phase = GOING;
-            (void)shutdown(c->fd, SHUT_RDWR);
-            return true;
-        }
+        if (c->phase == IDLE && c->station == station)
+            return tell_to_go(c);
     return false;
+}
+
+// How many strangers a source has; going: those too that were told to go and are still there.
+static unsigned count_source(const ds_front *f, const ds_front_source *source, bool going)
+{
+    unsigned n = 0;
+    for (const connection *c = f->first; c; c = c->next)
+        if ((c->phase == STRANGER || (going && c->phase == GOING && c->station < 0)) &&
+            ds_front_source_same(&c->source, source))
+            n++;
+    return n;
+}
+
+static bool send_stranger_away(ds_front *f, const ds_front_source *source)
+{
+    for (connection *c = f->first; c; c = c->next)
+        if (c->phase == STRANGER && ds_front_source_same(&c->source, source))
+            return tell_to_go(c);
+    return false;
+}
+
+// A place for a newcomer from that source; the lock is held. A source has half of the places at most, and takes another
+// one's place only where that one has more: no source alone comes near the others.
+static bool make_room(ds_front *f, const ds_front_source *source)
+{
+    unsigned share = (f->config->strangers + 1) / 2, most = count_source(f, source, false);
+    const ds_front_source *from = source;
+    if (f->total >= f->total_max || count_source(f, source, true) >= 2 * f->config->strangers + LEAVING / 2)
+        return false;
+    if (most >= share)
+        return send_stranger_away(f, source);
+    if (f->strangers < f->config->strangers)
+        return true;
+    for (const connection *c = f->first; c; c = c->next) {
+        unsigned n = c->phase == STRANGER ? count_source(f, &c->source, false) : 0;
+        if (n > most) {
+            most = n;
+            from = &c->source;
+        }
+    }
+    return send_stranger_away(f, from);
 }
 
 // A known station's place among its own. false: it has too many requests under way.
@@ -205,7 +240,7 @@ static bool find_place(connection *c, int station)
         f->strangers--;
     }
     if (good && f->counts[station] >= limit)
-        good = send_away(f, IDLE, station);
+        good = send_idle_away(f, station);
     while (good && f->counts[station] >= limit && !f->stopping)
         if (pthread_cond_timedwait(&f->changed, &f->lock, &until) != 0)
             good = false;
@@ -272,7 +307,7 @@ static bool set_phase(connection *c, enum phase phase)
 static bool answer(connection *c, const Devstamp__Signer__Request *request)
 {
     ds_front *f = c->front;
-    const ds_front_case what = {f->config, station_of(c), f->signer, tell_touch, c};
+    const ds_front_case what = {f->config, station_of(c), f->signer, &f->complaints[c->station], tell_touch, c};
     ds_err e = DS_ERR_INIT;
     Devstamp__Signer__Reply *reply = NULL;
     bool rests = request->body_case != DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
@@ -320,7 +355,7 @@ static void serve(connection *c)
         if (!rc && !request)
             (void)ds_fail(&e, DS_INPUT, "a request that cannot be read");
         if (!request) {
-            ds_log(DS_LOG_WARN, "station %s at %s: %s", station_of(c)->name, c->peer, e.text);
+            ds_front_complain(&f->complaints[c->station], station_of(c)->name, c->peer, e.text);
             if (e.cls != DS_POLICY)
                 (void)send_failure(c, 0, &e);
             return;
@@ -402,9 +437,7 @@ static bool admit(ds_front *f, connection *c)
     pthread_attr_t attr;
     pthread_t thread;
     pthread_mutex_lock(&f->lock);
-    bool room = f->total < f->total_max;
-    if (room && f->strangers >= f->config->strangers)
-        room = send_away(f, STRANGER, -1);
+    bool room = make_room(f, &c->source);
     if (room) {
         connection **at = &f->first;
         while (*at)
@@ -442,6 +475,7 @@ static void accept_one(ds_front *f, int listener)
     connection *c = ds_alloc(sizeof *c);
     *c = (connection){.front = f, .fd = fd, .station = -1, .est = listener == FOR_EST, .phase = STRANGER};
     pthread_mutex_init(&c->sending, NULL);
+    c->source = ds_front_source_of(&peer);
     name_peer((struct sockaddr *)&peer, len, c->peer);
     if (admit(f, c))
         return;

@@ -4,8 +4,9 @@
 // The signer for stations elsewhere: it listens with mutual TLS, knows each station, and hands what that station may
 // ask for to the signer process, which judges every request itself. The process with the PIN never sees a byte of TLS.
 //
-// Nobody can take more than their share. Those who have not shown a certificate yet have strangers places, and the
-// oldest of them gives way to a newcomer; a station has so many connections with one request on each, and its oldest
+// Nobody can take more than their share. Those who have not shown a certificate yet have strangers places, of
+// which one source address (IPv6: one /64) has half at most; where all are taken, the oldest of the source that holds
+// most gives way to a newcomer. A station has so many connections with one request on each, and its oldest
 // idle one gives way to a new one. A handshake, a message and an idle connection have their time.
 #ifndef DS_SIGNER_FRONT_H
 #define DS_SIGNER_FRONT_H
@@ -27,6 +28,7 @@ typedef struct ds_front_station {
     uint8_t fingerprint[32];
     const char *const *recipes; // by their products' names
     size_t recipe_count;
+    const char *first, *last; // serial numbers of the devices it may have (quota.h says how they are compared); or NULL
     enum ds_front_revoke revoke;
     bool log;             // may read the issuance log's entries
     unsigned connections; // 1..DS_FRONT_CONNECTIONS

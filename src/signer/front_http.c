@@ -20,6 +20,7 @@ enum { MEMORY = 32768, UP_MAX = 65536 }; // of a connection; bytes from the othe
 struct ds_front_http {
     const ds_front_config *config;
     ds_signer *signer;
+    ds_front_complaints *complaints; // of each station
     struct MHD_Daemon *daemon;
 };
 
@@ -62,7 +63,11 @@ static void no_touch(void *arg)
 static enum MHD_Result answer(const ds_front_http *h, struct MHD_Connection *connection, const char *path,
                               const char *method, const incoming *in)
 {
-    const ds_front_case c = {h->config, station_of(h, connection), h->signer, no_touch, NULL};
+    const ds_front_station *station = station_of(h, connection);
+    if (!station)
+        return MHD_NO;
+    const ds_front_case c = {h->config, station, h->signer, &h->complaints[station - h->config->stations],
+                             no_touch,  NULL};
     const ds_est_request request = {
         .method = method,
         .path = path,
@@ -70,8 +75,6 @@ static enum MHD_Result answer(const ds_front_http *h, struct MHD_Connection *con
         .body = ds_buf_view(&in->body),
     };
     ds_est_answer a = {.status = 413, .type = "text/plain"};
-    if (!c.station)
-        return MHD_NO;
     // A token may take longer than the other side may, and the library counts from the last byte that came.
     (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
     if (!in->too_long)
@@ -109,10 +112,11 @@ static void on_end(void *arg, struct MHD_Connection *connection, void **state, e
     *state = NULL;
 }
 
-enum ds_class ds_front_http_new(const ds_front_config *config, ds_signer *signer, ds_front_http **ret, ds_err *e)
+enum ds_class ds_front_http_new(const ds_front_config *config, ds_signer *signer, ds_front_complaints *complaints,
+                                ds_front_http **ret, ds_err *e)
 {
     ds_front_http *h = ds_alloc(sizeof *h);
-    *h = (ds_front_http){.config = config, .signer = signer};
+    *h = (ds_front_http){.config = config, .signer = signer, .complaints = complaints};
     h->daemon =
         MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_NO_LISTEN_SOCKET |
                              MHD_USE_ITC | MHD_USE_POLL,

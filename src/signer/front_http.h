@@ -7,12 +7,13 @@
 #define DS_SIGNER_FRONT_HTTP_H
 
 #include "src/signer/front.h"
+#include "src/signer/front_complaints.h"
 
 typedef struct ds_front_http ds_front_http;
 
 // Both are borrowed until ds_front_http_free, when nobody may be served any more.
-enum ds_class ds_front_http_new(const ds_front_config *config, ds_signer *signer, ds_front_http **ret,
-                                ds_err *e) DS_MUST;
+enum ds_class ds_front_http_new(const ds_front_config *config, ds_signer *signer, ds_front_complaints *complaints,
+                                ds_front_http **ret, ds_err *e) DS_MUST;
 void ds_front_http_free(ds_front_http *h);
 
 // One request of the station of that index over a connection that has shaken hands; returns once it is answered or

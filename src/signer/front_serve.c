@@ -7,6 +7,7 @@
 
 #include "src/base/log.h"
 #include "src/signer/client.h"
+#include "src/signer/quota.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,16 @@ static enum ds_class refuse_recipe(const ds_front_station *s, const char *recipe
     return ds_hint(
         (ds_fail(e, DS_POLICY, "station %s may not ask for certificates of recipe \"%.63s\"", s->name, recipe), e),
         "the officer names what a station may ask for in the signer's configuration");
+}
+
+enum ds_class ds_front_check_device(const ds_front_station *s, const char *serial, ds_err *e)
+{
+    if (!s->first || (ds_quota_compare(serial, s->first) >= 0 && ds_quota_compare(serial, s->last) <= 0))
+        return DS_OK;
+    return ds_hint((ds_fail(e, DS_POLICY, "station %s may have serial numbers %s to %s, not \"%.63s\"", s->name,
+                            s->first, s->last, serial),
+                    e),
+                   "the officer gives each station its range in the signer's configuration");
 }
 
 // What differs, in words; NULL: nothing that certificates show.
@@ -141,7 +152,9 @@ static enum ds_class answer_sign(const ds_front_case *c, const request_t *asked,
         .on_touch = c->on_touch,
         .arg = c->arg,
     };
-    enum ds_class rc = ds_signer_sign(c->signer, &request, &der, e);
+    enum ds_class rc = ds_front_check_device(c->station, sign->device_serial, e);
+    if (!rc)
+        rc = ds_signer_sign(c->signer, &request, &der, e);
     if (!rc)
         *ret = signed_reply(c->signer, &der);
     return rc;
@@ -183,6 +196,9 @@ static enum ds_class answer_consistency(const ds_front_case *c, const request_t 
 {
     Devstamp__Signer__Consistency body = DEVSTAMP__SIGNER__CONSISTENCY__INIT;
     request_t request = DEVSTAMP__SIGNER__REQUEST__INIT;
+    if (!c->station->log && !c->station->recipe_count)
+        return ds_hint((ds_fail(e, DS_POLICY, "station %s may not ask for the log's proofs", c->station->name), e),
+                       "the officer says who may in the signer's configuration: it takes recipes, or log: true");
     body.from = asked->consistency->from;
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_CONSISTENCY;
     request.consistency = &body;
@@ -248,8 +264,10 @@ enum ds_class ds_front_answer(const ds_front_case *c, const Devstamp__Signer__Re
             devstamp__signer__reply__free_unpacked(*ret, NULL);
             *ret = NULL;
         }
-        ds_log(rc ? DS_LOG_WARN : DS_LOG_INFO, "station %s: %s%s%s", c->station->name, known[i].what, rc ? ": " : "",
-               rc ? e->text : "");
+        if (rc)
+            ds_front_complain(c->complaints, c->station->name, known[i].what, e->text);
+        else
+            ds_log(DS_LOG_INFO, "station %s: %s", c->station->name, known[i].what);
         return rc;
     }
     return ds_fail(e, DS_INPUT, "the signer was asked for something it does not do for stations elsewhere");

@@ -77,7 +77,7 @@ static bool knows_all(const json_t *o, const char *const *names, size_t count)
     return known == json_object_size(o);
 }
 
-static int compare_serials(const char *a, const char *b)
+int ds_quota_compare(const char *a, const char *b)
 {
     size_t a_len = strlen(a), b_len = strlen(b);
     return a_len != b_len ? (a_len < b_len ? -1 : 1) : strcmp(a, b);
@@ -97,7 +97,7 @@ static enum ds_class take_limit(ds_quota *q, size_t i, const json_t *o, ds_err *
         return bad(q, e, i, "certificates must be a number");
     l->certificates = (uint64_t)json_integer_value(number);
     if (!take_text(o, "first", l->first, sizeof l->first) || !take_text(o, "last", l->last, sizeof l->last) ||
-        !l->first[0] != !l->last[0] || (l->first[0] && compare_serials(l->first, l->last) > 0))
+        !l->first[0] != !l->last[0] || (l->first[0] && ds_quota_compare(l->first, l->last) > 0))
         return bad(q, e, i, "first and last must be serial numbers in their order, both or none");
     if (!take_time(o, "until", &l->until_utc))
         return bad(q, e, i, "until must be a time like 2027-01-31T00:00:00Z");
@@ -190,7 +190,7 @@ enum ds_class ds_quota_check(const ds_quota *q, const ds_log_file *log, const ch
     else if (left == 0)
         (void)ds_fail(e, DS_POLICY, "the quota for recipe %s is used up: 0 of %llu certificates left", recipe, all);
     else if (l->first[0] &&
-             (compare_serials(device_serial, l->first) < 0 || compare_serials(device_serial, l->last) > 0))
+             (ds_quota_compare(device_serial, l->first) < 0 || ds_quota_compare(device_serial, l->last) > 0))
         (void)ds_fail(e, DS_POLICY,
                       "serial number %s is not within the quota's %s to %s; %llu of %llu certificates left",
                       device_serial, l->first, l->last, left, all);

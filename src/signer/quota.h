@@ -20,6 +20,9 @@
 
 typedef struct ds_quota ds_quota;
 
+// By length, then byte by byte, as strcmp.
+int ds_quota_compare(const char *a, const char *b);
+
 // DS_INPUT names what is wrong; DS_POLICY: of another CA.
 enum ds_class ds_quota_read(const char *path, const uint8_t ca[32], ds_quota **ret, ds_err *e) DS_MUST;
 void ds_quota_free(ds_quota *q);

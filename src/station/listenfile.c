@@ -3,6 +3,7 @@
 //
 // The "listen" part of a station file; see listenfile.h.
 #include "src/station/listenfile.h"
+#include "src/signer/quota.h"
 
 #include "src/base/file.h"
 
@@ -20,6 +21,8 @@ static const cyaml_schema_field_t station_fields[] = {
     TEXT(ds_listen_station, fingerprint, CYAML_FLAG_OPTIONAL, 95),
     CYAML_FIELD_SEQUENCE("recipes", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, ds_listen_station, recipes,
                          &recipe_schema, 0, 64),
+    TEXT(ds_listen_station, first, CYAML_FLAG_OPTIONAL, 63),
+    TEXT(ds_listen_station, last, CYAML_FLAG_OPTIONAL, 63),
     CYAML_FIELD_ENUM("revoke", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, ds_listen_station, revoke, revokes,
                      CYAML_ARRAY_LEN(revokes)),
     CYAML_FIELD_BOOL("log", CYAML_FLAG_OPTIONAL, ds_listen_station, log),
@@ -72,6 +75,8 @@ static enum ds_class take_station(const char *path, const ds_listen_yaml *y, uns
         .pinned = s->fingerprint != NULL,
         .recipes = (const char *const *)s->recipes,
         .recipe_count = s->recipes_count,
+        .first = s->first,
+        .last = s->last,
         .revoke = (enum ds_front_revoke)s->revoke,
         .log = s->log,
         .connections = s->connections ? s->connections : 16,
@@ -83,6 +88,10 @@ static enum ds_class take_station(const char *path, const ds_listen_yaml *y, uns
     if (s->fingerprint && !read_fingerprint(s->fingerprint, ret->fingerprint))
         return ds_hint((ds_fail(e, DS_INPUT, "%s: listen: station %s: not a SHA-256 fingerprint", path, s->name), e),
                        "openssl x509 -noout -fingerprint -sha256 -in CERTIFICATE prints it");
+    if (!s->first != !s->last || (s->first && ds_quota_compare(s->first, s->last) > 0))
+        return ds_fail(e, DS_INPUT,
+                       "%s: listen: station %s: first and last must be serial numbers in their order, both or none",
+                       path, s->name);
     if (ret->connections > DS_FRONT_CONNECTIONS)
         return ds_fail(e, DS_INPUT, "%s: listen: station %s: connections must be 1 to %d", path, s->name,
                        DS_FRONT_CONNECTIONS);
@@ -127,7 +136,7 @@ enum ds_class ds_listen_make(const char *path, const ds_listen_yaml *y, ds_front
         .est_chain = y->est_chain ? ds_path_beside(path, y->est_chain) : NULL,
         .stations = stations,
         .station_count = y->stations_count,
-        .strangers = or_else(y->strangers, 32),
+        .strangers = or_else(y->strangers, 128),
         .handshake_s = or_else(y->handshake, 10),
         .message_s = or_else(y->message, 20),
         .idle_s = or_else(y->idle, 600),

@@ -9,7 +9,7 @@
 #include "src/station/yaml.h"
 
 typedef struct ds_listen_station {
-    char *name, *fingerprint;
+    char *name, *fingerprint, *first, *last;
     char **recipes;
     unsigned recipes_count;
     int revoke; // enum ds_front_revoke

@@ -124,6 +124,15 @@ def test_what_the_recipe_does_not_name_is_not_enrolled(est):
     assert est.logged() == 0
 
 
+def test_station_keeps_to_its_serial_numbers(products, tmp_path):
+    est = Est(products, tmp_path, {"line-1": "recipes: [acme], first: SN10, last: SN19"})
+    assert est.enroll("in", "/CN=SN10/O=Acme")[1][0] == "200"
+    body, (status, _) = est.enroll("out", "/CN=SN9/O=Acme")
+    assert status == "403" and b"SN10 to SN19" in body
+    assert est.logged() == 1
+    est.front.stop()
+
+
 def test_strangers_and_rubbish(products, tmp_path):
     est = Est(products, tmp_path, {"line-1": "recipes: [acme]"}, message=2)
     for who in (None, "nobody"):

@@ -231,6 +231,67 @@ def test_half_a_handshake_held_open_keeps_nobody_out(place, ids):
         s.close()
 
 
+def test_one_source_keeps_no_other_out(place, authority, ids):
+    """Half a handshake from one address outlasts any number of connections from another."""
+    front = place.front({"line-1": "recipes: [acme]"}, strangers=4, handshake=600)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(authority.certificate)
+    context.load_cert_chain(*ids["line-1"])
+    slow = socket.create_connection(("127.0.0.1", front.port), 60, source_address=("127.0.0.2", 0))
+    flood = [socket.create_connection(("127.0.0.1", front.port), 60) for _ in range(100)]
+    for s in flood[:50]:  # sent away, so the front has seen them all
+        s.settimeout(60)
+        try:
+            assert s.recv(1) == b""
+        except ConnectionError:
+            pass
+    with context.wrap_socket(slow, server_hostname="127.0.0.1") as s:
+        s.sendall(struct.pack("<I", 2) + field(1, b""))
+        assert len(s.recv(4)) == 4
+    for s in flood:
+        s.close()
+
+
+def test_refused_requests_fill_no_disk(place, ids):
+    front = place.front({"line-1": "recipes: [acme]", "nobody": ""})
+    peer = place.peer(front, ids["nobody"])
+    for _ in range(60):
+        refused(peer.entries)
+    refused(place.peer(front, ids["line-1"]).entries)  # another station's are told
+    said = [t for t in front.said.read_text().splitlines() if "may not read" in t]
+    assert len([t for t in said if "nobody" in t]) in (20, 40)  # 40: a minute passed meanwhile
+    assert len([t for t in said if "line-1" in t]) == 1
+
+
+def test_station_keeps_to_its_serial_numbers(place, ids, tmp_path):
+    front = place.front({"line-1": "recipes: [acme], first: SN1, last: SN99", "line-2": "recipes: [acme], first: SN100, last: SN200"})
+    one, two = place.peer(front, ids["line-1"]), place.peer(front, ids["line-2"])
+    one.sign(device(place, "SN99"))
+    e = refused(two.sign, device(place, "SN99"))
+    assert e.args[0] == POLICY and 'SN100 to SN200, not "SN99"' in e.args[1]
+    assert refused(one.sign, device(place, "SN100")).args[0] == POLICY
+    assert refused(two.sign, device(place, "SN201")).args[0] == POLICY
+    two.sign(device(place, "SN100"))
+    assert place.logged() == 2
+    for more in ("first: SN1", "last: SN1", "first: SN10, last: SN9"):
+        front.stop()
+        bad = Front(place.folder, place.authority, {"certificate": place.ca / "subca.pem", "key": f"file:{place.ca}/subca.key",
+                                                    "log": place.log}, place.recipes, {"line-1": f"recipes: [acme], {more}"})
+        p = bad.spawn()
+        p.communicate()
+        assert p.returncode == 3 and "in their order, both or none" in bad.said.read_text()
+        bad.said.unlink()
+
+
+def test_proofs_take_a_right(place, ids):
+    front = place.front({"line-1": "recipes: [acme]", "officer": "log: true", "nobody": ""})
+    place.peer(front, ids["line-1"]).sign(device(place))
+    proof = field(5, field(1, 1))
+    place.peer(front, ids["line-1"]).ask(proof)
+    place.peer(front, ids["officer"]).ask(proof)
+    assert "may not ask for the log's proofs" in refused(place.peer(front, ids["nobody"]).ask, proof).args[1]
+
+
 @pytest.mark.parametrize("limit", ["handshake", "message", "idle"])
 def test_slow_ones_are_cut_off(place, ids, limit):
     front = place.front({"line-1": "recipes: [acme]"}, **{limit: 1})
