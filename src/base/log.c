@@ -5,6 +5,7 @@
 // one.
 #include "src/base/log.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,17 @@ static enum ds_log_level limit = DS_LOG_WARN;
 void ds_log_set_level(enum ds_log_level level)
 {
     limit = level;
+}
+
+void ds_log_clean(char *text)
+{
+    for (char *c = text; *c; c++) {
+        bool c1 = (unsigned char)c[0] == 0xc2 && (unsigned char)c[1] >= 0x80 && (unsigned char)c[1] <= 0x9f;
+        if ((unsigned char)*c < 0x20 || *c == 0x7f || c1)
+            *c = '?';
+        if (c1)
+            *++c = '?'; // U+0080 to U+009F in UTF-8
+    }
 }
 
 void ds_log(enum ds_log_level level, const char *fmt, ...)
@@ -27,10 +39,8 @@ void ds_log(enum ds_log_level level, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(line + head, sizeof line - (size_t)head - 1, fmt, ap);
     va_end(ap);
+    ds_log_clean(line);
     size_t len = strlen(line);
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-            line[i] = '?';
     line[len++] = '\n';
     (void)!write(STDERR_FILENO, line, len); // one write, one line
 }

@@ -14,4 +14,7 @@ void ds_log_set_level(enum ds_log_level level);
 
 void ds_log(enum ds_log_level level, const char *fmt, ...) DS_PRINTF(2, 3);
 
+// Control characters become '?': for what others wrote and a terminal shows.
+void ds_log_clean(char *text);
+
 #endif

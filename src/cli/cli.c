@@ -4,6 +4,8 @@
 // What every verb shares; see cli.h.
 #include "src/cli/cli.h"
 
+#include "src/base/log.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -16,9 +18,12 @@ int ds_cli_exit(enum ds_class cls)
 
 int ds_cli_fail(const ds_err *e)
 {
-    fprintf(stderr, "devstamp: %s\n", e->text);
-    if (e->hint[0])
-        fprintf(stderr, "  hint: %s\n", e->hint);
+    ds_err shown = *e; // parts of it may come from a file or the network
+    ds_log_clean(shown.text);
+    ds_log_clean(shown.hint);
+    fprintf(stderr, "devstamp: %s\n", shown.text);
+    if (shown.hint[0])
+        fprintf(stderr, "  hint: %s\n", shown.hint);
     return e->cls == DS_OK ? DS_EXIT_INTERNAL : ds_cli_exit(e->cls);
 }
 

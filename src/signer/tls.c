@@ -349,25 +349,26 @@ static bool carry_in(ds_tls *t, int fd, size_t max, size_t *taken)
     }
 }
 
-void ds_tls_pump(ds_tls *t, int fd, size_t max, int64_t write_ms)
+void ds_tls_pump(ds_tls *t, int fd, size_t max, int64_t part_ms)
 {
     uint8_t part[4096];
     size_t taken = 0;
     bool open = true, writable = true;
+    int64_t deadline_ms = ds_now_ms() + part_ms;
     for (;;) {
-        if (open && !carry_in(t, fd, max, &taken)) {
-            open = false;
+        if (open && (!carry_in(t, fd, max, &taken) || ds_now_ms() >= deadline_ms)) {
+            open = false; // a request that is whole by now is answered
             (void)shutdown(fd, SHUT_WR);
         }
         struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = open ? t->fd : -1, .events = POLLIN}};
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
+        if (poll(p, 2, open ? ds_ms_left(deadline_ms) : -1) < 0 && errno != EINTR)
             return;
         if (!p[0].revents)
             continue;
         ssize_t n = recv(fd, part, sizeof part, 0);
         if (n <= 0)
             return;
-        writable = writable && !write_all(t, (ds_view){part, (size_t)n}, ds_now_ms() + write_ms, NULL);
+        writable = writable && !write_all(t, (ds_view){part, (size_t)n}, ds_now_ms() + part_ms, NULL);
     }
 }
 

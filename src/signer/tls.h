@@ -55,8 +55,8 @@ enum ds_class ds_tls_recv(ds_tls *t, const ds_tls_wait *wait, ds_buf *ret, enum 
                           ds_err *e) DS_MUST;
 
 // Carry bytes both ways between t and fd, a local stream, until fd ends. At most max bytes from the other side; once it
-// has sent more, or is gone, fd is shut down for writing. write_ms: how long the other side may take to take a part.
-void ds_tls_pump(ds_tls *t, int fd, size_t max, int64_t write_ms);
+// has sent more, or is gone, fd is shut down for writing. part_ms: how long the other side may take to take a part.
+void ds_tls_pump(ds_tls *t, int fd, size_t max, int64_t part_ms);
 
 // Say goodbye, and wait for the other side to have read it, a second at most: bytes of theirs that nobody reads would
 // otherwise take the last message from them.

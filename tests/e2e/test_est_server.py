@@ -4,6 +4,8 @@
 
 import base64
 import shutil
+import socket
+import ssl
 import subprocess
 import threading
 
@@ -184,4 +186,36 @@ def test_slow_token_outlasts_the_time_for_a_message(products, tmp_path):
               signer_more={"key": SUB_KEY, "module": token.shim, "pin_file": token.pin}, message=1)
     body, (status, _) = est.enroll("device")
     assert status == "200" and "BEGIN CERTIFICATE" in est.certificates(body)
+    est.front.stop()
+
+
+def connect(est):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(est.authority.certificate)
+    context.load_cert_chain(*est.ids["line-1"])
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", est.front.est_port), 60), server_hostname="127.0.0.1")
+
+
+def head_of(length):
+    return (f"POST /.well-known/est/acme/simpleenroll HTTP/1.1\r\nHost: x\r\nContent-Type: application/pkcs10\r\n"
+            f"Content-Length: {length}\r\n\r\n").encode()
+
+
+def test_slow_body_is_cut_off(products, tmp_path):
+    """Each byte comes in time, the whole does not."""
+    est = Est(products, tmp_path, {"line-1": "recipes: [acme]"}, message=1)
+    with connect(est) as s:
+        s.sendall(head_of(9000))
+        s.settimeout(0.2)
+        for _ in range(300):
+            try:
+                s.sendall(b"A")
+                if not s.recv(4096):
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        else:
+            pytest.fail("still held after 60 s")
     est.front.stop()

@@ -3,6 +3,7 @@
 //
 // Errors with context, files and secrets of the base room.
 #include "src/base/file.h"
+#include "src/base/log.h"
 #include "src/base/secret.h"
 
 #include <setjmp.h>
@@ -116,9 +117,18 @@ static void test_secret_file_others_may_read_is_refused(void **state)
     assert_int_equal(ds_secret_read_file(path, 5, &s, &e), DS_INPUT); // too long: never cut short silently
 }
 
+static void test_control_characters_reach_no_terminal(void **state)
+{
+    (void)state;
+    char text[] = "a\x1b[2Jb\x7f\r\n\xc2\x9b" "c \xc3\xa4";
+    ds_log_clean(text);
+    assert_string_equal(text, "a?[2Jb?????c \xc3\xa4");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_control_characters_reach_no_terminal),
         cmocka_unit_test(test_wrap_reads_outside_in),
         cmocka_unit_test(test_wrap_long_text_keeps_the_outermost),
         cmocka_unit_test(test_errors_without_a_place_keep_the_class),
