@@ -200,13 +200,25 @@ static enum ds_class gather_revoked(void *arg, const ds_revocation *r, ds_err *e
     return DS_OK;
 }
 
+// The first revocation makes LOG.revoked; until then there is its issuance log alone.
+static bool nothing_revoked_yet(const char *path)
+{
+    static const char suffix[] = ".revoked";
+    size_t len = strlen(path), n = sizeof suffix - 1;
+    if (len <= n || strcmp(path + len - n, suffix) != 0)
+        return false;
+    DS_CLEANUP_FREE char *head = ds_asprintf("%s.head", path);
+    DS_CLEANUP_FREE char *log = ds_asprintf("%.*s", (int)(len - n), path);
+    return access(path, F_OK) != 0 && access(head, F_OK) != 0 && access(log, F_OK) == 0;
+}
+
 static enum ds_class write_list(const ds_ca_args *o, X509 *ca, const uint8_t fingerprint[32], const char *path,
                                 ds_err *e)
 {
     gathering g = {.ca = ca};
     ds_crl_list_begin(&g.list, fingerprint);
     enum ds_class rc = gather_all(o, &g, e);
-    if (!rc && o->revoked)
+    if (!rc && o->revoked && !nothing_revoked_yet(o->revoked))
         rc = ds_revoked_each(o->revoked, fingerprint, gather_revoked, &g, e);
     if (!rc)
         rc = ds_file_write(path, ds_buf_view(&g.list), 0644, e);

@@ -478,6 +478,18 @@ static void pack_entries(uint64_t id, head *h, Devstamp__Signer__EntriesReply *b
     (void)!ds_wire_pack(&reply.base, ret, NULL); // PART bytes and less than 8 KiB more
 }
 
+// The head beside the log, unless it is of a longer one by now.
+static enum ds_class read_head_of(const ds_log_file *log, uint64_t entries, ds_buf *ret, ds_err *e)
+{
+    ds_log_head kept;
+    enum ds_class rc = ds_log_read_head(log, ret, e);
+    if (!rc && ret->len)
+        rc = ds_log_head_parse(ds_buf_view(ret), &kept, e);
+    if (!rc && ret->len && kept.size > entries)
+        ds_buf_clear(ret);
+    return rc;
+}
+
 void ds_desk_tell_entries(ds_desk *d, const Devstamp__Signer__Request *request)
 {
     enum { PART = 49152 };
@@ -492,7 +504,7 @@ void ds_desk_tell_entries(ds_desk *d, const Devstamp__Signer__Request *request)
     if (!rc)
         rc = ds_log_read_header(log, &header, &failure);
     if (!rc && span.next > h.entries)
-        rc = ds_log_read_head(log, &head_text, &failure);
+        rc = read_head_of(log, h.entries, &head_text, &failure);
     Devstamp__Signer__EntriesReply body = DEVSTAMP__SIGNER__ENTRIES_REPLY__INIT;
     body.records = (ProtobufCBinaryData){records.len, records.ptr};
     body.header = (ProtobufCBinaryData){header.len, header.ptr};

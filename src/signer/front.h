@@ -55,7 +55,8 @@ enum ds_class ds_front_open(const ds_front_config *config, ds_signer *signer, ds
 // The port listened at; that of EST, 0 where there is none.
 unsigned ds_front_port(const ds_front *f);
 unsigned ds_front_est_port(const ds_front *f);
-// Serve until stop_fd can be read. Requests under way are answered before it returns.
+// Serve until stop_fd can be read. Requests under way are answered before it returns; those by EST may
+// be cut off, and are given their certificate when asked again.
 enum ds_class ds_front_run(ds_front *f, int stop_fd, ds_err *e) DS_MUST;
 void ds_front_close(ds_front *f);
 
