@@ -28,7 +28,10 @@ PAUSE = """\
 #!/bin/sh
 # The device's reset, and a moment for the test to look around: the station waits for it.
 touch {folder}/at.$$
-while [ ! -e {folder}/go.$$ ]; do sleep 0.02; done
+while [ ! -e {folder}/go.$$ ]; do
+    [ ! -e {folder}/over ] || exit 1 # nobody looks any more
+    sleep 0.02
+done
 case $DEVSTAMP_RESET in download) v=download ;; *) v=reset ;; esac
 exec {sim} ctl --state {state} --device 0 $v
 """
@@ -72,7 +75,9 @@ class Canaries:
 
 @pytest.fixture
 def canaries(products, factory, shim, monkeypatch):
-    return Canaries(products, factory, shim, monkeypatch)
+    c = Canaries(products, factory, shim, monkeypatch)
+    yield c
+    (c.pauses / "over").touch()
 
 
 class Run:
