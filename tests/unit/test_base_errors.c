@@ -120,7 +120,8 @@ static void test_secret_file_others_may_read_is_refused(void **state)
 static void test_control_characters_reach_no_terminal(void **state)
 {
     (void)state;
-    char text[] = "a\x1b[2Jb\x7f\r\n\xc2\x9b" "c \xc3\xa4";
+    char text[] = "a\x1b[2Jb\x7f\r\n\xc2\x9b"
+                  "c \xc3\xa4";
     ds_log_clean(text);
     assert_string_equal(text, "a?[2Jb?????c \xc3\xa4");
 }
