@@ -52,8 +52,7 @@ static void test_shown_text_that_hides_is_refused(void **state)
         "\xF8\x88\x80\x80\x80", // no characters
         "\xC3",
         "\xE2\x82",
-        "\xC3"
-        "A",
+        "\xC3\x41",
         "\x80",
         "\xFF", // cut, or begun in the middle
     };
