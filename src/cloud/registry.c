@@ -159,7 +159,7 @@ enum ds_class ds_registry_set_ca(ds_registry *r, const uint8_t id[32], bool acti
 
 enum ds_class ds_registry_each_ca(ds_registry *r, ds_registry_ca_fn fn, void *arg, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc = ds_sql_query(&r->sql,
                                     "SELECT id, role, active, auto_registration, registered_at, subject, der FROM ca "
@@ -169,10 +169,10 @@ enum ds_class ds_registry_each_ca(ds_registry *r, ds_registry_ca_fn fn, void *ar
         rc = ds_sql_next(&r->sql, q, &more, e);
         if (rc || !more)
             break;
-        ds_registry_ca ca = {.role = (enum ds_registry_role)sqlite3_column_int64(q, 1),
-                             .active = sqlite3_column_int64(q, 2) != 0,
-                             .auto_registration = sqlite3_column_int64(q, 3) != 0,
-                             .registered_utc = sqlite3_column_int64(q, 4),
+        ds_registry_ca ca = {.role = (enum ds_registry_role)ds_sql_int(q, 1),
+                             .active = ds_sql_int(q, 2) != 0,
+                             .auto_registration = ds_sql_int(q, 3) != 0,
+                             .registered_utc = ds_sql_int(q, 4),
                              .der = ds_sql_view(q, 6)};
         ds_sql_blob(q, 0, ca.id, sizeof ca.id);
         ds_sql_text(q, 5, ca.subject, sizeof ca.subject);

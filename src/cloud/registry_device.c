@@ -151,7 +151,7 @@ enum ds_class ds_registry_admit(ds_registry *r, ds_view der, const char *client_
 
 enum ds_class ds_registry_each(ds_registry *r, ds_registry_device_fn fn, void *arg, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc = ds_sql_query(
         &r->sql, "SELECT id, ca, name, state, registered_at, last_seen FROM device ORDER BY number", NULL, &q, e);
@@ -159,9 +159,9 @@ enum ds_class ds_registry_each(ds_registry *r, ds_registry_device_fn fn, void *a
         rc = ds_sql_next(&r->sql, q, &more, e);
         if (rc || !more)
             break;
-        ds_registry_device d = {.state = (enum ds_registry_state)sqlite3_column_int64(q, 3),
-                                .registered_utc = sqlite3_column_int64(q, 4),
-                                .last_seen_utc = sqlite3_column_int64(q, 5)};
+        ds_registry_device d = {.state = (enum ds_registry_state)ds_sql_int(q, 3),
+                                .registered_utc = ds_sql_int(q, 4),
+                                .last_seen_utc = ds_sql_int(q, 5)};
         ds_sql_blob(q, 0, d.id, sizeof d.id);
         ds_sql_blob(q, 1, d.ca, sizeof d.ca);
         ds_sql_text(q, 2, d.name, sizeof d.name);
@@ -245,7 +245,7 @@ enum ds_class ds_registry_revoke(ds_registry *r, const uint8_t id[32], bool *ret
 
 enum ds_class ds_registry_each_unseen(ds_registry *r, ds_registry_unseen_fn fn, void *arg, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc = ds_sql_query(&r->sql, "SELECT id, refused_at FROM refused ORDER BY refused_at, id", NULL, &q, e);
     while (!rc && more) {
@@ -254,14 +254,14 @@ enum ds_class ds_registry_each_unseen(ds_registry *r, ds_registry_unseen_fn fn, 
         if (rc || !more)
             break;
         ds_sql_blob(q, 0, id, sizeof id);
-        fn(arg, id, sqlite3_column_int64(q, 1));
+        fn(arg, id, ds_sql_int(q, 1));
     }
     return rc;
 }
 
 enum ds_class ds_registry_each_refused(ds_registry *r, ds_registry_name_fn fn, void *arg, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc =
         ds_sql_query(&r->sql,

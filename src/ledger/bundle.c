@@ -26,7 +26,7 @@ static bool parse(const char *text, const ds_ledger_bundle *b, uint64_t *ret_rel
 
 static enum ds_class load(ds_ledger *l, const ds_ledger_bundle *b, used *ret, ds_err *e)
 {
-    sqlite3_stmt *q = NULL;
+    ds_sql_rows *q = NULL;
     bool more = false;
     *ret = (used){.newest = 0};
     enum ds_class rc = ds_sql_query(&l->sql, "SELECT text FROM event WHERE device IS NULL AND kind = ? ORDER BY id",

@@ -21,19 +21,19 @@ void ds_ledger_cert_free(ds_ledger_cert *c)
     ds_buf_free(&c->certificate);
 }
 
-static void read_row(sqlite3_stmt *q, ds_ledger_cert *ret)
+static void read_row(ds_sql_rows *q, ds_ledger_cert *ret)
 {
     *ret = (ds_ledger_cert){
-        .id = sqlite3_column_int64(q, 0),
-        .device = sqlite3_column_int64(q, 1),
-        .state = (enum ds_ledger_state)sqlite3_column_int(q, 2),
-        .not_before_utc = sqlite3_column_int64(q, 5),
-        .not_after_utc = sqlite3_column_int64(q, 6),
-        .reserved_utc = sqlite3_column_int64(q, 9),
-        .signed_utc = sqlite3_column_int64(q, 10),
-        .installed_utc = sqlite3_column_int64(q, 11),
-        .registered_utc = sqlite3_column_int64(q, 12),
-        .revoked = sqlite3_column_type(q, 13) != SQLITE_NULL,
+        .id = ds_sql_int(q, 0),
+        .device = ds_sql_int(q, 1),
+        .state = (enum ds_ledger_state)ds_sql_int(q, 2),
+        .not_before_utc = ds_sql_int(q, 5),
+        .not_after_utc = ds_sql_int(q, 6),
+        .reserved_utc = ds_sql_int(q, 9),
+        .signed_utc = ds_sql_int(q, 10),
+        .installed_utc = ds_sql_int(q, 11),
+        .registered_utc = ds_sql_int(q, 12),
+        .revoked = !ds_sql_is_null(q, 13),
     };
     ds_sql_blob(q, 3, ret->serial, sizeof ret->serial);
     ds_sql_blob(q, 4, ret->public_key_digest, sizeof ret->public_key_digest);
@@ -48,7 +48,7 @@ static void read_row(sqlite3_stmt *q, ds_ledger_cert *ret)
 enum ds_class ds_ledger_load_cert(ds_ledger *l, const char *sql, ds_sql_arg key, ds_ledger_cert *ret, bool *found,
                                   ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     *found = false;
     enum ds_class rc = ds_sql_query(&l->sql, sql, DS_ARGS(key), &q, e);
     if (!rc)

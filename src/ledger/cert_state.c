@@ -154,7 +154,7 @@ enum ds_class ds_ledger_cert_revoke(ds_ledger *l, int64_t cert, const char *reas
 
 static enum ds_class read_revoked(ds_ledger *l, ds_buf *rows, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc =
         ds_sql_query(&l->sql,

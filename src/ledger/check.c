@@ -19,11 +19,11 @@ void ds_ledger_say(ds_ledger_checker *k, const char *fmt, ...)
         k->fn(k->arg, line);
 }
 
-typedef void (*row_fn)(ds_ledger_checker *k, sqlite3_stmt *q);
+typedef void (*row_fn)(ds_ledger_checker *k, ds_sql_rows *q);
 
 static enum ds_class each_row(ds_ledger_checker *k, const char *sql, row_fn fn, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc = ds_sql_query(&k->l->sql, sql, NULL, &q, e);
     while (!rc && more) {
@@ -34,7 +34,7 @@ static enum ds_class each_row(ds_ledger_checker *k, const char *sql, row_fn fn, 
     return rc;
 }
 
-static void integrity_row(ds_ledger_checker *k, sqlite3_stmt *q)
+static void integrity_row(ds_ledger_checker *k, ds_sql_rows *q)
 {
     char text[256];
     ds_sql_text(q, 0, text, sizeof text);
@@ -42,19 +42,19 @@ static void integrity_row(ds_ledger_checker *k, sqlite3_stmt *q)
         ds_ledger_say(k, "file: %s", text);
 }
 
-static void foreign_row(ds_ledger_checker *k, sqlite3_stmt *q)
+static void foreign_row(ds_ledger_checker *k, ds_sql_rows *q)
 {
     char table[64];
     ds_sql_text(q, 0, table, sizeof table);
-    ds_ledger_say(k, "file: row %lld of %s belongs to no device", (long long)sqlite3_column_int64(q, 1), table);
+    ds_ledger_say(k, "file: row %lld of %s belongs to no device", (long long)ds_sql_int(q, 1), table);
 }
 
-static void double_row(ds_ledger_checker *k, sqlite3_stmt *q)
+static void double_row(ds_ledger_checker *k, ds_sql_rows *q)
 {
     char what[64], which[128];
     ds_sql_text(q, 0, what, sizeof what);
     ds_sql_text(q, 1, which, sizeof which);
-    ds_ledger_say(k, "%s %s: occurs %lld times", what, which, (long long)sqlite3_column_int64(q, 2));
+    ds_ledger_say(k, "%s %s: occurs %lld times", what, which, (long long)ds_sql_int(q, 2));
 }
 
 // The schema forbids these; a schema can be changed.
@@ -72,7 +72,7 @@ static void double_row(ds_ledger_checker *k, sqlite3_stmt *q)
 
 #define CERTIFICATES "SELECT serial, key_digest, fingerprint, der, state FROM certificate ORDER BY id"
 
-static void certificate_row(ds_ledger_checker *k, sqlite3_stmt *q)
+static void certificate_row(ds_ledger_checker *k, ds_sql_rows *q)
 {
     uint8_t serial[16], key[32], fingerprint[32], digest[32];
     char hex[33];
@@ -82,7 +82,7 @@ static void certificate_row(ds_ledger_checker *k, sqlite3_stmt *q)
     ds_sql_blob(q, 2, fingerprint, sizeof fingerprint);
     ds_view der = ds_sql_view(q, 3);
     ds_hex(serial, sizeof serial, hex);
-    if (sqlite3_column_int64(q, 4) < DS_LEDGER_SIGNED)
+    if (ds_sql_int(q, 4) < DS_LEDGER_SIGNED)
         return;
     ds_sha256(der.ptr, der.len, digest);
     if (memcmp(digest, fingerprint, sizeof digest) != 0)
@@ -105,7 +105,7 @@ typedef struct device_facts {
     bool numbered, locked, can_lock, proved, proof_whole, any_certificate;
 } device_facts;
 
-static void read_device(sqlite3_stmt *q, device_facts *f)
+static void read_device(ds_sql_rows *q, device_facts *f)
 {
     uint8_t mac[6], cert[16];
     char hex[13], serial[64];
@@ -120,12 +120,12 @@ static void read_device(sqlite3_stmt *q, device_facts *f)
         snprintf(f->name, sizeof f->name, "%s (%s)", serial, hex);
     else
         snprintf(f->name, sizeof f->name, "%s", hex);
-    f->locked = sqlite3_column_int64(q, 3) != 0;
-    f->state = (enum ds_ledger_state)sqlite3_column_int64(q, 4);
-    f->proved = sqlite3_column_type(q, 6) != SQLITE_NULL;
-    f->proof_whole = sqlite3_column_int64(q, 6) != 0;
-    f->any_certificate = sqlite3_column_int64(q, 7) != 0;
-    f->can_lock = sqlite3_column_int64(q, 8) != DS_LEDGER_CHIP_WITHOUT_LOCK;
+    f->locked = ds_sql_int(q, 3) != 0;
+    f->state = (enum ds_ledger_state)ds_sql_int(q, 4);
+    f->proved = !ds_sql_is_null(q, 6);
+    f->proof_whole = ds_sql_int(q, 6) != 0;
+    f->any_certificate = ds_sql_int(q, 7) != 0;
+    f->can_lock = ds_sql_int(q, 8) != DS_LEDGER_CHIP_WITHOUT_LOCK;
 }
 
 static void check_device_certificate(ds_ledger_checker *k, const device_facts *f)
@@ -148,7 +148,7 @@ static void check_device_certificate(ds_ledger_checker *k, const device_facts *f
     }
 }
 
-static void device_row(ds_ledger_checker *k, sqlite3_stmt *q)
+static void device_row(ds_ledger_checker *k, ds_sql_rows *q)
 {
     device_facts f = {0};
     read_device(q, &f);

@@ -13,22 +13,21 @@ typedef struct walk {
     bool broken;
 } walk;
 
-static const char *column_text(sqlite3_stmt *q, int column)
+static const char *column_text(ds_sql_rows *q, int column)
 {
     const unsigned char *text = sqlite3_column_text(q, column);
     return text ? (const char *)text : "";
 }
 
-static void step(ds_ledger_checker *k, walk *w, sqlite3_stmt *q)
+static void step(ds_ledger_checker *k, walk *w, ds_sql_rows *q)
 {
     uint8_t want[32], got[32];
-    ds_ledger_link link = {sqlite3_column_int64(q, 1), sqlite3_column_int64(q, 2), column_text(q, 3),
-                           column_text(q, 4)};
+    ds_ledger_link link = {ds_sql_int(q, 1), ds_sql_int(q, 2), column_text(q, 3), column_text(q, 4)};
     ds_ledger_link_hash(w->hash, &link, want);
     ds_sql_blob(q, 5, got, sizeof got);
     if (memcmp(want, got, sizeof want) != 0 && !w->broken) {
         ds_ledger_say(k, "evidence chain: broken at event %lld: it, or one before it, was changed or removed",
-                      (long long)sqlite3_column_int64(q, 0));
+                      (long long)ds_sql_int(q, 0));
         w->broken = true;
     }
     memcpy(w->hash, got, sizeof got);
@@ -39,7 +38,7 @@ enum ds_class ds_ledger_check_chain(ds_ledger_checker *k, ds_err *e)
 {
     ds_ledger *l = k->l;
     walk w = {0};
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc =
         ds_sql_query(&l->sql, "SELECT id, at, ifnull(device, 0), kind, text, hash FROM event ORDER BY id", NULL, &q, e);
@@ -99,7 +98,7 @@ static const evidence pairs[] = {
 
 static enum ds_class check_pairs(ds_ledger_checker *k, const evidence *pair, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc = ds_sql_query(&k->l->sql, pair->sql, NULL, &q, e);
     while (!rc && more) {
@@ -126,7 +125,7 @@ static enum ds_class proof_known(ds_ledger *l, int64_t device, bool whole, ds_vi
 
 static enum ds_class check_proofs(ds_ledger_checker *k, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     int64_t proofs = 0, events = 0;
     enum ds_class rc = ds_sql_query(&k->l->sql, "SELECT id, device, whole, json FROM proof ORDER BY id", NULL, &q, e);
@@ -135,11 +134,9 @@ static enum ds_class check_proofs(ds_ledger_checker *k, ds_err *e)
         if (rc || !more)
             break;
         int64_t known = 0;
-        rc = proof_known(k->l, sqlite3_column_int64(q, 1), sqlite3_column_int64(q, 2) != 0, ds_sql_view(q, 3), &known,
-                         e);
+        rc = proof_known(k->l, ds_sql_int(q, 1), ds_sql_int(q, 2) != 0, ds_sql_view(q, 3), &known, e);
         if (!rc && !known)
-            ds_ledger_say(k, "proof %lld: is not what the evidence chain says was stored",
-                          (long long)sqlite3_column_int64(q, 0));
+            ds_ledger_say(k, "proof %lld: is not what the evidence chain says was stored", (long long)ds_sql_int(q, 0));
         proofs++;
     }
     if (!rc)
@@ -161,7 +158,7 @@ enum ds_class ds_ledger_check_evidence(ds_ledger_checker *k, ds_err *e)
 
 enum ds_class ds_ledger_head(ds_ledger *l, int64_t *ret_count, uint8_t ret_hash[32], ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = false;
     ds_ledger_lock(l);
     enum ds_class rc = ds_sql_query(&l->sql, "SELECT count, head FROM chain WHERE one = 1", NULL, &q, e);
@@ -170,7 +167,7 @@ enum ds_class ds_ledger_head(ds_ledger *l, int64_t *ret_count, uint8_t ret_hash[
     if (!rc && !more)
         rc = ds_fail(e, DS_STORE, "ledger %s: the evidence chain has no head", l->sql.path);
     if (!rc) {
-        *ret_count = sqlite3_column_int64(q, 0);
+        *ret_count = ds_sql_int(q, 0);
         ds_sql_blob(q, 1, ret_hash, 32);
         ds_sql_done(q);
     }

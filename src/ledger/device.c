@@ -12,14 +12,14 @@
 
 #define COLUMNS "SELECT id, chip, mac, product, serial, pop, stage, locked, first_seen, last_seen FROM device "
 
-static void read_row(sqlite3_stmt *q, ds_ledger_device *ret)
+static void read_row(ds_sql_rows *q, ds_ledger_device *ret)
 {
     *ret = (ds_ledger_device){
-        .id = sqlite3_column_int64(q, 0),
-        .chip_id = (uint16_t)sqlite3_column_int64(q, 1),
-        .locked = sqlite3_column_int64(q, 7) != 0,
-        .first_seen_utc = sqlite3_column_int64(q, 8),
-        .last_seen_utc = sqlite3_column_int64(q, 9),
+        .id = ds_sql_int(q, 0),
+        .chip_id = (uint16_t)ds_sql_int(q, 1),
+        .locked = ds_sql_int(q, 7) != 0,
+        .first_seen_utc = ds_sql_int(q, 8),
+        .last_seen_utc = ds_sql_int(q, 9),
     };
     ds_sql_blob(q, 2, ret->mac, sizeof ret->mac);
     ds_sql_text(q, 3, ret->product, sizeof ret->product);
@@ -31,7 +31,7 @@ static void read_row(sqlite3_stmt *q, ds_ledger_device *ret)
 static enum ds_class load(ds_ledger *l, const char *sql, const ds_sql_arg *args, ds_ledger_device *ret, bool *found,
                           ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     *found = false;
     enum ds_class rc = ds_sql_query(&l->sql, sql, args, &q, e);
     if (!rc)
@@ -183,14 +183,14 @@ enum ds_class ds_ledger_find(ds_ledger *l, const char *serial_or_mac, ds_ledger_
 
 static enum ds_class read_ids(ds_ledger *l, ds_buf *ids, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc = ds_sql_query(&l->sql, "SELECT id FROM device ORDER BY id", NULL, &q, e);
     while (!rc && more) {
         rc = ds_sql_next(&l->sql, q, &more, e);
         if (rc || !more)
             break;
-        int64_t id = sqlite3_column_int64(q, 0);
+        int64_t id = ds_sql_int(q, 0);
         ds_buf_add(ids, &id, sizeof id);
     }
     return rc;

@@ -39,7 +39,7 @@ void ds_ledger_link_hash(const uint8_t previous[32], const ds_ledger_link *link,
 
 static enum ds_class chain_head(ds_ledger *l, uint8_t ret[32], ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = false;
     enum ds_class rc = ds_sql_query(&l->sql, "SELECT head FROM chain WHERE one = 1", NULL, &q, e);
     if (!rc)
@@ -94,7 +94,7 @@ typedef struct event_row {
 // The rows are copied before the caller sees them, so that it may use the ledger meanwhile.
 static enum ds_class read_events(ds_ledger *l, int64_t device, ds_buf *rows, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc = ds_sql_query(&l->sql, "SELECT at, kind, text FROM event WHERE ifnull(device, 0) = ? ORDER BY id",
                                     DS_ARGS(DS_INT(device)), &q, e);
@@ -102,7 +102,7 @@ static enum ds_class read_events(ds_ledger *l, int64_t device, ds_buf *rows, ds_
         rc = ds_sql_next(&l->sql, q, &more, e);
         if (rc || !more)
             break;
-        event_row row = {sqlite3_column_int64(q, 0), ds_strdup((const char *)sqlite3_column_text(q, 1)),
+        event_row row = {ds_sql_int(q, 0), ds_strdup((const char *)sqlite3_column_text(q, 1)),
                          ds_strdup((const char *)sqlite3_column_text(q, 2))};
         ds_buf_add(rows, &row, sizeof row);
     }
@@ -157,7 +157,7 @@ enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, c
 
 enum ds_class ds_ledger_proof_of(ds_ledger *l, int64_t device, ds_buf *ret, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = false;
     ds_ledger_lock(l);
     enum ds_class rc = ds_sql_query(&l->sql, "SELECT json FROM proof WHERE device = ? ORDER BY id DESC LIMIT 1",

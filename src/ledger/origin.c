@@ -9,7 +9,7 @@
 
 static enum ds_class load(ds_ledger *l, int64_t device, const uint8_t digest[32], char ret[16], ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = false;
     char hex[65], text[16 + 65] = "";
     ds_hex(digest, 32, hex);

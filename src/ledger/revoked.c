@@ -14,7 +14,7 @@
 
 static enum ds_class each(ds_ledger *l, ds_ledger_revocation_fn fn, void *arg, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = true;
     enum ds_class rc = ds_sql_query(&l->sql, REVOCATIONS, NULL, &q, e);
     while (!rc && more) {
@@ -23,7 +23,7 @@ static enum ds_class each(ds_ledger *l, ds_ledger_revocation_fn fn, void *arg, d
         if (rc || !more)
             break;
         ds_sql_blob(q, 0, row.serial, sizeof row.serial);
-        row.revoked_utc = sqlite3_column_int64(q, 1);
+        row.revoked_utc = ds_sql_int(q, 1);
         row.certificate = ds_sql_view(q, 2);
         ds_sql_text(q, 3, row.reason, sizeof row.reason);
         rc = fn(arg, &row, e);

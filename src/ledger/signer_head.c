@@ -50,7 +50,7 @@ typedef struct known {
 
 static enum ds_class load_known(ds_ledger *l, const char *ca, known *ret, ds_err *e)
 {
-    sqlite3_stmt *q;
+    ds_sql_rows *q;
     bool more = false;
     char text[HEAD_TEXT + 1] = "", hex[65] = "", word[9] = "";
     *ret = (known){0};

@@ -59,7 +59,7 @@ static size_t make_room(ds_sql *s)
 }
 
 // The statement for a literal: by its address, or by its text, as equal literals may or may not be merged.
-static enum ds_class prepared(ds_sql *s, const char *sql, sqlite3_stmt **ret, ds_err *e)
+static enum ds_class prepared(ds_sql *s, const char *sql, ds_sql_rows **ret, ds_err *e)
 {
     size_t i = 0;
     while (i < DS_SQL_STATEMENTS && s->cache[i].text && s->cache[i].text != sql && strcmp(s->cache[i].text, sql) != 0)
@@ -76,7 +76,7 @@ static enum ds_class prepared(ds_sql *s, const char *sql, sqlite3_stmt **ret, ds
     return DS_OK;
 }
 
-static int bind(sqlite3_stmt *stmt, int index, const ds_sql_arg *arg)
+static int bind(ds_sql_rows *stmt, int index, const ds_sql_arg *arg)
 {
     switch (arg->kind) {
     case DS_SQL_INT:
@@ -93,9 +93,9 @@ static int bind(sqlite3_stmt *stmt, int index, const ds_sql_arg *arg)
     }
 }
 
-enum ds_class ds_sql_query(ds_sql *s, const char *sql, const ds_sql_arg *args, sqlite3_stmt **ret, ds_err *e)
+enum ds_class ds_sql_query(ds_sql *s, const char *sql, const ds_sql_arg *args, ds_sql_rows **ret, ds_err *e)
 {
-    sqlite3_stmt *stmt = NULL;
+    ds_sql_rows *stmt = NULL;
     enum ds_class rc = prepared(s, sql, &stmt, e);
     if (rc)
         return rc;
@@ -109,13 +109,13 @@ enum ds_class ds_sql_query(ds_sql *s, const char *sql, const ds_sql_arg *args, s
     return DS_OK;
 }
 
-void ds_sql_done(sqlite3_stmt *stmt)
+void ds_sql_done(ds_sql_rows *stmt)
 {
     sqlite3_reset(stmt);
     sqlite3_clear_bindings(stmt); // no copy of a secret stays in a statement
 }
 
-enum ds_class ds_sql_next(ds_sql *s, sqlite3_stmt *stmt, bool *more, ds_err *e)
+enum ds_class ds_sql_next(ds_sql *s, ds_sql_rows *stmt, bool *more, ds_err *e)
 {
     int src = sqlite3_step(stmt);
     *more = src == SQLITE_ROW;
@@ -128,7 +128,7 @@ enum ds_class ds_sql_next(ds_sql *s, sqlite3_stmt *stmt, bool *more, ds_err *e)
 
 enum ds_class ds_sql_run(ds_sql *s, const char *sql, const ds_sql_arg *args, ds_err *e)
 {
-    sqlite3_stmt *stmt;
+    ds_sql_rows *stmt;
     bool more = false;
     enum ds_class rc = ds_sql_query(s, sql, args, &stmt, e);
     if (!rc)
@@ -141,14 +141,14 @@ enum ds_class ds_sql_run(ds_sql *s, const char *sql, const ds_sql_arg *args, ds_
 enum ds_class ds_sql_number(ds_sql *s, const char *sql, const ds_sql_arg *args, int64_t fallback, int64_t *ret,
                             ds_err *e)
 {
-    sqlite3_stmt *stmt;
+    ds_sql_rows *stmt;
     bool more = false;
     enum ds_class rc = ds_sql_query(s, sql, args, &stmt, e);
     if (!rc)
         rc = ds_sql_next(s, stmt, &more, e);
     if (rc)
         return rc;
-    *ret = more && sqlite3_column_type(stmt, 0) != SQLITE_NULL ? sqlite3_column_int64(stmt, 0) : fallback;
+    *ret = more && !ds_sql_is_null(stmt, 0) ? ds_sql_int(stmt, 0) : fallback;
     if (more)
         ds_sql_done(stmt);
     return DS_OK;
@@ -168,7 +168,17 @@ enum ds_class ds_sql_end(ds_sql *s, enum ds_class rc, ds_err *e)
     return rc;
 }
 
-void ds_sql_text(sqlite3_stmt *stmt, int column, char *ret, size_t cap)
+int64_t ds_sql_int(ds_sql_rows *stmt, int column)
+{
+    return sqlite3_column_int64(stmt, column);
+}
+
+bool ds_sql_is_null(ds_sql_rows *stmt, int column)
+{
+    return sqlite3_column_type(stmt, column) == SQLITE_NULL;
+}
+
+void ds_sql_text(ds_sql_rows *stmt, int column, char *ret, size_t cap)
 {
     const unsigned char *text = sqlite3_column_text(stmt, column);
     size_t len = text ? strnlen((const char *)text, cap - 1) : 0;
@@ -177,14 +187,14 @@ void ds_sql_text(sqlite3_stmt *stmt, int column, char *ret, size_t cap)
     ret[len] = '\0';
 }
 
-ds_view ds_sql_view(sqlite3_stmt *stmt, int column)
+ds_view ds_sql_view(ds_sql_rows *stmt, int column)
 {
     const void *ptr = sqlite3_column_blob(stmt, column);
     int len = sqlite3_column_bytes(stmt, column);
     return (ds_view){ptr, ptr && len > 0 ? (size_t)len : 0};
 }
 
-bool ds_sql_blob(sqlite3_stmt *stmt, int column, void *ret, size_t len)
+bool ds_sql_blob(ds_sql_rows *stmt, int column, void *ret, size_t len)
 {
     ds_view v = ds_sql_view(stmt, column);
     memset(ret, 0, len);

@@ -21,6 +21,8 @@ typedef struct ds_sql_schema {
 
 #define DS_SQL_STATEMENTS 64
 
+typedef sqlite3_stmt ds_sql_rows; // a query that runs
+
 typedef struct ds_sql {
     sqlite3 *db;
     char *path;
@@ -54,9 +56,9 @@ enum ds_class ds_sql_run(ds_sql *s, const char *sql, const ds_sql_arg *args, ds_
 
 // Start a query; then ds_sql_next() until *more is false or it failed, or ds_sql_done() to stop early. A statement may
 // not be started again before it ended.
-enum ds_class ds_sql_query(ds_sql *s, const char *sql, const ds_sql_arg *args, sqlite3_stmt **ret, ds_err *e) DS_MUST;
-enum ds_class ds_sql_next(ds_sql *s, sqlite3_stmt *stmt, bool *more, ds_err *e) DS_MUST;
-void ds_sql_done(sqlite3_stmt *stmt);
+enum ds_class ds_sql_query(ds_sql *s, const char *sql, const ds_sql_arg *args, ds_sql_rows **ret, ds_err *e) DS_MUST;
+enum ds_class ds_sql_next(ds_sql *s, ds_sql_rows *stmt, bool *more, ds_err *e) DS_MUST;
+void ds_sql_done(ds_sql_rows *stmt);
 
 // The first column of the first row; fallback where there is none or it is NULL.
 enum ds_class ds_sql_number(ds_sql *s, const char *sql, const ds_sql_arg *args, int64_t fallback, int64_t *ret,
@@ -68,9 +70,11 @@ enum ds_class ds_sql_begin(ds_sql *s, ds_err *e) DS_MUST;
 enum ds_class ds_sql_end(ds_sql *s, enum ds_class rc, ds_err *e) DS_MUST;
 
 // Columns: text cut to cap-1 bytes; a blob of exactly len bytes or false (and zeros).
-void ds_sql_text(sqlite3_stmt *stmt, int column, char *ret, size_t cap);
-bool ds_sql_blob(sqlite3_stmt *stmt, int column, void *ret, size_t len);
-ds_view ds_sql_view(sqlite3_stmt *stmt, int column); // borrowed until the next step
+int64_t ds_sql_int(ds_sql_rows *stmt, int column); // 0 for NULL
+bool ds_sql_is_null(ds_sql_rows *stmt, int column);
+void ds_sql_text(ds_sql_rows *stmt, int column, char *ret, size_t cap);
+bool ds_sql_blob(ds_sql_rows *stmt, int column, void *ret, size_t len);
+ds_view ds_sql_view(ds_sql_rows *stmt, int column); // borrowed until the next step
 
 // The failure SQLite just reported, as DS_STORE; DS_POLICY where one of our triggers or constraints refused.
 enum ds_class ds_sql_fail(ds_sql *s, int rc, ds_err *e);
