@@ -12,6 +12,7 @@
 #include "agent/app/internal.h"
 #include "tests/unit/fake_port.c"
 #include "tests/unit/fake_station.c"
+#include "tests/unit/thorough.h"
 
 #define CODE(x) DEVSTAMP__STATUS_CODE__CODE_##x
 #define assert_code(status, code) assert_int_equal(DS_STATUS_CODE(status), CODE(code))
@@ -215,7 +216,7 @@ static void test_finish_every_call_fails_once(void **state)
     (void)state;
     for (int after = 0; after < 2; after++) {
         bool reached = true;
-        for (long n = 1; reached; n++) {
+        for (long n = stride_from(after, 3); reached; n += stride(3)) {
             start_from(&certified);
             long last = f.fail_call = f.calls + n;
             f.fail_after = after;
@@ -239,7 +240,7 @@ static void test_finish_power_lost_twice_at_every_write(void **state)
         bool first = true;
         for (long n = 1; first; n++) {
             bool second = true;
-            for (long m = 1; second; m++) {
+            for (long m = stride_from(n, 4); second; m += stride(4)) {
                 start_from(&certified);
                 f.power_write = f.writes + n;
                 f.power_after = after;
@@ -422,7 +423,7 @@ static void test_migrate_every_call_fails_once(void **state)
 {
     (void)state;
     bool reached = true;
-    for (long n = 2; reached; n++) {
+    for (long n = 2; reached; n += stride(3)) {
         start_from(&stamped);
         as_app();
         long last = f.fail_call = f.calls + n / 2;

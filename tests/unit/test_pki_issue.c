@@ -10,6 +10,7 @@
 #include "src/pki/p256.h"
 #include "src/pki/plain.h"
 #include "src/pki/weak.h"
+#include "tests/unit/thorough.h"
 
 #include <openssl/core_names.h>
 #include <openssl/ecdsa.h>
@@ -70,7 +71,7 @@ static void test_issue_reads_nothing_the_long_way_refuses(void **state)
     DS_CLEANUP_BUF ds_buf csr = {0};
     assert_int_equal(ds_key_make(DS_KEY_ECDSA_P256, &key, NULL), DS_OK);
     request_of(key, SUBJECT, &csr);
-    for (size_t bit = 0; bit < csr.len * 8; bit++) {
+    for (size_t bit = 0; bit < csr.len * 8; bit += (size_t)stride(3)) { // every place and, over them, every bit
         ds_request fast = {0};
         ds_csr_info info;
         csr.ptr[bit / 8] ^= (uint8_t)(1U << bit % 8);
