@@ -89,20 +89,25 @@ static bool find_device(const ds_signer_profile *p, const char *subject, found *
 static enum ds_class find_profile(const ds_front_case *c, const char *recipe, const ds_csr_info *csr,
                                   const ds_signer_profile **ret, found *ret_device, ds_err *e)
 {
-    bool named = false;
+    bool named = false, fits = false; // the product may be built on several chips, each with its kind of key
     for (size_t i = 0; i < c->config->profile_count; i++) {
         const ds_signer_profile *p = &c->config->profiles[i];
         if (strcmp(p->recipe, recipe) != 0)
             continue;
         named = true;
         *ret = p;
-        if (p->key_type == csr->key_type && find_device(p, csr->subject, ret_device))
+        bool subject = find_device(p, csr->subject, ret_device);
+        if (subject && p->key_type == csr->key_type)
             return DS_OK;
+        fits = fits || subject;
     }
     if (!named)
         return ds_fail(e, DS_POLICY, "the signer knows no recipe %.63s", recipe);
-    return ds_fail(e, DS_POLICY, "the request's subject \"%s\" or key is not what recipe %s names", csr->subject,
-                   recipe);
+    if (!fits)
+        return ds_fail(e, DS_POLICY, "the request's subject \"%s\" is not what recipe %s names", csr->subject, recipe);
+    const ds_key_kind *kind = ds_key_kind_of((enum ds_key_type)csr->key_type);
+    return ds_fail(e, DS_POLICY, "the request's key (%s) is not of the type that recipe %s names",
+                   kind ? kind->label : "of no known type", recipe);
 }
 
 static enum ds_class make_serial(const char *recipe, const uint8_t key_digest[32], uint8_t ret[16], ds_err *e)
