@@ -211,7 +211,9 @@ static enum ds_class sign(ds_job *j, ds_err *e)
         .arg = j,
     };
     DS_CLEANUP_BUF ds_buf der = {0};
+    int64_t begun_ms = ds_now_ms();
     enum ds_class rc = ds_signer_sign(j->o->signer, &req, &der, e);
+    j->deadline_ms += ds_now_ms() - begun_ms; // which has deadlines of its own: the step's is the device's
     ds_job_say(j, "");
     if (rc)
         return ds_wrap(e, "sign");
