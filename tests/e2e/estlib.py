@@ -203,7 +203,7 @@ class EstServer:
         handler.answer(202, Retry_After="1")
 
     def do_much_later(self, handler, csr):
-        handler.answer(202, Retry_After="86400")
+        handler.answer(202, Retry_After="7200")
 
     def do_once_later(self, handler, csr):
         self.mode = "good"
@@ -222,7 +222,7 @@ def certs_only(certificates):
     return base64.encodebytes(pkcs7.serialize_certificates(certificates, serialization.Encoding.DER))
 
 
-def station_file(factory, url, ids, ca, device_ca, name="station", label="line", more=""):
+def station_file(factory, url, ids, ca, device_ca, name="station", label="line", wait=20, timeout=20):
     """A station whose certificates come from the EST server there."""
     slots = ", ".join(f'{{name: "{i}", port: "{factory.address(i)}", reset: rfc2217}}' for i in range(len(factory.devices)))
     path = factory.folder / f"{name}.yaml"
@@ -231,7 +231,7 @@ station: 1
 name: {name}
 ledger: {factory.folder}/ledger.db
 signer:
-  token_wait: 2
+  token_wait: {wait}
   est:
     url: "{url}"
     label: {label}
@@ -239,7 +239,7 @@ signer:
     device_ca: {device_ca}
     certificate: {ids[0]}
     key: "file:{ids[1]}"
-    timeout: 2
-{more}slots: [{slots}]
+    timeout: {timeout}
+slots: [{slots}]
 """)
     return path
