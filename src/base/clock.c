@@ -27,6 +27,16 @@ void ds_utc_format(int64_t utc, char ret[21])
         ret[0] = '\0';
 }
 
+int64_t ds_utc_add_years(int64_t utc, int years)
+{
+    time_t t = (time_t)utc;
+    struct tm tm;
+    if (!gmtime_r(&t, &tm))
+        return utc;
+    tm.tm_year += years;
+    return (int64_t)timegm(&tm);
+}
+
 void ds_sleep_ms(int64_t ms)
 {
     struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};

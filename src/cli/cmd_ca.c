@@ -139,7 +139,7 @@ static enum ds_class run_init(ds_ca_args *o, ds_err *e)
         .not_before_utc = from,
         .maker_root = o->maker_root,
         .attestation = o->attestation,
-        .not_after_utc = o->years ? from + DAY + o->years * INT64_C(31556952) : DS_NO_EXPIRY,
+        .not_after_utc = o->years ? ds_utc_add_years(from + DAY, (int)o->years) : DS_NO_EXPIRY,
     };
     ds_ceremony_result made = {0};
     bool new_folder = false;

@@ -167,9 +167,11 @@ static enum ds_class gather(void *arg, const ds_ledger_revocation *r, ds_err *e)
         g->others++;
         return DS_OK;
     }
-    ds_crl_entry entry = {
-        .serial_len = sizeof r->serial, .revoked_utc = r->revoked_utc, .reason = reason_of(r->reason)};
-    memcpy(entry.serial, r->serial, sizeof r->serial);
+    ds_cert_info info;
+    if (ds_cert_describe(cert, &info, e))
+        return e->cls;
+    ds_crl_entry entry = {.serial_len = info.serial_len, .revoked_utc = r->revoked_utc, .reason = reason_of(r->reason)};
+    memcpy(entry.serial, info.serial, info.serial_len);
     ds_crl_list_add(&g->list, &entry);
     g->count++;
     return DS_OK;

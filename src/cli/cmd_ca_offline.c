@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 enum { DAY = 86400, REQUEST_MAX = 65536 };
-#define YEAR INT64_C(31556952)
 
 static const char root_usage[] =
     "usage: devstamp ca root --dir DIR [options]\n\n"
@@ -104,7 +103,7 @@ static enum ds_class run_root(ds_ca_args *o, ds_err *e)
         .key_type = (int)o->type,
         .subject = subject,
         .not_before_utc = from,
-        .not_after_utc = o->years ? from + DAY + o->years * YEAR : DS_NO_EXPIRY,
+        .not_after_utc = o->years ? ds_utc_add_years(from + DAY, (int)o->years) : DS_NO_EXPIRY,
     };
     ds_ca_args_pin(o, key);
     enum ds_class rc = ds_ca_make_folder(o->dir, &new_folder, e);
@@ -245,7 +244,7 @@ static enum ds_class validity_of(const ds_ca_args *o, ds_sub_request *req, ds_er
         return rc;
     int64_t now = ds_utc_now();
     req->not_before_utc = now - DAY > info.not_before_utc ? now - DAY : info.not_before_utc;
-    req->not_after_utc = o->years ? now + o->years * YEAR : info.not_after_utc;
+    req->not_after_utc = o->years ? ds_utc_add_years(now, (int)o->years) : info.not_after_utc;
     return DS_OK;
 }
 

@@ -219,13 +219,20 @@ static int cmd_check(ds_ledger *l, const ds_ledger_options *o)
 // The next step that keeps the certificate out: the ledger itself is asked by nobody who connects.
 static void tell_revoked(const ds_ledger_options *o, const ds_ledger_cert *c, const char *key)
 {
-    char serial[33], id[65];
-    ds_hex(c->serial, sizeof c->serial, serial);
+    char serial[41], id[65];
+    ds_ledger_serial_text(c, serial);
     ds_hex(c->fingerprint, sizeof c->fingerprint, id);
+    if (c->state < DS_LEDGER_SIGNED && c->elsewhere) {
+        printf("the reservation of %s is given up; its CA may have signed: ask there for certificates of %s\n", key,
+               c->subject);
+        return;
+    }
     if (c->state < DS_LEDGER_SIGNED) {
         printf("the reservation %s of %s is given up; no certificate was signed for it\n", serial, key);
         return;
     }
+    if (c->elsewhere)
+        printf("certificate %s is to be revoked by its CA too, which knows nothing of this ledger\n", serial);
     printf("certificate %s of %s is revoked in the ledger; the endpoint refuses it after:\n"
            "  devstamp registry sync --registry FILE --ledger %s\n"
            "or, at an endpoint that cannot read this ledger:\n"

@@ -27,6 +27,9 @@ const char *ds_ledger_chip_text(uint16_t chip_id);
 // Could the device be locked? One on a platform of one's own is whole without.
 bool ds_ledger_can_lock(const ds_ledger_device *d);
 
+// The serial number of its certificate, hex; "" where a CA elsewhere chooses it and has not yet.
+void ds_ledger_serial_text(const ds_ledger_cert *c, char ret[41]);
+
 // A copy without control characters or broken UTF-8 ('?' in their place): what devices and files said may be hostile to
 // a terminal and to JSON. Caller frees.
 char *ds_ledger_clean_text(const char *text);

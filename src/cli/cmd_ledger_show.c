@@ -7,6 +7,7 @@
 #include "src/base/clock.h"
 #include "src/base/secret.h"
 #include "src/esp/chip.h"
+#include "src/pki/cert.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -82,13 +83,26 @@ static void set_time(json_t *o, const char *key, int64_t utc)
     json_object_set_new(o, key, utc ? json_string(ds_ledger_time_text(utc, text)) : json_null());
 }
 
+void ds_ledger_serial_text(const ds_ledger_cert *c, char ret[41])
+{
+    DS_CLEANUP_X509 X509 *cert = NULL;
+    ds_cert_info info;
+    ret[0] = '\0';
+    if (!c->elsewhere)
+        ds_hex(c->serial, sizeof c->serial, ret);
+    else if (c->certificate.len && !ds_cert_parse(ds_buf_view(&c->certificate), &cert, NULL) &&
+             !ds_cert_describe(cert, &info, NULL))
+        ds_hex(info.serial, info.serial_len, ret);
+}
+
 static json_t *cert_json(const ds_ledger_cert *c)
 {
     char hex[65];
     json_t *o = json_object();
     json_object_set_new(o, "state", json_string(ds_ledger_cert_text(c)));
-    ds_hex(c->serial, sizeof c->serial, hex);
+    ds_ledger_serial_text(c, hex);
     set_text(o, "serial", hex);
+    json_object_set_new(o, "elsewhere", json_boolean(c->elsewhere));
     ds_hex(c->public_key_digest, sizeof c->public_key_digest, hex);
     set_text(o, "public_key_sha256", hex);
     ds_hex(c->fingerprint, sizeof c->fingerprint, hex);
@@ -204,8 +218,8 @@ static void print_cert(const ds_ledger_cert *c)
     if (!c->state)
         return;
     print_field("  subject", c->subject);
-    ds_hex(c->serial, sizeof c->serial, hex);
-    print_field("  serial number", hex);
+    ds_ledger_serial_text(c, hex);
+    print_field("  serial number", c->elsewhere && !hex[0] ? "its CA chooses it" : hex);
     ds_hex(c->fingerprint, sizeof c->fingerprint, hex);
     print_field("  fingerprint", c->certificate.len ? hex : "");
     ds_hex(c->public_key_digest, sizeof c->public_key_digest, hex);

@@ -165,6 +165,8 @@ static enum ds_class open_signer(const char *path, ds_station **ret_station, ds_
 {
     const ds_signer_access none = DS_SIGNER_ACCESS_INIT;
     enum ds_class rc = ds_station_load_signer(path, ret_station, e);
+    if (!rc && (*ret_station)->est.url)
+        return ds_fail(e, DS_USAGE, "%s: certificates come from an EST server, which shows no log", path);
     if (!rc && !(*ret_station)->remote.address)
         rc = ds_hint((ds_fail(e, DS_USAGE, "%s: its signer is on this computer", path), e),
                      "copy its log and the head beside it");

@@ -91,6 +91,8 @@ static enum ds_class read_recipient(const char *path, uint8_t ret[DS_HPKE_PUBLIC
 static enum ds_class start_signer(work *w, const options *o, ds_err *e)
 {
     ds_signer_access access = o->access;
+    if (w->station->est.url)
+        return ds_fail(e, DS_INPUT, "%s: certificates come from an EST server, which makes no stamps", o->station);
     if (w->station->remote.address)
         return ds_hint(
             (ds_fail(e, DS_INPUT, "%s: the signer is elsewhere, and makes stamps for nobody", o->station), e),

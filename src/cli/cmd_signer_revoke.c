@@ -79,6 +79,10 @@ static void print_status(const ds_signer_status *s)
     char hex[65];
     ds_hex(s->ca_fingerprint, 32, hex);
     printf("signs as  %s\nsha256    %s\n", s->ca_subject, hex);
+    if (s->est) {
+        puts("est       its log, quota and serial numbers are its own");
+        return;
+    }
     ds_hex(s->log_root, 32, hex);
     printf("log       %llu entries, root %s\n", (unsigned long long)s->log_entries, hex);
     if (s->wants_touch)
@@ -100,7 +104,7 @@ int ds_cmd_signer_status(int argc, char **argv)
     if (o.serial || o.certificate || o.reason)
         return ds_cli_usage(status_usage, false);
     enum ds_class rc = ds_station_load_signer(o.station, &station, &e);
-    if (!rc && !station->remote.address)
+    if (!rc && !station->remote.address && !station->est.url)
         rc = ds_hint((ds_fail(&e, DS_USAGE, "%s: its signer is on this computer", o.station), &e),
                      "devstamp log head shows its log");
     if (!rc)
@@ -134,6 +138,9 @@ static enum ds_class revoke(const ds_station *station, const uint8_t serial[16],
                             ds_err *e)
 {
     ds_signer *signer = NULL;
+    if (station->est.url)
+        return ds_hint((ds_fail(e, DS_USAGE, "EST has no word for revoking"), e),
+                       "have the server's CA revoke it, and here: devstamp ledger revoke");
     if (station->remote.address) {
         enum ds_class rc = open_remote(station, &signer, e);
         if (!rc)

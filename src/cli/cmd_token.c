@@ -19,11 +19,12 @@ static const char list_usage[] =
     "Lists the tokens of a PKCS#11 module: label, serial number, maker, and how many tries the PIN has left as far as\n"
     "the token tells. No PIN is asked for or sent.\n";
 
-static const char status_usage[] =
-    "usage: devstamp token status --module PATH\n\n"
-    "As list, with the keys of each token: its URI for --sub-key and the station file, "
-    "type, label, and, where\n"
-    "the token tells before a login, whether the PIN is asked for at each use. Keys it hides are not shown.\n";
+static const char status_usage[] = "usage: devstamp token status --module PATH\n\n"
+                                   "As list, with the keys of each token: its URI for --sub-key and the station file, "
+                                   "type, label, the\n"
+                                   "SHA-256 of its public key, as release keys and approvers are named by, and, where "
+                                   "the token tells before a login,\n"
+                                   "whether the PIN is asked for at each use. Keys it hides are not shown.\n";
 
 static const char check_usage[] =
     "usage: devstamp token check-pin --module PATH --key URI [options]\n\n"
@@ -139,6 +140,11 @@ static void on_key(void *arg, const ds_token_key_seen *k)
            kind ? kind->label : "of a type that is not used here");
     print_name(k->label);
     printf("\"%s\n", k->each_use ? ", PIN at each use" : "");
+    if (!kind)
+        return;
+    char id[65];
+    ds_hex(k->digest, sizeof k->digest, id);
+    printf("                 sha256:%s\n", id);
 }
 
 static int show(int argc, char **argv, const char *usage, bool keys)

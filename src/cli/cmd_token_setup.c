@@ -331,14 +331,20 @@ static enum ds_class generate(const options *o, ds_token *t, ds_err *e)
 {
     const ds_token_new what = {o->type, o->pin_policy, o->touch_policy, o->replace};
     ds_token_key k = {0};
-    char uri[300];
+    char uri[300], id[65];
+    uint8_t digest[32];
     enum ds_class rc = ds_token_generate(t, &what, &k, e);
     if (!rc)
         rc = ds_token_key_uri(t, &k, uri, e);
     if (!rc)
-        rc = check_policies(o, t, &k, e);
+        rc = ds_public_key_digest(k.public_key, digest, e);
     if (!rc)
+        rc = check_policies(o, t, &k, e);
+    if (!rc) {
+        ds_hex(digest, sizeof digest, id);
+        fprintf(stderr, "public key sha256:%s\n", id); // scripts take the URI from the other stream
         printf("%s\n", uri);
+    }
     ds_token_key_free(&k);
     return rc;
 }

@@ -163,6 +163,8 @@ static enum ds_class find_computer(const ds_seal_options *o, ds_seal_setup *s, d
 static enum ds_class load(const ds_seal_options *o, ds_seal_setup *s, ds_err *e)
 {
     enum ds_class rc = ds_station_load_signer(o->station, &s->station, e);
+    if (!rc && s->station->est.url)
+        rc = ds_fail(e, DS_USAGE, "%s: certificates come from an EST server; there is no PIN to seal", o->station);
     if (!rc && s->station->remote.address)
         rc = ds_fail(e, DS_USAGE, "%s: its signer is elsewhere, and has the seal", o->station);
     if (!rc)

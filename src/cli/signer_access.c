@@ -45,6 +45,8 @@ bool ds_signer_access_is_one(const ds_signer_access *a)
 enum ds_class ds_signer_access_check(ds_signer_access *a, const ds_station *s, ds_err *e)
 {
     ds_seal seal = {.all = false};
+    if (s->est.url && (a->pin || a->passphrase))
+        return ds_fail(e, DS_USAGE, "a PIN or passphrase is given, and certificates come from an EST server");
     if (s->remote.address && (a->pin || a->passphrase))
         return ds_hint((ds_fail(e, DS_USAGE, "a PIN or passphrase is given, and the signer is elsewhere"), e),
                        "it is the signer's own computer that wants them");
@@ -67,6 +69,7 @@ ds_signer_config ds_signer_access_config(const ds_signer_access *a, const ds_sta
 {
     ds_signer_config c = {
         .remote = s->remote.address ? &s->remote : NULL,
+        .est = s->est.url ? &s->est : NULL,
         .key = s->signer_key,
         .module = s->signer_module,
         .token_serial = s->token_serial,
@@ -85,7 +88,7 @@ ds_signer_config ds_signer_access_config(const ds_signer_access *a, const ds_sta
         .seal_tpm = s->seal_tpm,
         .station = s->seal ? s->name : NULL,
     };
-    if (c.remote)
+    if (c.remote || c.est)
         return c;
     bool ask = s->seal ? a->ask : strncmp(s->signer_key, "pkcs11:", 7) == 0;
     c.pin = a->fd >= 0 ? DS_PIN_FD : c.pin_file ? DS_PIN_FILE : ask ? DS_PIN_PROMPT : DS_PIN_NONE;

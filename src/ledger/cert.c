@@ -36,6 +36,7 @@ static void read_row(ds_sql_rows *q, ds_ledger_cert *ret)
         .revoked = !ds_sql_is_null(q, 13),
     };
     ds_sql_blob(q, 3, ret->serial, sizeof ret->serial);
+    ret->elsewhere = ds_ledger_is_elsewhere(ret->serial);
     ds_sql_blob(q, 4, ret->public_key_digest, sizeof ret->public_key_digest);
     ds_sql_text(q, 7, ret->subject, sizeof ret->subject);
     ds_sql_blob(q, 8, ret->fingerprint, sizeof ret->fingerprint);
@@ -124,6 +125,12 @@ static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_le
         ds_fail(e, DS_POLICY, "the certificate for this public key was revoked");
         return ds_hint(e, "let the device make a new key");
     }
+    if (had->state == DS_LEDGER_RESERVED && had->elsewhere != (r->asked_of != NULL)) {
+        ds_fail(e, DS_POLICY, "this key's certificate was asked of %s, which may have signed it",
+                had->elsewhere ? "a CA elsewhere" : "the signer");
+        return ds_hint(e, "finish it with the station file it was begun with, or give it up (devstamp ledger revoke) "
+                          "and erase its flash");
+    }
     bool same_subject = strcmp(had->subject, r->subject) == 0;
     if (had->state > DS_LEDGER_RESERVED && !same_subject) {
         ds_fail(e, DS_POLICY, "the certificate was signed as %s, and %s is demanded", had->subject, r->subject);
@@ -141,6 +148,9 @@ static enum ds_class insert(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
         ds_random(serial, sizeof serial);
         serial[0] &= 0x7F;
     } while (serial[0] == 0);
+    if (r->asked_of)
+        serial[0] |= 0x80; // no certificate's: the CA chooses that
+    DS_CLEANUP_FREE char *more = ds_asprintf("%s%s", r->asked_of ? " for " : "", r->asked_of ? r->asked_of : "");
     enum ds_class rc = ds_sql_run(
         &l->sql,
         "INSERT INTO certificate(device, state, serial, key_digest, csr, subject, not_before, not_after, reserved_at) "
@@ -149,7 +159,7 @@ static enum ds_class insert(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
                 DS_BLOB(r->csr.ptr, r->csr.len), DS_TEXT(r->subject), DS_INT(r->not_before_utc),
                 DS_INT(r->not_after_utc), DS_INT(ds_utc_now())),
         e);
-    return rc ? rc : note_reserve(l, r, "reserved", serial, "", e);
+    return rc ? rc : note_reserve(l, r, "reserved", serial, more, e);
 }
 
 #define BY_KEY DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?"

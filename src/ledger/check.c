@@ -85,9 +85,11 @@ static void certificate_row(ds_ledger_checker *k, ds_sql_rows *q)
     if (ds_sql_int(q, 4) < DS_LEDGER_SIGNED)
         return;
     ds_sha256(der.ptr, der.len, digest);
+    enum ds_class rc =
+        ds_ledger_is_elsewhere(serial) ? ds_ledger_match_key(der, key, &why) : ds_ledger_match(der, serial, key, &why);
     if (memcmp(digest, fingerprint, sizeof digest) != 0)
         ds_ledger_say(k, "certificate %s: its bytes do not have the recorded fingerprint", hex);
-    else if (ds_ledger_match(der, serial, key, &why))
+    else if (rc)
         ds_ledger_say(k, "certificate %s: %s", hex, why.text);
 }
 
@@ -102,7 +104,7 @@ static void certificate_row(ds_ledger_checker *k, ds_sql_rows *q)
 typedef struct device_facts {
     char name[96], stage[16], cert[33];
     enum ds_ledger_state state;
-    bool numbered, locked, can_lock, proved, proof_whole, any_certificate;
+    bool elsewhere, numbered, locked, can_lock, proved, proof_whole, any_certificate;
 } device_facts;
 
 static void read_device(ds_sql_rows *q, device_facts *f)
@@ -115,6 +117,7 @@ static void read_device(ds_sql_rows *q, device_facts *f)
     ds_sql_blob(q, 5, cert, sizeof cert);
     ds_hex(mac, sizeof mac, hex);
     ds_hex(cert, sizeof cert, f->cert);
+    f->elsewhere = ds_ledger_is_elsewhere(cert);
     f->numbered = serial[0] != '\0';
     if (f->numbered)
         snprintf(f->name, sizeof f->name, "%s (%s)", serial, hex);
@@ -132,8 +135,8 @@ static void check_device_certificate(ds_ledger_checker *k, const device_facts *f
 {
     switch (f->state) {
     case DS_LEDGER_RESERVED:
-        ds_ledger_say(k, "device %s: certificate %s is reserved and not recorded as signed; provision it again",
-                      f->name, f->cert);
+        ds_ledger_say(k, "device %s: certificate %s is reserved and not recorded as signed%s; provision it again",
+                      f->name, f->cert, f->elsewhere ? " (whether the CA elsewhere signed it is not known here)" : "");
         return;
     case DS_LEDGER_SIGNED:
         ds_ledger_say(k, "device %s: certificate %s is signed, but the device did not echo it; provision it again",

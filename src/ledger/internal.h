@@ -47,7 +47,8 @@ enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert
 #define DS_LEDGER_KIND_SIGNER "ledger.signer"
 #define DS_LEDGER_KIND_BUNDLE "ledger.bundle"
 
-// Certificates that this station's signer made: those that were adopted have an empty request.
+// Certificates that this station's signer made: those that were adopted, or came from a CA elsewhere, have an empty
+// request.
 #define DS_LEDGER_OF_SIGNER "length(csr) > 0"
 
 // Append to the evidence chain, inside the caller's transaction.
@@ -62,6 +63,14 @@ void ds_ledger_link_hash(const uint8_t previous[32], const ds_ledger_link *link,
 
 // Does this certificate carry the reserved serial number and the reserved public key? DS_INPUT: no certificate at all.
 enum ds_class ds_ledger_match(ds_view der, const uint8_t serial[16], const uint8_t key_digest[32], ds_err *e) DS_MUST;
+
+// The same of a certificate whose CA chose the serial number.
+enum ds_class ds_ledger_match_key(ds_view der, const uint8_t key_digest[32], ds_err *e) DS_MUST;
+// Is this the number of a reservation whose certificate has another? Its first bit is set, which no certificate's is.
+static inline bool ds_ledger_is_elsewhere(const uint8_t serial[16])
+{
+    return serial[0] & 0x80;
+}
 
 // The parts of ds_ledger_check; each reports through say().
 typedef struct ds_ledger_checker {

@@ -58,14 +58,16 @@ enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, c
 typedef struct ds_ledger_cert {
     int64_t id, device;
     enum ds_ledger_state state;
-    uint8_t serial[16];            // certificate serial number: random, first byte 01..7F
+    uint8_t serial[16];            // certificate serial number: random, first byte 01..7F; where elsewhere, a number
+                                   // of the reservation alone, first byte 80..FF: the certificate has its CA's
     uint8_t public_key_digest[32]; // SHA-256 of SubjectPublicKeyInfo
     int64_t not_before_utc, not_after_utc;
     char subject[256];
     uint8_t fingerprint[32]; // SHA-256 of DER; zero until signed
     int64_t reserved_utc, signed_utc, installed_utc, registered_utc;
     bool revoked;
-    ds_buf csr;         // DER; owned
+    bool elsewhere;     // asked of a CA that chooses serial number and validity itself
+    ds_buf csr;         // DER; owned; where elsewhere, empty once it is signed
     ds_buf certificate; // DER; owned; empty until signed
 } ds_ledger_cert;
 void ds_ledger_cert_free(ds_ledger_cert *c);
@@ -77,7 +79,8 @@ typedef struct ds_ledger_reserve {
     const uint8_t *public_key_digest; // 32
     const char *subject;
     int64_t not_before_utc, not_after_utc;
-    const char *slot; // where the device is connected, for the record; NULL: not told
+    const char *slot;     // where the device is connected, for the record; NULL: not told
+    const char *asked_of; // the CA elsewhere that is to sign; NULL: this station's signer
 } ds_ledger_reserve;
 
 // Reserve, or return what was reserved (any later state) for this device and this public key: the same CSR asked again
@@ -91,6 +94,9 @@ typedef struct ds_ledger_reserve {
 // counts then), and refuses another subject, naming the one it signed. Then either ask for that subject again and be
 // given that certificate, or revoke the reservation and let the device make a new key: one key never gets two
 // certificates.
+//
+// A reservation stays with the kind of CA that it was made for, which may have signed it: DS_POLICY where asked_of says
+// otherwise now.
 enum ds_class ds_ledger_cert_reserve(ds_ledger *l, const ds_ledger_reserve *r, ds_ledger_cert *ret, ds_err *e) DS_MUST;
 // A certificate that was made before its device was known (a stamp of a pool), taken over as this device's, signed at
 // once. Its serial number, key and validity are the certificate's own. Idempotent. DS_POLICY as ds_ledger_cert_reserve:
@@ -109,6 +115,18 @@ enum ds_class ds_ledger_cert_adopt(ds_ledger *l, const ds_ledger_adopt *a, ds_le
 // reserved -> signed; the same bytes again are fine, other bytes are DS_POLICY, and so is a certificate without the
 // reserved serial number and public key. DS_INPUT: not one DER certificate.
 enum ds_class ds_ledger_cert_signed(ds_ledger *l, int64_t cert, ds_view der, ds_err *e) DS_MUST;
+// A reservation with asked_of is about to be asked for: written down before each request. *ret_before: how often it was
+// already. Whoever was asked more than once may have signed as many certificates, of which this ledger sees one.
+enum ds_class ds_ledger_cert_asked(ds_ledger *l, int64_t cert, const char *of, unsigned *ret_before, ds_err *e) DS_MUST;
+// reserved -> signed, of such a reservation: its serial number and validity are from now on the certificate's own. The
+// same bytes again are fine, other bytes are DS_POLICY, and so is a certificate without the reserved public key. It is
+// in no log of this station's signer, and is not counted there. DS_INPUT: not one DER certificate.
+typedef struct ds_ledger_received {
+    ds_view certificate; // DER
+    const char *serial;  // its serial number, hex, for the record
+    int64_t not_before_utc, not_after_utc;
+} ds_ledger_received;
+enum ds_class ds_ledger_cert_received(ds_ledger *l, int64_t cert, const ds_ledger_received *r, ds_err *e) DS_MUST;
 // signed -> installed; digest is what the device echoed and must equal the fingerprint (DS_POLICY).
 enum ds_class ds_ledger_cert_installed(ds_ledger *l, int64_t cert, const uint8_t digest[32], ds_err *e) DS_MUST;
 // installed -> registered, by fingerprint. DS_INPUT where no such certificate. Idempotent (keeps the first time). A
@@ -134,7 +152,7 @@ typedef bool (*ds_ledger_revoked_fn)(void *arg, const ds_ledger_revoked *c);
 enum ds_class ds_ledger_each_revoked(ds_ledger *l, ds_ledger_revoked_fn fn, void *arg, ds_err *e) DS_MUST;
 // The same for a CRL: when and why. fn may not use the ledger; what it fails with ends the walk.
 typedef struct ds_ledger_revocation {
-    uint8_t serial[16]; // of the certificate
+    uint8_t serial[16]; // as of ds_ledger_cert
     int64_t revoked_utc;
     char reason[64];     // as it was told, cut
     ds_view certificate; // DER

@@ -30,17 +30,28 @@ static bool key_is(const X509 *x, const uint8_t key_digest[32])
     return memcmp(digest, key_digest, sizeof digest) == 0;
 }
 
-enum ds_class ds_ledger_match(ds_view der, const uint8_t serial[16], const uint8_t key_digest[32], ds_err *e)
+// serial NULL: it may have any.
+static enum ds_class match(ds_view der, const uint8_t *serial, const uint8_t key_digest[32], ds_err *e)
 {
     const unsigned char *p = der.ptr;
     X509 *x = der.len ? d2i_X509(NULL, &p, (long)der.len) : NULL;
     enum ds_class rc = DS_OK;
     if (!x || p != der.ptr + der.len)
         rc = ds_fail(e, DS_INPUT, "not one X.509 certificate");
-    else if (!serial_is(x, serial))
+    else if (serial && !serial_is(x, serial))
         rc = ds_fail(e, DS_POLICY, "the certificate does not carry the reserved serial number");
     else if (!key_is(x, key_digest))
         rc = ds_fail(e, DS_POLICY, "the certificate is not for the reserved public key");
     X509_free(x);
     return rc;
+}
+
+enum ds_class ds_ledger_match(ds_view der, const uint8_t serial[16], const uint8_t key_digest[32], ds_err *e)
+{
+    return match(der, serial, key_digest, e);
+}
+
+enum ds_class ds_ledger_match_key(ds_view der, const uint8_t key_digest[32], ds_err *e)
+{
+    return match(der, NULL, key_digest, e);
 }

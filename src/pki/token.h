@@ -121,7 +121,8 @@ typedef struct ds_token_seen {
 typedef struct ds_token_key_seen {
     char uri[300]; // as --key and --sub-key take it
     char label[128];
-    enum ds_key_type type; // DS_KEY_NONE: of a type that is not used here
+    enum ds_key_type type; // DS_KEY_NONE: of a type that is not used here, and without a digest
+    uint8_t digest[32];    // SHA-256 of the SubjectPublicKeyInfo, as bundles name their signers
     bool each_use;         // the PIN is asked for at each use
 } ds_token_key_seen;
 

@@ -50,7 +50,7 @@ static void look_at_key(ds_token *t, const CK_TOKEN_INFO *info, CK_OBJECT_HANDLE
 {
     ds_token_key k = {.private_h = public_h}; // id, label and type are the same on both halves
     ds_token_key_seen seen = {.type = DS_KEY_NONE};
-    if (!ds_token_describe(t, &k, NULL))
+    if (!ds_token_describe(t, &k, NULL) && !ds_public_key_digest(k.public_key, seen.digest, NULL))
         seen.type = ds_key_type_of(k.public_key);
     snprintf(seen.label, sizeof seen.label, "%s", k.label);
     ds_token_write_uri(info, &k, seen.uri, sizeof seen.uri);

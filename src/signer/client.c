@@ -41,7 +41,7 @@ enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_e
     pthread_mutex_init(&s->mutex, NULL);
     pthread_mutex_init(&s->touch, NULL);
     pthread_cond_init(&s->turn, NULL);
-    s->config = *cfg; // remote is looked at by ds_client_start alone
+    s->config = *cfg; // remote and est are looked at by ds_client_start alone
     s->config.key = copy(cfg->key);
     s->config.module = copy(cfg->module);
     s->config.token_serial = copy(cfg->token_serial);
@@ -72,6 +72,7 @@ void ds_signer_stop(ds_signer *s)
         return;
     ds_post_close(s->post);
     ds_client_stop_remote(s);
+    ds_client_stop_est(s);
     free_copy(&s->config.key);
     free_copy(&s->config.module);
     free_copy(&s->config.token_serial);
@@ -295,6 +296,8 @@ enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *r
     body.mac = ds_client_text(req->mac);
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_SIGN;
     request.sign = &body;
+    if (s->est)
+        return ds_client_sign_est(s, req, ret_der, e);
     if (s->remote) {
         Devstamp__Signer__Reply *reply = NULL;
         enum ds_class there = ds_client_ask_remote(s, &request, req, &reply, &own);

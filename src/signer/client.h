@@ -13,9 +13,11 @@
 #include <pthread.h>
 
 struct ds_client_remote;
+struct ds_client_est;
 
 struct ds_signer {
-    struct ds_client_remote *remote; // NULL: the child; the rest of it is of the child then
+    struct ds_client_remote *remote; // NULL: no signer elsewhere
+    struct ds_client_est *est;       // NULL: no EST server; without both the rest of it is of the child
     pthread_mutex_t mutex;
     pthread_mutex_t touch;   // who holds it may have the token blink; taken before mutex
     pthread_cond_t turn;     // something of the following changed
@@ -53,6 +55,11 @@ enum ds_class ds_client_start_remote(ds_signer *s, ds_err *e) DS_MUST;
 enum ds_class ds_client_ask_remote(ds_signer *s, Devstamp__Signer__Request *request, const ds_sign_request *req,
                                    Devstamp__Signer__Reply **ret, ds_err *e) DS_MUST;
 void ds_client_stop_remote(ds_signer *s);
+
+// client_est.c: certificates from an EST server.
+enum ds_class ds_client_start_est(ds_signer *s, ds_err *e) DS_MUST;
+enum ds_class ds_client_sign_est(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e) DS_MUST;
+void ds_client_stop_est(ds_signer *s);
 
 // What the signer said of itself, and whether it is still the same: the same CA, and a log of no less than had entries.
 void ds_client_take_status(ds_signer *s, const Devstamp__Signer__StatusReply *status);

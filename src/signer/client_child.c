@@ -298,6 +298,8 @@ static void take_note(ds_signer *s, enum ds_child_state state, ds_err *e)
 enum ds_class ds_client_ask(ds_signer *s, Devstamp__Signer__Request *request, Devstamp__Signer__Reply **ret, ds_err *e)
 {
     enum ds_child_state state = DS_CHILD_FINE;
+    if (s->est)
+        return ds_fail(e, DS_USAGE, "an EST server gives certificates and nothing else");
     if (s->remote)
         return ds_client_ask_remote(s, request, NULL, ret, e);
     pthread_mutex_lock(&s->mutex);
@@ -318,6 +320,8 @@ enum ds_class ds_client_ask(ds_signer *s, Devstamp__Signer__Request *request, De
 
 enum ds_class ds_client_start(ds_signer *s, ds_err *e)
 {
+    if (s->config.est)
+        return ds_client_start_est(s, e);
     if (s->config.remote)
         return ds_client_start_remote(s, e);
     return start(s, true, e);

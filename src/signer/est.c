@@ -3,6 +3,7 @@
 //
 // EST's answers; see est.h.
 #include "src/signer/est.h"
+#include "src/signer/est_answer.h"
 
 #include "src/base/clock.h"
 #include "src/base/log.h"
@@ -88,20 +89,25 @@ static bool find_device(const ds_signer_profile *p, const char *subject, found *
 static enum ds_class find_profile(const ds_front_case *c, const char *recipe, const ds_csr_info *csr,
                                   const ds_signer_profile **ret, found *ret_device, ds_err *e)
 {
-    bool named = false;
+    bool named = false, fits = false; // the product may be built on several chips, each with its kind of key
     for (size_t i = 0; i < c->config->profile_count; i++) {
         const ds_signer_profile *p = &c->config->profiles[i];
         if (strcmp(p->recipe, recipe) != 0)
             continue;
         named = true;
         *ret = p;
-        if (p->key_type == csr->key_type && find_device(p, csr->subject, ret_device))
+        bool subject = find_device(p, csr->subject, ret_device);
+        if (subject && p->key_type == csr->key_type)
             return DS_OK;
+        fits = fits || subject;
     }
     if (!named)
         return ds_fail(e, DS_POLICY, "the signer knows no recipe %.63s", recipe);
-    return ds_fail(e, DS_POLICY, "the request's subject \"%s\" or key is not what recipe %s names", csr->subject,
-                   recipe);
+    if (!fits)
+        return ds_fail(e, DS_POLICY, "the request's subject \"%s\" is not what recipe %s names", csr->subject, recipe);
+    const ds_key_kind *kind = ds_key_kind_of((enum ds_key_type)csr->key_type);
+    return ds_fail(e, DS_POLICY, "the request's key (%s) is not of the type that recipe %s names",
+                   kind ? kind->label : "of no known type", recipe);
 }
 
 static enum ds_class make_serial(const char *recipe, const uint8_t key_digest[32], uint8_t ret[16], ds_err *e)
@@ -202,26 +208,6 @@ static enum ds_class answer_cacerts(const ds_front_case *c, ds_buf *ret, ds_err 
     return rc;
 }
 
-// White space is allowed anywhere (RFC 8951, 3.1); anything else that is no base64 is not.
-static bool decode(ds_view text, ds_buf *ret)
-{
-    DS_CLEANUP_BUF ds_buf packed = {0};
-    for (size_t i = 0; i < text.len; i++)
-        if (!isspace(text.ptr[i]))
-            ds_buf_add_u8(&packed, text.ptr[i]);
-    size_t padding = 0;
-    while (padding < 2 && padding < packed.len && packed.ptr[packed.len - 1 - padding] == '=')
-        padding++;
-    if (packed.len == 0 || packed.len % 4)
-        return false;
-    ds_buf_resize(ret, packed.len / 4 * 3, 0);
-    int len = EVP_DecodeBlock(ret->ptr, packed.ptr, (int)packed.len);
-    if (len < 0)
-        return false;
-    ret->len = (size_t)len - padding;
-    return true;
-}
-
 static void say(ds_est_answer *a, unsigned status, const char *text)
 {
     a->status = status;
@@ -271,7 +257,7 @@ static enum ds_class serve_enroll(const ds_front_case *c, const ds_est_request *
     DS_CLEANUP_BUF ds_buf csr = {0}, der = {0};
     if (!request->content_type || strncasecmp(request->content_type, "application/pkcs10", 18) != 0)
         return ds_fail(e, DS_INPUT, "not application/pkcs10");
-    if (!decode(request->body, &csr))
+    if (!ds_est_decode(request->body, &csr))
         return ds_fail(e, DS_INPUT, "the body is not base64");
     enum ds_class rc = choose_recipe(c, label, e);
     if (!rc)

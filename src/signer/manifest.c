@@ -5,6 +5,7 @@
 #include "src/signer/manifest.h"
 
 #include "src/base/clock.h"
+#include "src/signer/take.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -86,30 +87,6 @@ enum ds_class ds_manifest_write(const ds_manifest *m, ds_buf *ret, ds_err *e)
     return rc;
 }
 
-// A text of at most cap - 1 printable ASCII characters.
-static bool take_text(const json_t *o, const char *key, char *ret, size_t cap)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    size_t len = s ? strlen(s) : 0;
-    if (!s || len >= cap)
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (s[i] < 0x20 || s[i] > 0x7e)
-            return false;
-    memcpy(ret, s, len + 1);
-    return true;
-}
-
-static bool take_number(const json_t *o, const char *key, uint64_t max, uint64_t *ret)
-{
-    const json_t *n = json_object_get(o, key);
-    json_int_t v = json_integer_value(n);
-    if (!json_is_integer(n) || v < 0 || (uint64_t)v > max)
-        return false;
-    *ret = (uint64_t)v;
-    return true;
-}
-
 static bool take_digest(const json_t *s, uint8_t ret[32])
 {
     return json_is_string(s) && json_string_length(s) == 64 && ds_unhex(json_string_value(s), ret, 32);
@@ -119,7 +96,7 @@ static bool take_time(const json_t *root, int64_t *ret)
 {
     char text[21], again[21], rest;
     struct tm t = {0};
-    if (!take_text(root, "created", text, sizeof text) ||
+    if (!ds_take_text(root, "created", text, sizeof text) ||
         sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2dZ%c", &t.tm_year, &t.tm_mon, &t.tm_mday, &t.tm_hour, &t.tm_min, &t.tm_sec,
                &rest) != 6)
         return false;
@@ -139,7 +116,7 @@ static bool take_files(const json_t *root, ds_manifest *m)
         char name[24];
         uint64_t size = 0;
         int part = 0;
-        if (!take_text(one, "part", name, sizeof name) || !take_number(one, "size", DS_BUNDLE_PART_MAX, &size) ||
+        if (!ds_take_text(one, "part", name, sizeof name) || !ds_take_number(one, "size", DS_BUNDLE_PART_MAX, &size) ||
             size == 0)
             return false;
         while (part < DS_BUNDLE_PARTS && strcmp(ds_bundle_part_name((enum ds_bundle_part)part), name) != 0)
@@ -163,8 +140,8 @@ static bool take_burns(const json_t *root, ds_manifest *m)
         ds_burn *b = &m->burns.list[m->burns.count++];
         char when[16];
         int w = 0;
-        if (!take_text(one, "when", when, sizeof when) || !take_text(one, "field", b->field, sizeof b->field) ||
-            !take_text(one, "value", b->value, sizeof b->value))
+        if (!ds_take_text(one, "when", when, sizeof when) || !ds_take_text(one, "field", b->field, sizeof b->field) ||
+            !ds_take_text(one, "value", b->value, sizeof b->value))
             return false;
         while (w < DS_BURN_WHENS && strcmp(ds_burn_when_name((enum ds_burn_when)w), when) != 0)
             w++;
@@ -195,11 +172,11 @@ static bool take_images(const json_t *root, ds_manifest *m)
     uint64_t secure = 0;
     if (!mfg && !app)
         return true;
-    bool good = take_text(mfg, "version", m->mfg_version, sizeof m->mfg_version) &&
-                take_text(mfg, "min_version", m->mfg_min_version, sizeof m->mfg_min_version) &&
-                take_text(app, "version", m->app_version, sizeof m->app_version) &&
-                take_text(app, "min_version", m->app_min_version, sizeof m->app_min_version) &&
-                take_number(app, "secure_version", UINT32_MAX, &secure) && m->app_version[0];
+    bool good = ds_take_text(mfg, "version", m->mfg_version, sizeof m->mfg_version) &&
+                ds_take_text(mfg, "min_version", m->mfg_min_version, sizeof m->mfg_min_version) &&
+                ds_take_text(app, "version", m->app_version, sizeof m->app_version) &&
+                ds_take_text(app, "min_version", m->app_min_version, sizeof m->app_min_version) &&
+                ds_take_number(app, "secure_version", UINT32_MAX, &secure) && m->app_version[0];
     m->secure_version = (uint32_t)secure;
     return good;
 }
@@ -207,16 +184,16 @@ static bool take_images(const json_t *root, ds_manifest *m)
 static enum ds_class take_all(const json_t *root, ds_manifest *m, ds_err *e)
 {
     uint64_t format = 0;
-    if (!take_number(root, "bundle", INT64_MAX, &format))
+    if (!ds_take_number(root, "bundle", INT64_MAX, &format))
         return ds_fail(e, DS_INPUT, "not a bundle's manifest");
     if (format != FORMAT)
         return ds_hint((ds_fail(e, DS_INPUT, "manifest: its format %llu is not known", (unsigned long long)format), e),
                        "update devstamp");
-    bool good = take_text(root, "product", m->product, sizeof m->product) && m->product[0] &&
-                take_text(root, "chip", m->chip, sizeof m->chip) && take_text(root, "lock", m->lock, sizeof m->lock) &&
-                take_number(root, "release", INT64_MAX, &m->release) && m->release > 0 &&
-                take_time(root, &m->created_utc) && take_files(root, m) && take_burns(root, m) &&
-                take_trusted(root, m) && take_images(root, m);
+    bool good =
+        ds_take_text(root, "product", m->product, sizeof m->product) && m->product[0] &&
+        ds_take_text(root, "chip", m->chip, sizeof m->chip) && ds_take_text(root, "lock", m->lock, sizeof m->lock) &&
+        ds_take_number(root, "release", INT64_MAX, &m->release) && m->release > 0 && take_time(root, &m->created_utc) &&
+        take_files(root, m) && take_burns(root, m) && take_trusted(root, m) && take_images(root, m);
     return good ? DS_OK : ds_fail(e, DS_INPUT, "manifest: something is missing, or not as it must be");
 }
 

@@ -3,6 +3,7 @@
 //
 // Orders and answers as text; see order.h.
 #include "src/signer/order.h"
+#include "src/signer/take.h"
 
 #include "src/esp/image.h"
 
@@ -104,28 +105,6 @@ enum ds_class ds_order_write(const ds_order *o, ds_buf *ret, ds_err *e)
     return write_json(root, ret, e);
 }
 
-// A text of at most cap - 1 characters; what it is spelled with is compared later.
-static bool take_text(const json_t *o, const char *key, char *ret, size_t cap)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    size_t len = s ? strlen(s) : cap;
-    if (len >= cap)
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (s[i] < 0x20 || s[i] > 0x7e)
-            return false;
-    memcpy(ret, s, len + 1);
-    return true;
-}
-
-static bool take_number(const json_t *o, const char *key, uint64_t max, uint64_t *ret)
-{
-    const json_t *n = json_object_get(o, key);
-    json_int_t v = json_integer_value(n);
-    *ret = (uint64_t)v;
-    return json_is_integer(n) && v >= 0 && (uint64_t)v <= max;
-}
-
 // At most cap bytes as hex digits; their number, 0 where it is none.
 static size_t take_hex(const json_t *o, const char *key, uint8_t *ret, size_t cap)
 {
@@ -140,8 +119,8 @@ static bool take_what(const json_t *root, const char *format, enum ds_order_what
 {
     char is[24], what[12];
     int w = 0;
-    if (!take_text(root, "devstamp", is, sizeof is) || strcmp(is, format) != 0 ||
-        !take_text(root, "what", what, sizeof what))
+    if (!ds_take_text(root, "devstamp", is, sizeof is) || strcmp(is, format) != 0 ||
+        !ds_take_text(root, "what", what, sizeof what))
         return false;
     while (w < DS_ORDER_WHATS && strcmp(what_name((enum ds_order_what)w), what) != 0)
         w++;
@@ -159,11 +138,11 @@ static bool take_image(const json_t *root, ds_order_image *i)
 {
     uint64_t secure = 0;
     bool good = take_hex(root, "digest", i->digest, 32) == 32 &&
-                take_number(root, "length", DS_BUNDLE_PART_MAX, &i->length) && i->length % DS_SBV2_SECTOR == 0 &&
-                take_text(root, "chip", i->chip, sizeof i->chip) && ds_chip_by_name(i->chip) &&
-                take_text(root, "project", i->project, sizeof i->project) &&
-                take_text(root, "version", i->version, sizeof i->version) &&
-                take_number(root, "secure_version", UINT32_MAX, &secure);
+                ds_take_number(root, "length", DS_BUNDLE_PART_MAX, &i->length) && i->length % DS_SBV2_SECTOR == 0 &&
+                ds_take_text(root, "chip", i->chip, sizeof i->chip) && ds_chip_by_name(i->chip) &&
+                ds_take_text(root, "project", i->project, sizeof i->project) &&
+                ds_take_text(root, "version", i->version, sizeof i->version) &&
+                ds_take_number(root, "secure_version", UINT32_MAX, &secure);
     i->secure_version = (uint32_t)secure;
     return good;
 }

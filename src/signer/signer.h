@@ -45,9 +45,21 @@ typedef struct ds_signer_remote {
     const char *pin_file;    // of that key's token; NULL: none
 } ds_signer_remote;
 
+// An EST server (RFC 7030; docs/est.md) that is asked in place of a signer, and what this station shows it.
+typedef struct ds_signer_est {
+    const char *url;         // "https://host[:port]"
+    const char *label;       // of the CA, in the path; NULL: none
+    const char *ca;          // PEM: who vouches for the server
+    const char *device_ca;   // PEM: whom devices' certificates must be by in the end, roots or CAs below one
+    const char *certificate; // PEM: this station's, with those between it and its root
+    const char *key;         // of that: "file:path"
+    int timeout_ms;          // for one exchange
+} ds_signer_est;
+
 typedef struct ds_signer_config {
     const ds_signer_remote *remote; // NULL: on this computer. Otherwise only this, certificate (NULL: whatever the
                                     // signer shows), profiles and wait_ms count
+    const ds_signer_est *est;       // NULL: none. Otherwise only this, profiles and wait_ms count
     const char *key;                // RFC 7512 "pkcs11:…" or "file:path"
     const char *module;             // PKCS#11 module path; NULL for file keys
     const char *token_serial;       // of the token that may be given the PIN; NULL: any that the key names
@@ -72,8 +84,9 @@ typedef struct ds_signer_config {
 typedef struct ds_signer ds_signer;
 
 // Start the child and wait until it is ready (token found, logged in once, certificate matches key, log whole); or
-// greet the remote signer, which must judge by the same profiles. What follows is the same with both, but for
-// DS_NETWORK: a remote signer could not be reached within wait_ms.
+// greet the remote signer, which must judge by the same profiles; or fetch the EST server's certificates, which must
+// chain to device_ca. What follows is the same with all, but for DS_NETWORK: a remote signer or an EST server could not
+// be reached within wait_ms. An EST server is asked for certificates alone: everything else is DS_USAGE.
 enum ds_class ds_signer_start(const ds_signer_config *cfg, ds_signer **ret, ds_err *e) DS_MUST;
 // Ask it to end, wait; NULL-safe.
 void ds_signer_stop(ds_signer *s);
@@ -89,6 +102,7 @@ typedef struct ds_signer_status {
     ds_signer_quota quota[DS_QUOTA_MAX]; // as of the start
     size_t quota_count;
     bool wants_touch; // somebody has to touch the token for each signature, as of the start
+    bool est;         // an EST server: no log and no quota that we know of, and it gives certificates alone
 } ds_signer_status;
 const ds_signer_status *ds_signer_get_status(const ds_signer *s);
 
@@ -119,7 +133,20 @@ typedef struct ds_sign_request {
 // the PIN source allows (a file), otherwise says so. A token that gives no answer within 20 s fails all who wait for
 // theirs at once; the child is started again 10 s later at the earliest, and not after a second time in a row. A
 // token that was pulled out is waited for as long as the configuration says, by all together.
+// An EST server chooses serial number and validity itself. What it gives is checked before it is returned
+// (est_answer.h): DS_POLICY. It must be valid for as long as was asked, less a day. DS_NETWORK: it has perhaps signed
+// all the same.
 enum ds_class ds_signer_sign(ds_signer *s, const ds_sign_request *req, ds_buf *ret_der, ds_err *e) DS_MUST;
+
+// What stands above a device's certificate, its issuer first, as the device is to send it. DS_POLICY: the certificate
+// is not by this signer's CA. ds_signer_chain_free, on a failure too.
+enum { DS_SIGNER_CHAIN_MAX = 4 };
+typedef struct ds_signer_chain {
+    ds_buf der[DS_SIGNER_CHAIN_MAX];
+    size_t count;
+} ds_signer_chain;
+enum ds_class ds_signer_chain_of(const ds_signer *s, ds_view certificate, ds_signer_chain *ret, ds_err *e) DS_MUST;
+void ds_signer_chain_free(ds_signer_chain *c);
 
 // Revoke a certificate of the issuance log, for good: it is on disk before this returns, and the same again changes
 // nothing. DS_POLICY: not in the log, or this station may not.

@@ -8,15 +8,24 @@
 #include "src/station/listenfile.h"
 #include "src/station/yaml.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { EST_TIMEOUT_S = 30, EST_TIMEOUT_MAX_S = 300 };
+
+typedef struct yaml_est {
+    char *url, *label, *ca, *device_ca, *certificate, *key;
+    uint32_t timeout;
+} yaml_est;
 
 typedef struct yaml_signer {
     char *certificate, *key, *module, *log, *log_key, *quota, *pin_file, *token_serial, *seal, *seal_key, *seal_tpm;
     char *address, *ca, *sub_ca; // where it is elsewhere
     char *pool, *pool_key, *pool_ca;
     uint32_t token_wait;
+    yaml_est *est;
 } yaml_signer;
 
 typedef struct yaml_discover {
@@ -46,9 +55,19 @@ typedef struct ds_station_yaml {
 
 #define TEXT(type, member, flags) CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_POINTER | (flags), type, member, 1, 512)
 
+static const cyaml_schema_field_t est_fields[] = {
+    TEXT(yaml_est, url, 0),
+    TEXT(yaml_est, label, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_est, ca, 0),
+    TEXT(yaml_est, device_ca, 0),
+    TEXT(yaml_est, certificate, 0),
+    TEXT(yaml_est, key, 0),
+    CYAML_FIELD_UINT("timeout", CYAML_FLAG_OPTIONAL, yaml_est, timeout),
+    CYAML_FIELD_END,
+};
 static const cyaml_schema_field_t signer_fields[] = {
-    TEXT(yaml_signer, certificate, 0),
-    TEXT(yaml_signer, key, 0),
+    TEXT(yaml_signer, certificate, CYAML_FLAG_OPTIONAL),
+    TEXT(yaml_signer, key, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, module, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, log, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, log_key, CYAML_FLAG_OPTIONAL),
@@ -65,6 +84,7 @@ static const cyaml_schema_field_t signer_fields[] = {
     TEXT(yaml_signer, ca, CYAML_FLAG_OPTIONAL),
     TEXT(yaml_signer, sub_ca, CYAML_FLAG_OPTIONAL),
     CYAML_FIELD_UINT("token_wait", CYAML_FLAG_OPTIONAL, yaml_signer, token_wait),
+    CYAML_FIELD_MAPPING_PTR("est", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, yaml_signer, est, est_fields),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t key_schema = {
@@ -195,6 +215,20 @@ static char *beside(const ds_station *s, const char *name)
     return name ? ds_path_beside(s->path, name) : NULL;
 }
 
+// A CA that speaks EST, in place of a signer.
+static void take_est(ds_station *s, const yaml_est *y)
+{
+    s->est = (ds_signer_est){
+        .url = y->url,
+        .label = y->label,
+        .ca = beside(s, y->ca),
+        .device_ca = beside(s, y->device_ca),
+        .certificate = beside(s, y->certificate),
+        .key = key_uri(s, y->key),
+        .timeout_ms = y->timeout ? (int)y->timeout * 1000 : EST_TIMEOUT_S * 1000,
+    };
+}
+
 // The signer is elsewhere: key and certificate are this station's own.
 static void take_remote(ds_station *s, const yaml_signer *y)
 {
@@ -202,7 +236,7 @@ static void take_remote(ds_station *s, const yaml_signer *y)
         .address = y->address,
         .ca = beside(s, y->ca),
         .certificate = beside(s, y->certificate),
-        .key = key_uri(s, y->key),
+        .key = y->key ? key_uri(s, y->key) : NULL,
         .module = y->module,
         .pin_file = beside(s, y->pin_file),
     };
@@ -220,7 +254,7 @@ static void take_local(ds_station *s, const yaml_signer *y)
     s->seal = beside(s, y->seal);
     s->seal_key = beside(s, y->seal_key);
     s->seal_tpm = y->seal_tpm;
-    s->signer_key = key_uri(s, y->key);
+    s->signer_key = y->key ? key_uri(s, y->key) : NULL;
     s->signer_log_key = y->log_key ? key_uri(s, y->log_key) : NULL;
     s->pool_key = y->pool_key ? key_uri(s, y->pool_key) : NULL;
 }
@@ -233,7 +267,9 @@ static void take_fields(ds_station *s)
     s->pool = beside(s, y->signer.pool);
     s->pool_ca = beside(s, y->signer.pool_ca);
     s->token_wait_s = y->signer.token_wait ? y->signer.token_wait : 120;
-    if (y->signer.address)
+    if (y->signer.est)
+        take_est(s, y->signer.est);
+    else if (y->signer.address)
         take_remote(s, &y->signer);
     else
         take_local(s, &y->signer);
@@ -267,12 +303,60 @@ static enum ds_class check_remote(const ds_station *s, ds_err *e)
     return DS_OK;
 }
 
+static bool is_plain(const char *text, const char *more)
+{
+    for (const char *p = text; *p; p++)
+        if (!isalnum((unsigned char)*p) && !strchr(more, *p))
+            return false;
+    return text[0] != '\0';
+}
+
+// "https://host[:port]" or "https://[v6]:port", and nothing behind it: the path is RFC 7030's.
+static bool is_server(const char *url)
+{
+    return strncmp(url, "https://", 8) == 0 && is_plain(url + 8, "-.:[]_");
+}
+
+static enum ds_class check_est(const ds_station *s, ds_err *e)
+{
+    const yaml_signer *y = &s->yaml->signer;
+    const yaml_est *est = y->est;
+    const char *others[] = {y->certificate, y->key,          y->module, y->log,      y->log_key,  y->quota,
+                            y->pin_file,    y->token_serial, y->seal,   y->seal_key, y->seal_tpm, y->address,
+                            y->ca,          y->sub_ca,       y->pool,   y->pool_key, y->pool_ca};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (others[i])
+            return ds_hint((ds_fail(e, DS_INPUT,
+                                    "%s: signer.est: an EST server takes the place of the signer, and more "
+                                    "is given",
+                                    s->path),
+                            e),
+                           "beside est there may be token_wait alone");
+    if (!is_server(est->url))
+        return ds_fail(e, DS_INPUT, "%s: signer.est.url: '%s' is not https://host[:port]", s->path, est->url);
+    if (est->label && !is_plain(est->label, "-._~"))
+        return ds_fail(e, DS_INPUT, "%s: signer.est.label: may hold letters, digits and -._~ only", s->path);
+    if (strncmp(est->key, "file:", 5) != 0)
+        return ds_hint((ds_fail(e, DS_INPUT, "%s: signer.est.key: is not a file: key", s->path), e),
+                       "the signer alone sees PINs, and has no part in EST (docs/est.md)");
+    if (est->timeout > EST_TIMEOUT_MAX_S)
+        return ds_fail(e, DS_INPUT, "%s: signer.est.timeout must be 1 to %d seconds", s->path, EST_TIMEOUT_MAX_S);
+    if (s->yaml->listen)
+        return ds_fail(e, DS_INPUT, "%s: listen: without a signer here there is nothing to listen for", s->path);
+    return DS_OK;
+}
+
 static enum ds_class check_signer(const ds_station *s, ds_err *e)
 {
     if (s->yaml->station != 1)
         return ds_fail(e, DS_INPUT, "%s: station: version %d is not known", s->path, s->yaml->station);
     if (s->token_wait_s > 3600)
         return ds_fail(e, DS_INPUT, "%s: token_wait must be 1 to 3600 seconds", s->path);
+    if (s->est.url)
+        return check_est(s, e);
+    if (!s->yaml->signer.certificate || !s->yaml->signer.key)
+        return ds_fail(e, DS_INPUT, "%s: signer.%s: is missing", s->path,
+                       s->yaml->signer.certificate ? "key" : "certificate");
     if (!s->pool != !s->pool_ca)
         return ds_hint((ds_fail(e, DS_INPUT, "%s: signer: pool and pool_ca go together", s->path), e),
                        "pool_ca is the certificate of the Sub CA that signs for the pool (docs/key-origin.md)");
@@ -408,6 +492,10 @@ void ds_station_free(ds_station *s)
     free(s->pin_file);
     free(s->seal);
     free(s->seal_key);
+    free_held(s->est.ca);
+    free_held(s->est.device_ca);
+    free_held(s->est.certificate);
+    free_held(s->est.key);
     free_held(s->remote.ca);
     free_held(s->remote.certificate);
     free_held(s->remote.key);

@@ -29,6 +29,7 @@ typedef struct ds_station {
     char *ledger;                          // path; NULL where only the signer was asked for and it names none
     ds_signer_remote remote;               // address NULL: the signer is here; otherwise the signer_* but the
                                            // certificate, the token's and the seal's are NULL
+    ds_signer_est est;                     // url NULL: none; otherwise there is no signer, and all of these are NULL
     ds_front_config *listen;               // the signer here serves others too; or NULL. Without profiles
     char *signer_certificate, *signer_log; // paths; the Sub CA's certificate may be NULL where the signer is elsewhere
     char *signer_key, *signer_log_key;     // file: path made absolute, or pkcs11: URI; the log key may be NULL

@@ -6,6 +6,8 @@
 #include "src/station/job.h"
 
 #include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/pki/cert.h"
 #include "src/pki/csr.h"
 #include "src/pki/dn.h"
 
@@ -123,6 +125,7 @@ enum ds_class ds_step_csr_apply(ds_job *j, ds_err *e)
         .subject = subject,
         .not_before_utc = now - 3600, // a device whose clock is an hour behind still connects
         .not_after_utc = j->recipe->certificate_days ? now + (int64_t)j->recipe->certificate_days * 86400 : NO_EXPIRY,
+        .asked_of = j->o->station->est.url,
     };
     ds_ledger_cert_free(&j->cert);
     return ds_ledger_cert_reserve(j->o->ledger, &r, &j->cert, e);
@@ -157,10 +160,43 @@ static void say_touch(void *arg)
     ds_job_say(arg, "touch the token");
 }
 
+// A CA elsewhere is about to be asked: what it signs and we never hear of has its trace at least.
+static enum ds_class write_down_request(const ds_job *j, ds_err *e)
+{
+    unsigned before = 0;
+    if (!j->o->station->est.url != !j->cert.elsewhere)
+        return ds_fail(e, DS_POLICY, "the certificate was asked of another CA than the station file names");
+    if (!j->cert.elsewhere)
+        return DS_OK;
+    if (ds_ledger_cert_asked(j->o->ledger, j->cert.id, j->o->station->est.url, &before, e))
+        return e->cls;
+    if (before)
+        ds_log(DS_LOG_WARN,
+               "slot %s: %s: its certificate was asked for %u time%s before, and may have been signed each "
+               "time (docs/est.md)",
+               j->slot->name, j->device.serial, before, before == 1 ? "" : "s");
+    return DS_OK;
+}
+
+// Serial number and dates are the certificate's own.
+static enum ds_class receive(const ds_job *j, ds_view der, ds_err *e)
+{
+    DS_CLEANUP_X509 X509 *cert = NULL;
+    ds_cert_info info;
+    char serial[2 * sizeof info.serial + 1];
+    if (ds_cert_parse(der, &cert, e) || ds_cert_describe(cert, &info, e))
+        return e->cls;
+    ds_hex(info.serial, info.serial_len, serial);
+    const ds_ledger_received r = {der, serial, info.not_before_utc, info.not_after_utc};
+    return ds_ledger_cert_received(j->o->ledger, j->cert.id, &r, e);
+}
+
 static enum ds_class sign(ds_job *j, ds_err *e)
 {
     char mac[13];
     ds_hex(j->hello.mac, 6, mac);
+    if (write_down_request(j, e))
+        return e->cls;
     const ds_sign_request req = {
         .csr = ds_buf_view(&j->cert.csr),
         .serial = j->cert.serial,
@@ -175,22 +211,27 @@ static enum ds_class sign(ds_job *j, ds_err *e)
         .arg = j,
     };
     DS_CLEANUP_BUF ds_buf der = {0};
+    int64_t begun_ms = ds_now_ms();
     enum ds_class rc = ds_signer_sign(j->o->signer, &req, &der, e);
+    j->deadline_ms += ds_now_ms() - begun_ms; // which has deadlines of its own: the step's is the device's
     ds_job_say(j, "");
     if (rc)
         return ds_wrap(e, "sign");
-    if (ds_ledger_cert_signed(j->o->ledger, j->cert.id, ds_buf_view(&der), e))
+    if (j->cert.elsewhere ? receive(j, ds_buf_view(&der), e)
+                          : ds_ledger_cert_signed(j->o->ledger, j->cert.id, ds_buf_view(&der), e))
         return e->cls;
     if (recall(j, e))
         return e->cls;
     return j->cert.id ? DS_OK : ds_fail(e, DS_STORE, "the ledger lost the certificate it confirmed");
 }
 
-static enum ds_class write_chain_by(ds_job *j, const ds_buf *ca, ds_err *e)
+static enum ds_class write_chain_by(ds_job *j, const ds_buf *above, size_t count, ds_err *e)
 {
-    ProtobufCBinaryData certs[2] = {{j->cert.certificate.len, j->cert.certificate.ptr}, {ca->len, ca->ptr}};
+    ProtobufCBinaryData certs[1 + DS_SIGNER_CHAIN_MAX] = {{j->cert.certificate.len, j->cert.certificate.ptr}};
+    for (size_t i = 0; i < count; i++)
+        certs[1 + i] = (ProtobufCBinaryData){above[i].len, above[i].ptr};
     Devstamp__WriteChain chain = DEVSTAMP__WRITE_CHAIN__INIT;
-    chain.n_certificate = 2;
+    chain.n_certificate = 1 + count;
     chain.certificate = certs;
     Devstamp__Request req = DEVSTAMP__REQUEST__INIT;
     req.body_case = DEVSTAMP__REQUEST__BODY_WRITE_CHAIN;
@@ -199,14 +240,24 @@ static enum ds_class write_chain_by(ds_job *j, const ds_buf *ca, ds_err *e)
     return ds_job_do(j, &req, 5000, e);
 }
 
+static enum ds_class write_signers_chain(ds_job *j, ds_err *e)
+{
+    ds_signer_chain above;
+    enum ds_class rc = ds_signer_chain_of(j->o->signer, ds_buf_view(&j->cert.certificate), &above, e);
+    if (!rc)
+        rc = write_chain_by(j, above.der, above.count, e);
+    ds_signer_chain_free(&above);
+    return rc;
+}
+
 static enum ds_class write_chain(ds_job *j, ds_err *e)
 {
     ds_pool_stamp s;
     if (j->recipe->origin != DS_ORIGIN_REMOTE)
-        return write_chain_by(j, &ds_signer_get_status(j->o->signer)->ca_certificate, e);
+        return write_signers_chain(j, e);
     if (ds_origin_claim(j, &s, e))
         return e->cls;
-    enum ds_class rc = write_chain_by(j, &s.issuer, e);
+    enum ds_class rc = write_chain_by(j, &s.issuer, 1, e);
     ds_pool_stamp_free(&s);
     return rc;
 }

@@ -109,8 +109,10 @@ def test_what_the_recipe_does_not_name_is_not_enrolled(est):
     def refused(code, words, *args, **how):
         body, (status, _) = est.enroll(*args, **how)
         assert status == str(code) and words in body.decode(), (status, body)
-    refused(403, "not what recipe acme names", "a", "/CN=SN1/O=Evil")
-    refused(403, "not what recipe acme names", "b", "/CN=XX1,O=Acme")
+    refused(403, 'subject "CN=SN1,O=Evil" is not what recipe acme names', "a", "/CN=SN1/O=Evil")
+    refused(403, "is not what recipe acme names", "b", "/CN=XX1,O=Acme")
+    run("openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", est.folder / "rsa.key")
+    refused(403, "key (RSA-2048) is not of the type that recipe acme names", "rsa")
     refused(403, "serial number XX1 is not of recipe acme", "b2", "/CN=XX1/O=Acme")
     refused(403, "may not ask", "c", path="other/simpleenroll")
     refused(400, "which recipe", "d", who="both")

@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: the devstamp authors
 """devstamp token init, generate and attest: a token made ready, its key, and what its maker says of that key."""
 
+import hashlib
 import os
 import pty
 import shutil
@@ -13,6 +14,7 @@ import threading
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import yubikey
 from factory import DEVSTAMP, run
@@ -76,12 +78,16 @@ def serial_of(done):
 @pytest.mark.parametrize("kind", ["ecdsa-p384", "rsa-3072"])
 def test_from_an_empty_token_to_a_sub_ca(softhsm, tmp_path, kind):
     softhsm.init()
-    uri = softhsm.generate("pkcs11:token=line;object=subca", "--key-type", kind).stdout.strip()
+    made = softhsm.generate("pkcs11:token=line;object=subca", "--key-type", kind)
+    uri = made.stdout.strip()
     assert uri.startswith("pkcs11:") and "serial=" in uri and "id=%" in uri
     ca = tmp_path / "ca"
     run(DEVSTAMP, "ca", "init", "--dir", ca, "--sub-existing", "--sub-key", uri, "--module", SOFTHSM, "--pin-file",
         softhsm.pin, env=softhsm.env)
     key = load(ca / "subca.pem").public_key()
+    id = "sha256:" + hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    assert made.stderr == f"public key {id}\n"  # as bundles name release keys and approvers
+    assert id in softhsm.token("status").stdout
     assert key.key_size == (384 if isinstance(key, ec.EllipticCurvePublicKey) else 3072)
     verify("-CAfile", ca / "root.pem", ca / "subca.pem")
     shown = softhsm.objects()

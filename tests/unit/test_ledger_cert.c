@@ -201,7 +201,7 @@ static void test_reserve_bad_input_is_refused(void **state)
     ds_ledger_cert c;
     memset(longest, 'x', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
-    const ds_ledger_reserve good = {d.id, {csr, 1}, digest, "CN=x", 1, 2, NULL};
+    const ds_ledger_reserve good = {d.id, {csr, 1}, digest, "CN=x", 1, 2, NULL, NULL};
     ds_ledger_reserve r = good;
     r.csr.len = 0;
     assert_int_equal(ds_ledger_cert_reserve(w->l, &r, &c, &w->e), DS_INPUT);
