@@ -135,8 +135,11 @@ static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_le
         ds_fail(e, DS_POLICY, "the certificate was signed as %s, and %s is demanded", had->subject, r->subject);
         return ds_hint(e, "use the recipe it was begun with, or revoke (devstamp ledger revoke) and erase its flash");
     }
-    if (had->state > DS_LEDGER_RESERVED || (same_subject && same_validity(r, had)))
+    if (had->state > DS_LEDGER_RESERVED)
         return DS_OK;
+    enum ds_class rc = ds_ledger_may_take_over(l, had->id, e);
+    if (rc || (same_subject && same_validity(r, had)))
+        return rc;
     return correct(l, r, had, e);
 }
 

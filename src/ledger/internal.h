@@ -42,6 +42,10 @@ bool ds_ledger_again(ds_ledger *l, enum ds_class *rc, ds_err *e);
 // Find the station's chain or begin one (a name of 1 to 63 bytes); read_only: 0 where it has none.
 enum ds_class ds_ledger_register(ds_ledger *l, const char *name, bool read_only, ds_err *e) DS_MUST;
 
+// May this station go on with a reservation? DS_POLICY: another station made it, and its signer, which is another than
+// ours, may have signed it.
+enum ds_class ds_ledger_may_take_over(ds_ledger *l, int64_t cert, ds_err *e) DS_MUST;
+
 // A new row's id: NULL for a file, which counts by itself. In a transaction.
 enum ds_class ds_ledger_new_id(ds_ledger *l, ds_sql_arg *ret, ds_err *e) DS_MUST;
 
@@ -77,8 +81,12 @@ enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert
 
 // Certificates that this station's signer made: those that were adopted have an empty request.
 #define DS_LEDGER_OF_SIGNER "length(csr) > 0"
-// In a database: the station that reserved a certificate, from its id.
+// In a database: the station that made a row, from its id.
 #define DS_LEDGER_OF_STATION "((id >> 10) & 4095)"
+static inline int64_t ds_ledger_station_of(int64_t id)
+{
+    return id >> 10 & 4095;
+}
 
 // Append to the evidence chain, inside the caller's transaction.
 enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;

@@ -96,10 +96,18 @@ static bool set_up(PGconn *c, bool read_only, int64_t deadline_ms)
     return true;
 }
 
+static void log_notice(void *arg, const char *text)
+{
+    (void)arg;
+    ds_log(DS_LOG_INFO, "PostgreSQL: %.*s", (int)strcspn(text, "\r\n"), text);
+}
+
 static bool connect_once(ds_pg *p, ds_pg_conn *k, int64_t deadline_ms, char **ret_why)
 {
     ds_pg_drop(k);
     k->c = PQconnectStartParams((const char *const *)p->place.keys, (const char *const *)p->place.values, 0);
+    if (k->c)
+        PQsetNoticeProcessor(k->c, log_notice, NULL);
     bool good = k->c && PQstatus(k->c) != CONNECTION_BAD && dial(k->c, deadline_ms) && PQsetnonblocking(k->c, 1) == 0 &&
                 set_up(k->c, p->read_only, deadline_ms) && PQenterPipelineMode(k->c);
     if (good)
@@ -122,9 +130,9 @@ static enum ds_class fail_away(ds_sql *s, const char *why, ds_err *e)
 static enum ds_class reconnect(ds_sql *s, ds_pg_conn *k, ds_err *e)
 {
     int64_t pause = PAUSE_MS;
+    bool told = false;
     if (!k->until_ms)
         k->until_ms = ds_now_ms() + s->pg->place.wait_ms;
-    ds_log(DS_LOG_WARN, "%s %s: away; waiting up to %d s", s->what, s->path, (ds_ms_left(k->until_ms) + 999) / 1000);
     for (;;) {
         DS_CLEANUP_FREE char *why = NULL;
         int64_t deadline = ds_now_ms() + ATTEMPT_MS;
@@ -134,10 +142,15 @@ static enum ds_class reconnect(ds_sql *s, ds_pg_conn *k, ds_err *e)
             k->fate = DS_SQL_FAILED;
             return fail_away(s, why, e);
         }
+        if (!told)
+            ds_log(DS_LOG_WARN, "%s %s: away; waiting up to %d s", s->what, s->path,
+                   (ds_ms_left(k->until_ms) + 999) / 1000);
+        told = true;
         ds_sleep_ms(pause < ds_ms_left(k->until_ms) ? pause : ds_ms_left(k->until_ms));
         pause = pause * 2 < PAUSE_MAX_MS ? pause * 2 : PAUSE_MAX_MS;
     }
-    ds_log(DS_LOG_WARN, "%s %s: back", s->what, s->path);
+    if (told)
+        ds_log(DS_LOG_WARN, "%s %s: back", s->what, s->path);
     return DS_OK;
 }
 

@@ -64,3 +64,57 @@ enum ds_class ds_ledger_register(ds_ledger *l, const char *name, bool read_only,
     l->station = number;
     return rc;
 }
+
+// The CA whose log this station recorded last, by its fingerprint's digits; "" where it recorded none.
+static enum ds_class ca_of(ds_ledger *l, int64_t station, char ret[65], ds_err *e)
+{
+    ds_sql_rows *q;
+    bool more = false;
+    ret[0] = '\0';
+    enum ds_class rc = ds_sql_query(&l->sql,
+                                    "SELECT text FROM event WHERE device IS NULL AND kind = '" DS_LEDGER_KIND_SIGNER
+                                    "' AND station = ? ORDER BY id DESC LIMIT 1",
+                                    DS_ARGS(DS_INT(station)), &q, e);
+    if (!rc)
+        rc = ds_sql_next(&l->sql, q, &more, e);
+    if (!rc && more) {
+        ds_sql_text(q, 0, ret, 65);
+        ds_sql_done(q);
+    }
+    return rc;
+}
+
+static enum ds_class refuse_take_over(ds_ledger *l, int64_t station, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf chains = {0};
+    const char *name = "that is gone";
+    ds_ledger_chain c;
+    enum ds_class rc = ds_ledger_load_chains(l, &chains, e);
+    for (size_t off = 0; off < chains.len; off += sizeof c) {
+        memcpy(&c, chains.ptr + off, sizeof c);
+        if (c.number != station)
+            continue;
+        name = c.station;
+        break;
+    }
+    if (rc)
+        return rc;
+    ds_fail(e, DS_POLICY, "the certificate was reserved by station %s, whose signer may have signed it", name);
+    return ds_hint(e,
+                   "finish the device there; or revoke the reservation (devstamp ledger revoke) and erase the device's "
+                   "flash, so that it makes another key");
+}
+
+enum ds_class ds_ledger_may_take_over(ds_ledger *l, int64_t cert, ds_err *e)
+{
+    char theirs[65], ours[65];
+    int64_t station = ds_ledger_station_of(cert);
+    if (!ds_sql_is_pg(&l->sql) || station == l->station)
+        return DS_OK;
+    enum ds_class rc = ca_of(l, station, theirs, e);
+    if (!rc)
+        rc = ca_of(l, l->station, ours, e);
+    if (rc || (theirs[0] && strcmp(theirs, ours) == 0)) // one log: it gives out what it has
+        return rc;
+    return refuse_take_over(l, station, e);
+}

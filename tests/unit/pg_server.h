@@ -7,6 +7,7 @@
 #ifndef DS_TEST_PG_SERVER_H
 #define DS_TEST_PG_SERVER_H
 
+#include <dirent.h>
 #include <ftw.h>
 #include <libpq-fe.h>
 #include <pwd.h>
@@ -83,6 +84,27 @@ static PG_UNUSED void pg_stop(int how)
     pg_one.pid = 0;
 }
 
+// The server and each of its processes, which are groups of their own.
+static PG_UNUSED void pg_signal_all(int sig)
+{
+    DIR *proc = opendir("/proc");
+    struct dirent *d;
+    kill(pg_one.pid, sig);
+    while (proc && (d = readdir(proc)) != NULL) {
+        char path[300], line[512] = "";
+        int parent = 0;
+        snprintf(path, sizeof path, "/proc/%s/stat", d->d_name);
+        FILE *f = d->d_name[0] >= '0' && d->d_name[0] <= '9' ? fopen(path, "r") : NULL;
+        if (!f)
+            continue;
+        char *end = fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
+        if (end && sscanf(end, ") %*c %d", &parent) == 1 && parent == pg_one.pid)
+            kill((pid_t)strtol(d->d_name, NULL, 10), sig);
+        fclose(f);
+    }
+    closedir(proc);
+}
+
 static int pg_remove_one(const char *path, const struct stat *st, int flag, struct FTW *f)
 {
     (void)st, (void)flag, (void)f;
@@ -94,7 +116,7 @@ static void pg_remove(void)
     if (!pg_one.folder[0] || pg_one.owner != getpid())
         return;
     if (pg_one.pid) {
-        kill(pg_one.pid, SIGCONT);
+        pg_signal_all(SIGCONT);
         pg_stop(SIGQUIT);
     }
     nftw(pg_one.folder, pg_remove_one, 16, FTW_DEPTH | FTW_PHYS);
