@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// devstamp ledger: list, show, check and revoke on the record. All but revoke open it read-only and take no lock, so
-// that they work while a utility runs.
+// devstamp ledger: list, show, check, head, revoke and init on the record. All but the last two open it read-only and
+// take no lock, so that they work while a utility runs.
 #include "src/cli/cli.h"
 #include "src/cli/cmd_ledger.h"
 
@@ -12,22 +12,28 @@
 #include <string.h>
 
 static const char usage[] =
-    "usage: devstamp ledger list --ledger FILE [--json]\n"
-    "       devstamp ledger show --ledger FILE [--json] [--pem] [--secrets] SERIAL|MAC\n"
-    "       devstamp ledger check --ledger FILE [--json] [--registered] [--head HASH]\n"
-    "       devstamp ledger revoke --ledger FILE --reason TEXT SERIAL|MAC\n"
+    "usage: devstamp ledger list --ledger PLACE [--json]\n"
+    "       devstamp ledger show --ledger PLACE [--json] [--pem] [--secrets] SERIAL|MAC\n"
+    "       devstamp ledger check --ledger PLACE [--json] [--registered] [--head HASH]...\n"
+    "       devstamp ledger head --ledger PLACE [--json]\n"
+    "       devstamp ledger revoke --ledger PLACE --reason TEXT SERIAL|MAC\n"
+    "       devstamp ledger init --ledger PLACE\n"
     "\n"
     "  list      one line a device\n"
     "  show      everything known of one device\n"
     "  check     name every device and certificate that is not whole, and why; exit 0 when all is whole, 6 when not\n"
+    "  head      the newest hash of the evidence chain (in a database, of each station's): kept elsewhere, it shows\n"
+    "            later whether the end was cut off\n"
     "  revoke    give up a device's certificate for good, so that it may get another one\n"
+    "  init      make the record where there is none, and bring a database's tables to this version\n"
     "\n"
-    "  --ledger FILE   the record\n"
+    "  --ledger PLACE  the record: a file, or a database as postgresql://USER@HOST:PORT/DATABASE (no password in it:\n"
+    "                  PGPASSFILE names a file that holds it)\n"
     "  --json          for machines\n"
     "  --pem           show: print the certificate too\n"
     "  --secrets       show: print the proof of possession too\n"
     "  --registered    check: a certificate that no endpoint has registered is not whole\n"
-    "  --head HASH     check: the evidence chain must contain this hash, noted from an earlier check\n"
+    "  --head HASH     check: the evidence chain must contain this hash, noted earlier; again for further ones\n"
     "  --reason TEXT   revoke: why, for the record; a reason of RFC 5280 before it (\"keyCompromise: ...\") goes into\n"
     "                  the CRL too\n";
 
@@ -64,7 +70,9 @@ static bool parse(int argc, char **argv, ds_ledger_options *o, bool *ret_help)
             o->registered = true;
             break;
         case 'H':
-            o->head = optarg;
+            if (o->head_count == DS_LEDGER_HEADS_MAX)
+                return false;
+            o->heads[o->head_count++] = optarg;
             break;
         case 'R':
             o->reason = optarg;
@@ -179,21 +187,61 @@ static enum ds_class check_head(ds_ledger *l, const char *text, findings *f, ds_
     return DS_OK;
 }
 
-static int report(const findings *f, int64_t events, const uint8_t head[32])
+// Every chain's end, as JSON.
+static void add_head(void *arg, const char *station, int64_t count, const uint8_t hash[32])
 {
     char hex[65];
-    ds_hex(head, 32, hex);
+    ds_hex(hash, 32, hex);
+    json_array_append_new(arg,
+                          json_pack("{s:s, s:I, s:s}", "station", station, "events", (json_int_t)count, "head", hex));
+}
+
+static void print_heads(const json_t *heads)
+{
+    size_t i;
+    const json_t *h;
+    json_array_foreach(heads, i, h)
+    {
+        DS_CLEANUP_FREE char *station = ds_ledger_clean_text(json_string_value(json_object_get(h, "station")));
+        printf("evidence chain%s%s: %lld events, head %s\n", station[0] ? " of station " : "", station,
+               (long long)json_integer_value(json_object_get(h, "events")),
+               json_string_value(json_object_get(h, "head")));
+    }
+}
+
+static int cmd_head(ds_ledger *l, const ds_ledger_options *o)
+{
+    ds_err e = DS_ERR_INIT;
+    json_t *heads = json_array();
+    int code = DS_EXIT_OK;
+    if (ds_ledger_each_head(l, add_head, heads, &e))
+        code = ds_cli_fail(&e);
+    else if (o->json)
+        return print_json(heads);
+    else
+        print_heads(heads);
+    json_decref(heads);
+    return code;
+}
+
+static int report(const findings *f, json_t *heads)
+{
     if (f->json) {
-        json_t *o = json_pack("{s:b, s:i, s:i, s:i, s:I, s:s, s:O}", "whole", f->problems == 0, "devices",
-                              (int)f->devices, "without_lock", (int)f->lockless, "waiting_for_registration",
-                              (int)f->waiting, "events", (json_int_t)events, "head", hex, "problems", f->lines);
+        json_t *o = json_pack("{s:b, s:i, s:i, s:i, s:O, s:O}", "whole", f->problems == 0, "devices", (int)f->devices,
+                              "without_lock", (int)f->lockless, "waiting_for_registration", (int)f->waiting, "chains",
+                              heads, "problems", f->lines);
+        const json_t *one = json_array_get(heads, 0);
+        if (json_array_size(heads) == 1) { // a file's, or of the one station there is
+            json_object_set(o, "events", json_object_get(one, "events"));
+            json_object_set(o, "head", json_object_get(one, "head"));
+        }
         print_json(o);
     } else {
         printf("%u device%s, %u problem%s, %u waiting for their first connect\n", f->devices,
                f->devices == 1 ? "" : "s", f->problems, f->problems == 1 ? "" : "s", f->waiting);
         if (f->lockless)
             printf("%u of them on a platform without a lock: what they hold can be read and changed\n", f->lockless);
-        printf("evidence chain: %lld events, head %s\n", (long long)events, hex);
+        print_heads(heads);
     }
     return f->problems ? DS_EXIT_STORE : DS_EXIT_OK;
 }
@@ -202,16 +250,16 @@ static int cmd_check(ds_ledger *l, const ds_ledger_options *o)
 {
     ds_err e = DS_ERR_INIT;
     findings f = {.lines = json_array(), .json = o->json, .registered = o->registered};
-    int64_t events = 0;
-    uint8_t head[32] = {0};
+    json_t *heads = json_array();
     enum ds_class rc = ds_ledger_check(l, check_line, &f, &f.problems, &e);
     if (!rc)
         rc = ds_ledger_each(l, check_registered, &f, &e);
-    if (!rc && o->head)
-        rc = check_head(l, o->head, &f, &e);
+    for (unsigned i = 0; !rc && i < o->head_count; i++)
+        rc = check_head(l, o->heads[i], &f, &e);
     if (!rc)
-        rc = ds_ledger_head(l, &events, head, &e);
-    int code = rc ? ds_cli_fail(&e) : report(&f, events, head);
+        rc = ds_ledger_each_head(l, add_head, heads, &e);
+    int code = rc ? ds_cli_fail(&e) : report(&f, heads);
+    json_decref(heads);
     json_decref(f.lines);
     return code;
 }
@@ -260,14 +308,18 @@ static int run(const char *verb, const ds_ledger_options *o, const char *key)
 {
     ds_err e = DS_ERR_INIT;
     ds_ledger *l = NULL;
-    bool revoke = strcmp(verb, "revoke") == 0;
-    if (ds_ledger_open(o->ledger, !revoke, &l, &e))
+    bool init = strcmp(verb, "init") == 0, revoke = strcmp(verb, "revoke") == 0;
+    if (ds_ledger_open(o->ledger, !revoke && !init, &l, &e))
         return ds_cli_fail(&e);
-    int code;
-    if (strcmp(verb, "list") == 0)
+    int code = DS_EXIT_OK;
+    if (init)
+        puts("the ledger is ready");
+    else if (strcmp(verb, "list") == 0)
         code = cmd_list(l, o);
     else if (strcmp(verb, "check") == 0)
         code = cmd_check(l, o);
+    else if (strcmp(verb, "head") == 0)
+        code = cmd_head(l, o);
     else if (strcmp(verb, "show") == 0)
         code = ds_ledger_cmd_show(l, o, key);
     else
@@ -279,7 +331,8 @@ static int run(const char *verb, const ds_ledger_options *o, const char *key)
 // Does the verb exist, and does it have what it needs?
 static bool complete(const char *verb, const ds_ledger_options *o, int operands)
 {
-    bool plain = strcmp(verb, "list") == 0 || strcmp(verb, "check") == 0;
+    bool plain = strcmp(verb, "list") == 0 || strcmp(verb, "check") == 0 || strcmp(verb, "head") == 0 ||
+                 strcmp(verb, "init") == 0;
     bool keyed = strcmp(verb, "show") == 0 || strcmp(verb, "revoke") == 0;
     if (!o->ledger || !(plain || keyed) || operands != (keyed ? 1 : 0))
         return false;

@@ -9,8 +9,12 @@
 
 #include <jansson.h>
 
+enum { DS_LEDGER_HEADS_MAX = 64 };
+
 typedef struct ds_ledger_options {
-    const char *ledger, *reason, *head;
+    const char *ledger, *reason;
+    const char *heads[DS_LEDGER_HEADS_MAX]; // noted, one or one for each station
+    unsigned head_count;
     bool json, pem, secrets, registered;
 } ds_ledger_options;
 

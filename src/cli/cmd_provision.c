@@ -203,8 +203,8 @@ static enum ds_class run_open(run *r, options *o, ds_err *e)
 {
     if (ds_station_load(o->station, &r->station, e) ||
         ds_products_load(r->station, &o->files, r->recipes, &r->recipe_count, e) ||
-        ds_signer_access_check(&o->access, r->station, e) || ds_ledger_open(r->station->ledger, false, &r->ledger, e) ||
-        record_bundles(r, e))
+        ds_signer_access_check(&o->access, r->station, e) ||
+        ds_ledger_open_as(r->station->ledger, r->station->name, false, &r->ledger, e) || record_bundles(r, e))
         return e->cls;
     make_profiles(r);
     const ds_signer_config c = ds_signer_access_config(&o->access, r->station, r->profiles, r->recipe_count);

@@ -152,7 +152,7 @@ enum ds_class ds_registry_set_ca(ds_registry *r, const uint8_t id[32], bool acti
 {
     enum ds_class rc = ds_sql_run(&r->sql, "UPDATE ca SET active = ? WHERE id = ?",
                                   DS_ARGS(DS_INT(active ? 1 : 0), DS_BLOB(id, 32)), e);
-    if (!rc && sqlite3_changes(r->sql.db) == 0)
+    if (!rc && ds_sql_changes(&r->sql) == 0)
         rc = ds_fail(e, DS_INPUT, "the registry knows no such CA");
     return rc;
 }

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define BY_KEY DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?"
+#define BY_KEY DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?" DS_SQL_LOCK
 #define LIVE DS_LEDGER_CERT_COLUMNS "WHERE device = ? AND revoked_at IS NULL"
 
 static enum ds_class note(ds_ledger *l, const ds_ledger_adopt *a, const char *what, const uint8_t *id, size_t len,
@@ -26,14 +26,17 @@ static enum ds_class insert(ds_ledger *l, const ds_ledger_adopt *a, ds_err *e)
     uint8_t fingerprint[32];
     ds_sha256(a->certificate.ptr, a->certificate.len, fingerprint);
     int64_t now = ds_utc_now();
-    enum ds_class rc = ds_sql_run(
-        &l->sql,
-        "INSERT INTO certificate(device, state, serial, key_digest, csr, subject, not_before, not_after, der, "
-        "fingerprint, reserved_at, signed_at) VALUES(?1, 2, ?2, ?3, x'', ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
-        DS_ARGS(DS_INT(a->device), DS_BLOB(a->serial, 16), DS_BLOB(a->public_key_digest, 32), DS_TEXT(a->subject),
-                DS_INT(a->not_before_utc), DS_INT(a->not_after_utc), DS_BLOB(a->certificate.ptr, a->certificate.len),
-                DS_BLOB(fingerprint, 32), DS_INT(now)),
-        e);
+    ds_sql_arg id;
+    enum ds_class rc = ds_ledger_new_id(l, &id, e);
+    if (!rc)
+        rc = ds_sql_run(
+            &l->sql,
+            "INSERT INTO certificate(id, device, state, serial, key_digest, csr, subject, not_before, not_after, der, "
+            "fingerprint, reserved_at, signed_at) VALUES(?1, ?2, 2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
+            DS_ARGS(id, DS_INT(a->device), DS_BLOB(a->serial, 16), DS_BLOB(a->public_key_digest, 32), DS_BLOB("", 0),
+                    DS_TEXT(a->subject), DS_INT(a->not_before_utc), DS_INT(a->not_after_utc),
+                    DS_BLOB(a->certificate.ptr, a->certificate.len), DS_BLOB(fingerprint, 32), DS_INT(now)),
+            e);
     if (!rc)
         rc = note(l, a, "reserved", a->serial, 16, e);
     return rc ? rc : note(l, a, "signed", fingerprint, 32, e);
@@ -85,11 +88,15 @@ enum ds_class ds_ledger_cert_adopt(ds_ledger *l, const ds_ledger_adopt *a, ds_le
     if (!a->subject[0] || strlen(a->subject) >= sizeof c.subject)
         return ds_fail(e, DS_INPUT, "subject: must have 1 to %zu bytes", sizeof c.subject - 1);
     enum ds_class rc = ds_ledger_match(a->certificate, a->serial, a->public_key_digest, e);
-    if (!rc)
-        rc = ds_ledger_begin(l, e);
     if (rc)
         return rc;
-    rc = ds_ledger_end(l, adopt(l, a, &c, e), e);
+    do {
+        ds_ledger_cert_clear(&c);
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = adopt(l, a, &c, e);
+    } while (ds_ledger_again(l, &rc, e));
     if (rc)
         ds_ledger_cert_free(&c);
     else

@@ -82,6 +82,12 @@ static enum ds_class use(ds_ledger *l, const ds_ledger_bundle *b, ds_err *e)
 
 enum ds_class ds_ledger_use_bundle(ds_ledger *l, const ds_ledger_bundle *b, ds_err *e)
 {
-    enum ds_class rc = ds_ledger_begin(l, e);
-    return rc ? rc : ds_ledger_end(l, use(l, b, e), e);
+    enum ds_class rc;
+    do {
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = use(l, b, e);
+    } while (ds_ledger_again(l, &rc, e));
+    return rc;
 }

@@ -21,6 +21,12 @@ void ds_ledger_cert_free(ds_ledger_cert *c)
     ds_buf_free(&c->certificate);
 }
 
+void ds_ledger_cert_clear(ds_ledger_cert *c)
+{
+    ds_ledger_cert_free(c);
+    *c = (ds_ledger_cert){0};
+}
+
 static void read_row(ds_sql_rows *q, ds_ledger_cert *ret)
 {
     *ret = (ds_ledger_cert){
@@ -136,8 +142,11 @@ static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_le
         ds_fail(e, DS_POLICY, "the certificate was signed as %s, and %s is demanded", had->subject, r->subject);
         return ds_hint(e, "use the recipe it was begun with, or revoke (devstamp ledger revoke) and erase its flash");
     }
-    if (had->state > DS_LEDGER_RESERVED || (same_subject && same_validity(r, had)))
+    if (had->state > DS_LEDGER_RESERVED)
         return DS_OK;
+    enum ds_class rc = ds_ledger_may_take_over(l, had->id, e);
+    if (rc || (same_subject && same_validity(r, had)))
+        return rc;
     return correct(l, r, had, e);
 }
 
@@ -151,18 +160,20 @@ static enum ds_class insert(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
     if (r->asked_of)
         serial[0] |= 0x80; // no certificate's: the CA chooses that
     DS_CLEANUP_FREE char *more = ds_asprintf("%s%s", r->asked_of ? " for " : "", r->asked_of ? r->asked_of : "");
-    enum ds_class rc = ds_sql_run(
-        &l->sql,
-        "INSERT INTO certificate(device, state, serial, key_digest, csr, subject, not_before, not_after, reserved_at) "
-        "VALUES(?, 1, ?, ?, ?, ?, ?, ?, ?)",
-        DS_ARGS(DS_INT(r->device), DS_BLOB(serial, sizeof serial), DS_BLOB(r->public_key_digest, 32),
-                DS_BLOB(r->csr.ptr, r->csr.len), DS_TEXT(r->subject), DS_INT(r->not_before_utc),
-                DS_INT(r->not_after_utc), DS_INT(ds_utc_now())),
-        e);
+    ds_sql_arg id;
+    enum ds_class rc = ds_ledger_new_id(l, &id, e);
+    if (!rc)
+        rc = ds_sql_run(&l->sql,
+                        "INSERT INTO certificate(id, device, state, serial, key_digest, csr, subject, not_before, "
+                        "not_after, reserved_at) VALUES(?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
+                        DS_ARGS(id, DS_INT(r->device), DS_BLOB(serial, sizeof serial),
+                                DS_BLOB(r->public_key_digest, 32), DS_BLOB(r->csr.ptr, r->csr.len), DS_TEXT(r->subject),
+                                DS_INT(r->not_before_utc), DS_INT(r->not_after_utc), DS_INT(ds_utc_now())),
+                        e);
     return rc ? rc : note_reserve(l, r, "reserved", serial, more, e);
 }
 
-#define BY_KEY DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?"
+#define BY_KEY DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?" DS_SQL_LOCK
 
 static enum ds_class reserve_new(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
 {
@@ -199,11 +210,14 @@ enum ds_class ds_ledger_cert_reserve(ds_ledger *l, const ds_ledger_reserve *r, d
         return ds_fail(e, DS_INPUT, "subject: must have 1 to %zu bytes", sizeof c.subject - 1);
     if (r->not_after_utc <= r->not_before_utc)
         return ds_fail(e, DS_INPUT, "certificate would end before it begins");
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = reserve(l, r, &c, e);
-    rc = ds_ledger_end(l, rc, e);
+    enum ds_class rc;
+    do {
+        ds_ledger_cert_clear(&c);
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = reserve(l, r, &c, e);
+    } while (ds_ledger_again(l, &rc, e));
     if (rc)
         ds_ledger_cert_free(&c);
     else

@@ -23,7 +23,8 @@ static enum ds_class note(ds_ledger *l, int64_t device, const char *what, const 
 static enum ds_class load_id(ds_ledger *l, int64_t id, ds_ledger_cert *ret, ds_err *e)
 {
     bool found;
-    enum ds_class rc = ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE id = ?", DS_INT(id), ret, &found, e);
+    enum ds_class rc =
+        ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE id = ?" DS_SQL_LOCK, DS_INT(id), ret, &found, e);
     if (!rc && !found)
         rc = ds_fail(e, DS_INPUT, "the ledger knows no certificate %lld", (long long)id);
     return rc;
@@ -52,14 +53,18 @@ enum ds_class ds_ledger_cert_signed(ds_ledger *l, int64_t cert, ds_view der, ds_
     ds_ledger_cert c = {0};
     if (!der.len || der.len > CERT_MAX)
         return ds_fail(e, DS_INPUT, "certificate of %zu bytes", der.len);
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = load_id(l, cert, &c, e);
-    if (!rc)
-        rc = set_signed(l, &c, der, e);
+    enum ds_class rc;
+    do {
+        ds_ledger_cert_clear(&c);
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = load_id(l, cert, &c, e);
+        if (!rc)
+            rc = set_signed(l, &c, der, e);
+    } while (ds_ledger_again(l, &rc, e));
     ds_ledger_cert_free(&c);
-    return ds_ledger_end(l, rc, e);
+    return rc;
 }
 
 static enum ds_class set_installed(ds_ledger *l, const ds_ledger_cert *c, const uint8_t digest[32], ds_err *e)
@@ -82,14 +87,18 @@ static enum ds_class set_installed(ds_ledger *l, const ds_ledger_cert *c, const 
 enum ds_class ds_ledger_cert_installed(ds_ledger *l, int64_t cert, const uint8_t digest[32], ds_err *e)
 {
     ds_ledger_cert c = {0};
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = load_id(l, cert, &c, e);
-    if (!rc)
-        rc = set_installed(l, &c, digest, e);
+    enum ds_class rc;
+    do {
+        ds_ledger_cert_clear(&c);
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = load_id(l, cert, &c, e);
+        if (!rc)
+            rc = set_installed(l, &c, digest, e);
+    } while (ds_ledger_again(l, &rc, e));
     ds_ledger_cert_free(&c);
-    return ds_ledger_end(l, rc, e);
+    return rc;
 }
 
 // A device that authenticated with its certificate has it: where the echo was lost to a crash, installed is made up
@@ -104,10 +113,11 @@ static enum ds_class set_registered(ds_ledger *l, const ds_ledger_cert *c, int64
     if (c->state < DS_LEDGER_INSTALLED)
         rc = note(l, c->device, "installed", c->fingerprint, 32, e);
     if (!rc)
-        rc = ds_sql_run(&l->sql,
-                        "UPDATE certificate SET state = 4, installed_at = ifnull(installed_at, ?1), registered_at = ?1 "
-                        "WHERE id = ?2",
-                        DS_ARGS(DS_INT(at_utc), DS_INT(c->id)), e);
+        rc = ds_sql_run(
+            &l->sql,
+            "UPDATE certificate SET state = 4, installed_at = coalesce(installed_at, ?1), registered_at = ?1 "
+            "WHERE id = ?2",
+            DS_ARGS(DS_INT(at_utc), DS_INT(c->id)), e);
     return rc ? rc : note(l, c->device, "registered", c->fingerprint, 32, e);
 }
 
@@ -115,17 +125,21 @@ enum ds_class ds_ledger_cert_registered(ds_ledger *l, const uint8_t fingerprint[
 {
     ds_ledger_cert c = {0};
     bool found = false;
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc =
-        ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE fingerprint = ?", DS_BLOB(fingerprint, 32), &c, &found, e);
-    if (!rc && !found)
-        rc = ds_fail(e, DS_INPUT, "the ledger knows no such certificate");
-    if (!rc)
-        rc = set_registered(l, &c, at_utc, e);
+    enum ds_class rc;
+    do {
+        ds_ledger_cert_clear(&c);
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE fingerprint = ?" DS_SQL_LOCK,
+                                 DS_BLOB(fingerprint, 32), &c, &found, e);
+        if (!rc && !found)
+            rc = ds_fail(e, DS_INPUT, "the ledger knows no such certificate");
+        if (!rc)
+            rc = set_registered(l, &c, at_utc, e);
+    } while (ds_ledger_again(l, &rc, e));
     ds_ledger_cert_free(&c);
-    return ds_ledger_end(l, rc, e);
+    return rc;
 }
 
 static enum ds_class set_revoked(ds_ledger *l, const ds_ledger_cert *c, const char *reason, ds_err *e)
@@ -142,14 +156,18 @@ static enum ds_class set_revoked(ds_ledger *l, const ds_ledger_cert *c, const ch
 enum ds_class ds_ledger_cert_revoke(ds_ledger *l, int64_t cert, const char *reason, ds_err *e)
 {
     ds_ledger_cert c = {0};
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = load_id(l, cert, &c, e);
-    if (!rc)
-        rc = set_revoked(l, &c, reason, e);
+    enum ds_class rc;
+    do {
+        ds_ledger_cert_clear(&c);
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = load_id(l, cert, &c, e);
+        if (!rc)
+            rc = set_revoked(l, &c, reason, e);
+    } while (ds_ledger_again(l, &rc, e));
     ds_ledger_cert_free(&c);
-    return ds_ledger_end(l, rc, e);
+    return rc;
 }
 
 static enum ds_class read_revoked(ds_ledger *l, ds_buf *rows, ds_err *e)
@@ -158,7 +176,7 @@ static enum ds_class read_revoked(ds_ledger *l, ds_buf *rows, ds_err *e)
     bool more = true;
     enum ds_class rc =
         ds_sql_query(&l->sql,
-                     "SELECT c.fingerprint, ifnull(d.serial, '') FROM certificate c JOIN device d ON d.id "
+                     "SELECT c.fingerprint, coalesce(d.serial, '') FROM certificate c JOIN device d ON d.id "
                      "= c.device WHERE c.revoked_at IS NOT NULL AND c.state >= 2 ORDER BY c.id",
                      NULL, &q, e);
     while (!rc && more) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Is the record whole? First the file, then the evidence chain, then every certificate's bytes, then every device.
+// Is the record whole? First the file, then the evidence chains, then every certificate's bytes, then every device.
 #include "src/ledger/internal.h"
 
 #include <stdio.h>
@@ -34,6 +34,27 @@ static enum ds_class each_row(ds_ledger_checker *k, const char *sql, row_fn fn, 
     return rc;
 }
 
+// A long table in pieces. sql takes the id behind which a piece begins; the id is its first column.
+static enum ds_class each_piece(ds_ledger_checker *k, const char *sql, row_fn fn, ds_err *e)
+{
+    int64_t behind = INT64_MIN, before;
+    enum ds_class rc;
+    do {
+        ds_sql_rows *q;
+        bool more = true;
+        before = behind;
+        rc = ds_sql_query(&k->l->sql, sql, DS_ARGS(DS_INT(behind)), &q, e);
+        while (!rc && more) {
+            rc = ds_sql_next(&k->l->sql, q, &more, e);
+            if (rc || !more)
+                break;
+            behind = ds_sql_int(q, 0);
+            fn(k, q);
+        }
+    } while (!rc && behind != before);
+    return rc;
+}
+
 static void integrity_row(ds_ledger_checker *k, ds_sql_rows *q)
 {
     char text[256];
@@ -57,32 +78,45 @@ static void double_row(ds_ledger_checker *k, ds_sql_rows *q)
     ds_ledger_say(k, "%s %s: occurs %lld times", what, which, (long long)ds_sql_int(q, 2));
 }
 
-// The schema forbids these; a schema can be changed.
-#define DOUBLES                                                                                                       \
-    "SELECT 'serial number', serial, count(*) FROM device WHERE serial IS NOT NULL GROUP BY serial HAVING "           \
-    "count(*) > 1 UNION ALL "                                                                                         \
-    "SELECT 'device address', lower(hex(mac)), count(*) FROM device GROUP BY chip, mac HAVING count(*) > 1 "          \
-    "UNION ALL "                                                                                                      \
-    "SELECT 'certificate serial', lower(hex(serial)), count(*) FROM certificate GROUP BY serial HAVING count(*) > 1 " \
-    "UNION ALL "                                                                                                      \
-    "SELECT 'public key', lower(hex(key_digest)), count(*) FROM certificate GROUP BY key_digest HAVING count(*) > 1 " \
-    "UNION ALL "                                                                                                      \
-    "SELECT 'live certificate of device', lower(hex(d.mac)), count(*) FROM certificate c JOIN device d ON d.id = "    \
-    "c.device WHERE c.revoked_at IS NULL GROUP BY c.device HAVING count(*) > 1"
+// Rows whose device is gone; a schema that forbids it can be changed.
+#define FOREIGN                                                                                                     \
+    "SELECT 'certificate', c.id FROM certificate c WHERE NOT EXISTS(SELECT 1 FROM device d WHERE d.id = c.device) " \
+    "UNION ALL SELECT 'event', v.id FROM event v WHERE v.device IS NOT NULL AND NOT EXISTS(SELECT 1 FROM device d " \
+    "WHERE d.id = v.device) UNION ALL SELECT 'proof', p.id FROM proof p WHERE NOT EXISTS(SELECT 1 FROM device d "   \
+    "WHERE d.id = p.device)"
 
-#define CERTIFICATES "SELECT serial, key_digest, fingerprint, der, state FROM certificate ORDER BY id"
+// The schema forbids these; a schema can be changed.
+#define DOUBLES(HEX)                                                                                               \
+    "SELECT 'serial number', serial, count(*) FROM device WHERE serial IS NOT NULL GROUP BY serial HAVING "        \
+    "count(*) > 1 UNION ALL "                                                                                      \
+    "SELECT 'device address', " HEX(                                                                               \
+        "mac") ", count(*) FROM device GROUP BY chip, mac HAVING count(*) > 1 "                                    \
+               "UNION ALL "                                                                                        \
+               "SELECT 'certificate serial', " HEX(                                                                \
+                   "serial") ", count(*) FROM certificate GROUP BY serial HAVING count(*) "                        \
+                             "> 1 UNION ALL "                                                                      \
+                             "SELECT 'public key', " HEX(                                                          \
+                                 "key_digest") ", count(*) FROM certificate GROUP BY key_digest HAVING count(*) "  \
+                                               "> 1 UNION ALL "                                                    \
+                                               "SELECT 'live certificate of device', " HEX(                        \
+                                                   "d.mac") ", count(*) FROM certificate c JOIN device d ON d.id " \
+                                                            "= c.device WHERE c.revoked_at IS NULL GROUP BY "      \
+                                                            "c.device, d.mac HAVING count(*) > 1"
+
+#define CERTIFICATES \
+    "SELECT id, serial, key_digest, fingerprint, der, state FROM certificate WHERE id > ? ORDER BY id LIMIT 1000"
 
 static void certificate_row(ds_ledger_checker *k, ds_sql_rows *q)
 {
     uint8_t serial[16], key[32], fingerprint[32], digest[32];
     char hex[33];
     ds_err why = DS_ERR_INIT;
-    ds_sql_blob(q, 0, serial, sizeof serial);
-    ds_sql_blob(q, 1, key, sizeof key);
-    ds_sql_blob(q, 2, fingerprint, sizeof fingerprint);
-    ds_view der = ds_sql_view(q, 3);
+    ds_sql_blob(q, 1, serial, sizeof serial);
+    ds_sql_blob(q, 2, key, sizeof key);
+    ds_sql_blob(q, 3, fingerprint, sizeof fingerprint);
+    ds_view der = ds_sql_view(q, 4);
     ds_hex(serial, sizeof serial, hex);
-    if (ds_sql_int(q, 4) < DS_LEDGER_SIGNED)
+    if (ds_sql_int(q, 5) < DS_LEDGER_SIGNED)
         return;
     ds_sha256(der.ptr, der.len, digest);
     enum ds_class rc =
@@ -93,13 +127,14 @@ static void certificate_row(ds_ledger_checker *k, ds_sql_rows *q)
         ds_ledger_say(k, "certificate %s: %s", hex, why.text);
 }
 
-// mac, serial, stage, locked, state of the live certificate, its serial, newest proof's wholeness, any certificate,
+// id, mac, serial, stage, locked, state of the live certificate, its serial, newest proof's wholeness, any certificate,
 // chip
-#define DEVICES                                                                                                  \
-    "SELECT d.mac, ifnull(d.serial, ''), d.stage, d.locked, ifnull(c.state, 0), ifnull(c.serial, zeroblob(16))," \
-    " (SELECT p.whole FROM proof p WHERE p.device = d.id ORDER BY p.id DESC LIMIT 1),"                           \
-    " EXISTS(SELECT 1 FROM certificate x WHERE x.device = d.id), d.chip"                                         \
-    " FROM device d LEFT JOIN certificate c ON c.device = d.id AND c.revoked_at IS NULL ORDER BY d.id"
+#define DEVICES                                                                                             \
+    "SELECT d.id, d.mac, coalesce(d.serial, ''), d.stage, d.locked, coalesce(c.state, 0), c.serial,"        \
+    " (SELECT p.whole FROM proof p WHERE p.device = d.id ORDER BY p.id DESC LIMIT 1),"                      \
+    " EXISTS(SELECT 1 FROM certificate x WHERE x.device = d.id), d.chip"                                    \
+    " FROM (SELECT id, mac, serial, stage, locked, chip FROM device WHERE id > ? ORDER BY id LIMIT 1000) d" \
+    " LEFT JOIN certificate c ON c.device = d.id AND c.revoked_at IS NULL ORDER BY d.id"
 
 typedef struct device_facts {
     char name[96], stage[16], cert[33];
@@ -111,10 +146,10 @@ static void read_device(ds_sql_rows *q, device_facts *f)
 {
     uint8_t mac[6], cert[16];
     char hex[13], serial[64];
-    ds_sql_blob(q, 0, mac, sizeof mac);
-    ds_sql_text(q, 1, serial, sizeof serial);
-    ds_sql_text(q, 2, f->stage, sizeof f->stage);
-    ds_sql_blob(q, 5, cert, sizeof cert);
+    ds_sql_blob(q, 1, mac, sizeof mac);
+    ds_sql_text(q, 2, serial, sizeof serial);
+    ds_sql_text(q, 3, f->stage, sizeof f->stage);
+    ds_sql_blob(q, 6, cert, sizeof cert);
     ds_hex(mac, sizeof mac, hex);
     ds_hex(cert, sizeof cert, f->cert);
     f->elsewhere = ds_ledger_is_elsewhere(cert);
@@ -123,12 +158,12 @@ static void read_device(ds_sql_rows *q, device_facts *f)
         snprintf(f->name, sizeof f->name, "%s (%s)", serial, hex);
     else
         snprintf(f->name, sizeof f->name, "%s", hex);
-    f->locked = ds_sql_int(q, 3) != 0;
-    f->state = (enum ds_ledger_state)ds_sql_int(q, 4);
-    f->proved = !ds_sql_is_null(q, 6);
-    f->proof_whole = ds_sql_int(q, 6) != 0;
-    f->any_certificate = ds_sql_int(q, 7) != 0;
-    f->can_lock = ds_sql_int(q, 8) != DS_LEDGER_CHIP_WITHOUT_LOCK;
+    f->locked = ds_sql_int(q, 4) != 0;
+    f->state = (enum ds_ledger_state)ds_sql_int(q, 5);
+    f->proved = !ds_sql_is_null(q, 7);
+    f->proof_whole = ds_sql_int(q, 7) != 0;
+    f->any_certificate = ds_sql_int(q, 8) != 0;
+    f->can_lock = ds_sql_int(q, 9) != DS_LEDGER_CHIP_WITHOUT_LOCK;
 }
 
 static void check_device_certificate(ds_ledger_checker *k, const device_facts *f)
@@ -171,9 +206,10 @@ static void device_row(ds_ledger_checker *k, ds_sql_rows *q)
 
 static enum ds_class run(ds_ledger_checker *k, ds_err *e)
 {
-    enum ds_class rc = each_row(k, "PRAGMA integrity_check(20)", integrity_row, e);
+    bool pg = ds_sql_is_pg(&k->l->sql);
+    enum ds_class rc = pg ? DS_OK : each_row(k, "PRAGMA integrity_check(20)", integrity_row, e);
     if (!rc)
-        rc = each_row(k, "PRAGMA foreign_key_check", foreign_row, e);
+        rc = each_row(k, FOREIGN, foreign_row, e);
     if (!rc)
         rc = ds_ledger_check_chain(k, e);
     if (!rc)
@@ -181,10 +217,10 @@ static enum ds_class run(ds_ledger_checker *k, ds_err *e)
     if (!rc)
         rc = ds_ledger_check_signer(k, e);
     if (!rc)
-        rc = each_row(k, DOUBLES, double_row, e);
+        rc = each_row(k, pg ? DOUBLES(DS_SQL_HEX_PG) : DOUBLES(DS_SQL_HEX), double_row, e);
     if (!rc)
-        rc = each_row(k, CERTIFICATES, certificate_row, e);
-    return rc ? rc : each_row(k, DEVICES, device_row, e);
+        rc = each_piece(k, CERTIFICATES, certificate_row, e);
+    return rc ? rc : each_piece(k, DEVICES, device_row, e);
 }
 
 enum ds_class ds_ledger_check(ds_ledger *l, void (*fn)(void *arg, const char *line), void *arg, unsigned *ret_problems,
@@ -192,7 +228,7 @@ enum ds_class ds_ledger_check(ds_ledger *l, void (*fn)(void *arg, const char *li
 {
     ds_ledger_checker k = {.l = l, .fn = fn, .arg = arg};
     ds_ledger_lock(l);
-    enum ds_class rc = ds_sql_run(&l->sql, "BEGIN", NULL, e); // one moment of the record, whoever writes meanwhile
+    enum ds_class rc = ds_sql_begin_read(&l->sql, e); // one moment of the record, whoever writes meanwhile
     if (!rc)
         rc = ds_sql_end(&l->sql, run(&k, e), e);
     ds_ledger_unlock(l);

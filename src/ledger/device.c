@@ -46,7 +46,7 @@ static enum ds_class load(ds_ledger *l, const char *sql, const ds_sql_arg *args,
 enum ds_class ds_ledger_load_device(ds_ledger *l, int64_t id, ds_ledger_device *ret, ds_err *e)
 {
     bool found;
-    enum ds_class rc = load(l, COLUMNS "WHERE id = ?", DS_ARGS(DS_INT(id)), ret, &found, e);
+    enum ds_class rc = load(l, COLUMNS "WHERE id = ?" DS_SQL_LOCK, DS_ARGS(DS_INT(id)), ret, &found, e);
     if (!rc && !found)
         rc = ds_fail(e, DS_INPUT, "the ledger knows no device %lld", (long long)id);
     return rc;
@@ -58,29 +58,37 @@ typedef struct device_key {
     const char *product;
 } device_key;
 
+static enum ds_class insert(ds_ledger *l, const device_key *key, int64_t now, ds_err *e)
+{
+    ds_sql_arg id;
+    enum ds_class rc = ds_ledger_new_id(l, &id, e);
+    if (rc)
+        return rc;
+    return ds_sql_run(
+        &l->sql, "INSERT INTO device(id, chip, mac, product, first_seen, last_seen) VALUES(?, ?, ?, ?, ?, ?)",
+        DS_ARGS(id, DS_INT(key->chip_id), DS_BLOB(key->mac, 6), DS_TEXT(key->product), DS_INT(now), DS_INT(now)), e);
+}
+
+#define BY_ADDRESS COLUMNS "WHERE chip = ? AND mac = ?" DS_SQL_LOCK
+
 // Inside a transaction. The product follows the recipe until a serial number or a certificate was made for it.
 static enum ds_class get(ds_ledger *l, const device_key *key, ds_ledger_device *ret, ds_err *e)
 {
     const ds_sql_arg mac = DS_BLOB(key->mac, 6);
     int64_t now = ds_utc_now();
     bool found = false;
-    enum ds_class rc =
-        load(l, COLUMNS "WHERE chip = ? AND mac = ?", DS_ARGS(DS_INT(key->chip_id), mac), ret, &found, e);
+    enum ds_class rc = load(l, BY_ADDRESS, DS_ARGS(DS_INT(key->chip_id), mac), ret, &found, e);
     if (!rc && found)
         rc = ds_sql_run(&l->sql,
-                        "UPDATE device SET last_seen = max(last_seen, ?1), product = CASE WHEN serial IS NULL AND NOT "
-                        "EXISTS(SELECT 1 FROM certificate c WHERE c.device = device.id) THEN ?2 ELSE product END "
-                        "WHERE id = ?3",
+                        "UPDATE device SET last_seen = CASE WHEN last_seen < ?1 THEN ?1 ELSE last_seen END, product = "
+                        "CASE WHEN serial IS NULL AND NOT EXISTS(SELECT 1 FROM certificate c WHERE c.device = "
+                        "device.id) THEN ?2 ELSE product END WHERE id = ?3",
                         DS_ARGS(DS_INT(now), DS_TEXT(key->product), DS_INT(ret->id)), e);
     else if (!rc)
-        rc = ds_sql_run(&l->sql, "INSERT INTO device(chip, mac, product, first_seen, last_seen) VALUES(?, ?, ?, ?, ?)",
-                        DS_ARGS(DS_INT(key->chip_id), mac, DS_TEXT(key->product), DS_INT(now), DS_INT(now)), e);
-    if (rc)
-        return rc;
-    int64_t id = found ? ret->id : sqlite3_last_insert_rowid(l->sql.db);
-    if (!found)
-        rc = ds_ledger_append(l, id, DS_LEDGER_KIND_DEVICE, "first seen", e);
-    return rc ? rc : ds_ledger_load_device(l, id, ret, e);
+        rc = insert(l, key, now, e);
+    if (!rc)
+        rc = load(l, BY_ADDRESS, DS_ARGS(DS_INT(key->chip_id), mac), ret, &(bool){false}, e);
+    return rc || found ? rc : ds_ledger_append(l, ret->id, DS_LEDGER_KIND_DEVICE, "first seen", e);
 }
 
 enum ds_class ds_ledger_device_get(ds_ledger *l, uint16_t chip_id, const uint8_t mac[6], const char *product,
@@ -89,11 +97,13 @@ enum ds_class ds_ledger_device_get(ds_ledger *l, uint16_t chip_id, const uint8_t
     ds_ledger_device d;
     if (strlen(product) >= sizeof d.product)
         return ds_fail(e, DS_INPUT, "product name longer than %zu bytes", sizeof d.product - 1);
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = get(l, &(device_key){chip_id, mac, product}, &d, e);
-    rc = ds_ledger_end(l, rc, e);
+    enum ds_class rc;
+    do {
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = get(l, &(device_key){chip_id, mac, product}, &d, e);
+    } while (ds_ledger_again(l, &rc, e));
     if (!rc)
         *ret = d;
     return rc;
@@ -112,13 +122,15 @@ enum ds_class ds_ledger_device_pop(ds_ledger *l, int64_t device, const char *can
     ds_ledger_device d;
     if (!candidate[0] || strlen(candidate) >= sizeof d.pop)
         return ds_fail(e, DS_INPUT, "proof of possession: must have 1 to %zu bytes", sizeof d.pop - 1);
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = ds_ledger_load_device(l, device, &d, e);
-    if (!rc)
-        rc = set_pop(l, &d, candidate, e);
-    rc = ds_ledger_end(l, rc, e);
+    enum ds_class rc;
+    do {
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = ds_ledger_load_device(l, device, &d, e);
+        if (!rc)
+            rc = set_pop(l, &d, candidate, e);
+    } while (ds_ledger_again(l, &rc, e));
     if (!rc)
         memcpy(ret, d.pop, sizeof d.pop);
     return rc;
@@ -129,14 +141,17 @@ enum ds_class ds_ledger_device_stage(ds_ledger *l, int64_t device, const char *s
     ds_ledger_device d;
     if (strlen(stage) >= sizeof d.stage)
         return ds_fail(e, DS_INPUT, "stage '%s': longer than %zu bytes", stage, sizeof d.stage - 1);
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = ds_ledger_load_device(l, device, &d, e);
-    if (!rc && strcmp(d.stage, stage) != 0)
-        rc =
-            ds_sql_run(&l->sql, "UPDATE device SET stage = ? WHERE id = ?", DS_ARGS(DS_TEXT(stage), DS_INT(device)), e);
-    return ds_ledger_end(l, rc, e);
+    enum ds_class rc;
+    do {
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = ds_ledger_load_device(l, device, &d, e);
+        if (!rc && strcmp(d.stage, stage) != 0)
+            rc = ds_sql_run(&l->sql, "UPDATE device SET stage = ? WHERE id = ?",
+                            DS_ARGS(DS_TEXT(stage), DS_INT(device)), e);
+    } while (ds_ledger_again(l, &rc, e));
+    return rc;
 }
 
 // "aa:bb:cc:dd:ee:ff", with '-' as well, or 12 hex digits.
@@ -155,6 +170,12 @@ static bool parse_mac(const char *text, uint8_t ret[6])
     return n == 12 && ds_unhex(digits, ret, 6);
 }
 
+// The index is on (chip, mac): each chip there is, found by one step in it, then that chip's address.
+#define CHIPS                                                                                                        \
+    "WITH RECURSIVE kind(chip) AS (SELECT min(chip) FROM device UNION ALL SELECT (SELECT min(d.chip) FROM device d " \
+    "WHERE d.chip > kind.chip) FROM kind WHERE kind.chip IS NOT NULL) "
+#define OF_ANY_CHIP "AND chip IN (SELECT k.chip FROM kind k WHERE k.chip IS NOT NULL)"
+
 static enum ds_class find(ds_ledger *l, const char *key, ds_ledger_device *ret, ds_err *e)
 {
     uint8_t mac[6];
@@ -163,11 +184,12 @@ static enum ds_class find(ds_ledger *l, const char *key, ds_ledger_device *ret, 
     if (rc || found || !parse_mac(key, mac))
         return rc ? rc : found ? DS_OK : ds_fail(e, DS_INPUT, "the ledger knows no device '%s'", key);
     int64_t same = 0;
-    rc = ds_sql_number(&l->sql, "SELECT count(*) FROM device WHERE mac = ?", DS_ARGS(DS_BLOB(mac, 6)), 0, &same, e);
+    rc = ds_sql_number(&l->sql, CHIPS "SELECT count(*) FROM device WHERE mac = ? " OF_ANY_CHIP,
+                       DS_ARGS(DS_BLOB(mac, 6)), 0, &same, e);
     if (!rc && same > 1)
         return ds_fail(e, DS_INPUT, "%lld devices of different chips have the address %s", (long long)same, key);
     if (!rc)
-        rc = load(l, COLUMNS "WHERE mac = ?", DS_ARGS(DS_BLOB(mac, 6)), ret, &found, e);
+        rc = load(l, CHIPS COLUMNS "WHERE mac = ? " OF_ANY_CHIP, DS_ARGS(DS_BLOB(mac, 6)), ret, &found, e);
     if (!rc && !found)
         return ds_fail(e, DS_INPUT, "the ledger knows no device with the address %s", key);
     return rc;
@@ -181,11 +203,14 @@ enum ds_class ds_ledger_find(ds_ledger *l, const char *serial_or_mac, ds_ledger_
     return rc;
 }
 
-static enum ds_class read_ids(ds_ledger *l, ds_buf *ids, ds_err *e)
+// The next ids behind one.
+static enum ds_class read_ids(ds_ledger *l, int64_t behind, ds_buf *ids, ds_err *e)
 {
     ds_sql_rows *q;
     bool more = true;
-    enum ds_class rc = ds_sql_query(&l->sql, "SELECT id FROM device ORDER BY id", NULL, &q, e);
+    ds_buf_clear(ids);
+    enum ds_class rc = ds_sql_query(&l->sql, "SELECT id FROM device WHERE id > ? ORDER BY id LIMIT 1000",
+                                    DS_ARGS(DS_INT(behind)), &q, e);
     while (!rc && more) {
         rc = ds_sql_next(&l->sql, q, &more, e);
         if (rc || !more)
@@ -207,22 +232,36 @@ static enum ds_class one_row(ds_ledger *l, int64_t id, ds_ledger_device *d, ds_l
 }
 
 // Row by row under the lock, the callback outside it: it may use the ledger, and slots are not held up by a long list.
-enum ds_class ds_ledger_each(ds_ledger *l, ds_ledger_row_fn fn, void *arg, ds_err *e)
+static enum ds_class each(ds_ledger *l, const ds_buf *ids, ds_ledger_row_fn fn, void *arg, bool *go, ds_err *e)
 {
-    DS_CLEANUP_BUF ds_buf ids = {0};
-    ds_ledger_lock(l);
-    enum ds_class rc = read_ids(l, &ids, e);
-    ds_ledger_unlock(l);
-    bool go = true;
-    for (size_t off = 0; !rc && go && off < ids.len; off += sizeof(int64_t)) {
+    enum ds_class rc = DS_OK;
+    for (size_t off = 0; !rc && *go && off < ids->len; off += sizeof(int64_t)) {
         int64_t id;
         ds_ledger_device d;
         ds_ledger_cert c = {0};
-        memcpy(&id, ids.ptr + off, sizeof id);
+        memcpy(&id, ids->ptr + off, sizeof id);
         rc = one_row(l, id, &d, &c, e);
         if (!rc)
-            go = fn(arg, &d, &c);
+            *go = fn(arg, &d, &c);
         ds_ledger_cert_free(&c);
+    }
+    return rc;
+}
+
+enum ds_class ds_ledger_each(ds_ledger *l, ds_ledger_row_fn fn, void *arg, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf ids = {0};
+    int64_t behind = 0;
+    bool go = true;
+    enum ds_class rc = DS_OK;
+    while (!rc && go) {
+        ds_ledger_lock(l);
+        rc = read_ids(l, behind, &ids, e);
+        ds_ledger_unlock(l);
+        if (rc || !ids.len)
+            break;
+        memcpy(&behind, ids.ptr + ids.len - sizeof behind, sizeof behind);
+        rc = each(l, &ids, fn, arg, &go, e);
     }
     return rc;
 }

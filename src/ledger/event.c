@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Events, proofs and the evidence chain: each event holds SHA-256(hash of the one before | its own fields), and the
-// table chain holds count and newest hash, so that a removed, edited or reordered event shows. Every change of a
-// certificate and every proof leaves an event with its digest, which ties those rows to the chain too.
+// Events and proofs. Every change of a certificate and every proof leaves an event with its digest, which ties those
+// rows to the evidence chain (chain.c) too.
 #include "src/ledger/internal.h"
 #include "src/base/clock.h"
 
@@ -11,79 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EVENT_TEXT_MAX = 16384, PROOF_MAX = 1 << 20 };
-
-static void put_le64(ds_buf *b, int64_t v)
-{
-    ds_buf_add_le32(b, (uint32_t)((uint64_t)v));
-    ds_buf_add_le32(b, (uint32_t)((uint64_t)v >> 32));
-}
-
-static void put_text(ds_buf *b, const char *text)
-{
-    size_t len = strlen(text);
-    ds_buf_add_le32(b, (uint32_t)len);
-    ds_buf_add(b, text, len);
-}
-
-void ds_ledger_link_hash(const uint8_t previous[32], const ds_ledger_link *link, uint8_t ret[32])
-{
-    DS_CLEANUP_BUF ds_buf b = {0};
-    ds_buf_add(&b, previous, 32);
-    put_le64(&b, link->at_utc);
-    put_le64(&b, link->device);
-    put_text(&b, link->kind);
-    put_text(&b, link->text);
-    ds_sha256(b.ptr, b.len, ret);
-}
-
-static enum ds_class chain_head(ds_ledger *l, uint8_t ret[32], ds_err *e)
-{
-    ds_sql_rows *q;
-    bool more = false;
-    enum ds_class rc = ds_sql_query(&l->sql, "SELECT head FROM chain WHERE one = 1", NULL, &q, e);
-    if (!rc)
-        rc = ds_sql_next(&l->sql, q, &more, e);
-    if (rc)
-        return rc;
-    bool whole = more && ds_sql_blob(q, 0, ret, 32);
-    if (more)
-        ds_sql_done(q);
-    return whole ? DS_OK : ds_fail(e, DS_STORE, "ledger %s: the evidence chain has no head", l->sql.path);
-}
-
-enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e)
-{
-    DS_CLEANUP_FREE char *cut = ds_asprintf("%.*s", EVENT_TEXT_MAX, text);
-    uint8_t head[32], hash[32];
-    enum ds_class rc = chain_head(l, head, e);
-    if (rc)
-        return rc;
-    ds_ledger_link link = {ds_utc_now(), device, kind, cut};
-    ds_ledger_link_hash(head, &link, hash);
-    rc = ds_sql_run(&l->sql, "INSERT INTO event(at, device, kind, text, hash) VALUES(?, ?, ?, ?, ?)",
-                    DS_ARGS(DS_INT(link.at_utc), device ? DS_INT(device) : DS_NULL_ARG, DS_TEXT(kind),
-                            DS_TEXT(link.text), DS_BLOB(hash, 32)),
-                    e);
-    if (rc)
-        return rc;
-    return ds_sql_run(&l->sql, "UPDATE chain SET count = count + 1, head = ? WHERE one = 1", DS_ARGS(DS_BLOB(hash, 32)),
-                      e);
-}
+enum { PROOF_MAX = 1 << 20 };
 
 enum ds_class ds_ledger_event(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e)
 {
     ds_ledger_device d;
     if (strncmp(kind, "ledger.", 7) == 0)
         return ds_fail(e, DS_INTERNAL, "events '%s' are written by the ledger itself", kind);
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    if (device)
-        rc = ds_ledger_load_device(l, device, &d, e);
-    if (!rc)
-        rc = ds_ledger_append(l, device, kind, text, e);
-    return ds_ledger_end(l, rc, e);
+    enum ds_class rc;
+    do {
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        if (device)
+            rc = ds_ledger_load_device(l, device, &d, e);
+        if (!rc)
+            rc = ds_ledger_append(l, device, kind, text, e);
+    } while (ds_ledger_again(l, &rc, e));
+    return rc;
 }
 
 typedef struct event_row {
@@ -96,14 +40,16 @@ static enum ds_class read_events(ds_ledger *l, int64_t device, ds_buf *rows, ds_
 {
     ds_sql_rows *q;
     bool more = true;
-    enum ds_class rc = ds_sql_query(&l->sql, "SELECT at, kind, text FROM event WHERE ifnull(device, 0) = ? ORDER BY id",
-                                    DS_ARGS(DS_INT(device)), &q, e);
+    enum ds_class rc =
+        device
+            ? ds_sql_query(&l->sql, "SELECT at, kind, text FROM event WHERE device = ? ORDER BY id",
+                           DS_ARGS(DS_INT(device)), &q, e)
+            : ds_sql_query(&l->sql, "SELECT at, kind, text FROM event WHERE device IS NULL ORDER BY id", NULL, &q, e);
     while (!rc && more) {
         rc = ds_sql_next(&l->sql, q, &more, e);
         if (rc || !more)
             break;
-        event_row row = {ds_sql_int(q, 0), ds_strdup((const char *)sqlite3_column_text(q, 1)),
-                         ds_strdup((const char *)sqlite3_column_text(q, 2))};
+        event_row row = {ds_sql_int(q, 0), ds_strdup(ds_sql_str(q, 1)), ds_strdup(ds_sql_str(q, 2))};
         ds_buf_add(rows, &row, sizeof row);
     }
     return rc;
@@ -133,9 +79,11 @@ static enum ds_class add_proof(ds_ledger *l, const ds_ledger_device *d, bool who
     ds_sha256(json, strlen(json), digest);
     ds_hex(digest, sizeof digest, hex);
     DS_CLEANUP_FREE char *text = ds_asprintf("%s %s", whole ? "whole" : "not-whole", hex);
-    enum ds_class rc =
-        ds_sql_run(&l->sql, "INSERT INTO proof(device, at, whole, json) VALUES(?, ?, ?, ?)",
-                   DS_ARGS(DS_INT(d->id), DS_INT(ds_utc_now()), DS_INT(whole ? 1 : 0), DS_TEXT(json)), e);
+    ds_sql_arg id;
+    enum ds_class rc = ds_ledger_new_id(l, &id, e);
+    if (!rc)
+        rc = ds_sql_run(&l->sql, "INSERT INTO proof(id, device, at, whole, json) VALUES(?, ?, ?, ?, ?)",
+                        DS_ARGS(id, DS_INT(d->id), DS_INT(ds_utc_now()), DS_INT(whole ? 1 : 0), DS_TEXT(json)), e);
     if (!rc && whole && d->chip_id != DS_LEDGER_CHIP_WITHOUT_LOCK)
         rc = ds_sql_run(&l->sql, "UPDATE device SET locked = 1 WHERE id = ?", DS_ARGS(DS_INT(d->id)), e);
     return rc ? rc : ds_ledger_append(l, d->id, DS_LEDGER_KIND_PROOF, text, e);
@@ -146,13 +94,16 @@ enum ds_class ds_ledger_device_proof(ds_ledger *l, int64_t device, bool whole, c
     ds_ledger_device d;
     if (strlen(json) > PROOF_MAX)
         return ds_fail(e, DS_INPUT, "proof: longer than %d bytes", PROOF_MAX);
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = ds_ledger_load_device(l, device, &d, e);
-    if (!rc)
-        rc = add_proof(l, &d, whole, json, e);
-    return ds_ledger_end(l, rc, e);
+    enum ds_class rc;
+    do {
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = ds_ledger_load_device(l, device, &d, e);
+        if (!rc)
+            rc = add_proof(l, &d, whole, json, e);
+    } while (ds_ledger_again(l, &rc, e));
+    return rc;
 }
 
 enum ds_class ds_ledger_proof_of(ds_ledger *l, int64_t device, ds_buf *ret, ds_err *e)

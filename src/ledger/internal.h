@@ -7,22 +7,54 @@
 
 #include "src/ledger/ledger.h"
 #include "src/ledger/sql.h"
+#include "src/ledger/sql_pg.h"
 
 #include <pthread.h>
 
 struct ds_ledger {
     ds_sql sql;
-    pthread_mutex_t mutex;
-    int lock_fd; // holds the flock; -1 where read only
+    pthread_mutex_t mutex; // of a file: one thread at a time
+    int lock_fd;           // of a file: holds the flock; -1 where read only
+    int64_t station;       // of a database: whose chain events go to, 1 to 4095; 0: this station wrote nothing yet
 };
 
 extern const ds_sql_schema ds_ledger_schema;
+extern const ds_pg_schema ds_ledger_pg_schema;
 
-// Hold the ledger for reading / for one writing transaction. end commits where rc is DS_OK; both release it.
+// Hold the ledger (a file's, or one connection to a database) for reading / for one writing transaction. end commits
+// where rc is DS_OK; both release it.
 void ds_ledger_lock(ds_ledger *l);
 void ds_ledger_unlock(ds_ledger *l);
 enum ds_class ds_ledger_begin(ds_ledger *l, ds_err *e) DS_MUST;
 enum ds_class ds_ledger_end(ds_ledger *l, enum ds_class rc, ds_err *e) DS_MUST;
+
+// A writing transaction that is run again where other stations were quicker or the database was lost:
+//     do {
+//         rc = ds_ledger_begin(l, e);
+//         if (rc)
+//             return rc;
+//         rc = what is to be done;
+//     } while (ds_ledger_again(l, &rc, e));
+// Ends the transaction as ds_ledger_end() does. Where the answer to a COMMIT was lost it asks for the event that was
+// appended last; what appends none must do nothing when it is run twice.
+bool ds_ledger_again(ds_ledger *l, enum ds_class *rc, ds_err *e);
+
+// Find the station's chain or begin one (a name of 1 to 63 bytes); read_only: 0 where it has none.
+enum ds_class ds_ledger_register(ds_ledger *l, const char *name, bool read_only, ds_err *e) DS_MUST;
+
+// May this station go on with a reservation? DS_POLICY: another station made it, and its signer, which is another than
+// ours, may have signed it.
+enum ds_class ds_ledger_may_take_over(ds_ledger *l, int64_t cert, ds_err *e) DS_MUST;
+
+// A new row's id: NULL for a file, which counts by itself. In a transaction.
+enum ds_class ds_ledger_new_id(ds_ledger *l, ds_sql_arg *ret, ds_err *e) DS_MUST;
+
+// The number a product's next device gets, and that it got it.
+enum ds_class ds_ledger_counter_next(ds_ledger *l, const char *product, int64_t *ret, ds_err *e) DS_MUST;
+enum ds_class ds_ledger_counter_take(ds_ledger *l, const char *product, int64_t number, ds_err *e) DS_MUST;
+
+// Release what it holds and make it zeros.
+void ds_ledger_cert_clear(ds_ledger_cert *c);
 
 // DS_INPUT where there is no such device.
 enum ds_class ds_ledger_load_device(ds_ledger *l, int64_t id, ds_ledger_device *ret, ds_err *e) DS_MUST;
@@ -50,6 +82,12 @@ enum ds_class ds_ledger_load_newest(ds_ledger *l, int64_t device, ds_ledger_cert
 // Certificates that this station's signer made: those that were adopted, or came from a CA elsewhere, have an empty
 // request.
 #define DS_LEDGER_OF_SIGNER "length(csr) > 0"
+// In a database: the station that made a row, from its id.
+#define DS_LEDGER_OF_STATION "((id >> 10) & 4095)"
+static inline int64_t ds_ledger_station_of(int64_t id)
+{
+    return id >> 10 & 4095;
+}
 
 // Append to the evidence chain, inside the caller's transaction.
 enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;
@@ -59,6 +97,20 @@ typedef struct ds_ledger_link {
     int64_t at_utc, device;
     const char *kind, *text;
 } ds_ledger_link;
+// What a chain begins with: zeros for a file (no name), a hash of the station's name in a database.
+void ds_ledger_chain_begin(const char *station, uint8_t ret[32]);
+
+// Every chain of the ledger with its end: an array of these.
+typedef struct ds_ledger_chain {
+    int64_t number, count; // number: the station's in a database
+    uint8_t head[32];
+    char station[64]; // "": a file's
+} ds_ledger_chain;
+enum ds_class ds_ledger_load_chains(ds_ledger *l, ds_buf *ret, ds_err *e) DS_MUST;
+
+// Is the event with this hash there, now and for good? Outside a transaction.
+enum ds_class ds_ledger_committed(ds_ledger *l, const uint8_t hash[32], bool *ret, ds_err *e) DS_MUST;
+
 void ds_ledger_link_hash(const uint8_t previous[32], const ds_ledger_link *link, uint8_t ret[32]);
 
 // Does this certificate carry the reserved serial number and the reserved public key? DS_INPUT: no certificate at all.

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The record: a ledger in which no certificate is ever lost and none is issued twice. SQLite (WAL, synchronous=FULL);
-// every function that returns DS_OK has its change on disk. One process at a time writes (a lock beside the file);
-// threads of one process may share a ds_ledger.
+// The record: a ledger in which no certificate is ever lost and none is issued twice. Every function that returns DS_OK
+// has its change on disk. Threads of one process may share a ds_ledger. Two places (docs/ledger.md):
+//
+// A file: SQLite (WAL, synchronous=FULL). One process at a time writes (a lock beside the file).
+//
+// A database: PostgreSQL, or what speaks its protocol, named by "postgresql://…" or by libpq's "key=value …". Any
+// number of stations write at once. Where it cannot be reached, functions wait for it (connect_timeout seconds, 60
+// where the place does not say) and fail with DS_STORE then; nothing is lost. A COMMIT whose answer was lost is looked
+// up.
 #ifndef DS_LEDGER_H
 #define DS_LEDGER_H
 
@@ -19,10 +25,17 @@ enum ds_ledger_state { // of a certificate; each durable before the next act
 };
 const char *ds_ledger_state_name(enum ds_ledger_state s);
 
-// Open or create (mode 0600). DS_STORE: locked by another utility (names its pid), full disk, not a ledger, newer
-// schema. read_only takes no lock.
+// Open or create (a file with mode 0600). DS_STORE: locked by another utility (names its pid), full disk, not a ledger,
+// newer schema; database not reached. DS_USAGE: a password in the place. read_only takes no lock.
 enum ds_class ds_ledger_open(const char *path, bool read_only, ds_ledger **ret, ds_err *e) DS_MUST;
+// As this station: who writes to a database (1 to 63 bytes, another for each station). ds_ledger_open takes the host's
+// name. For a file it makes no difference.
+enum ds_class ds_ledger_open_as(const char *path, const char *station, bool read_only, ds_ledger **ret,
+                                ds_err *e) DS_MUST;
 void ds_ledger_close(ds_ledger *l);
+
+// Does this name a database rather than a file? (A file whose name looks so is written "./name".)
+bool ds_ledger_is_database(const char *path);
 
 // The chip of a platform of one's own, which has no lock: its devices are never marked locked, and whole without.
 #define DS_LEDGER_CHIP_WITHOUT_LOCK 0xFFFFu
@@ -85,7 +98,8 @@ typedef struct ds_ledger_reserve {
 
 // Reserve, or return what was reserved (any later state) for this device and this public key: the same CSR asked again
 // gives the same certificate. DS_POLICY: the public key was shown by another device; or the device has a live
-// certificate for another key; or the certificate was signed for another subject.
+// certificate for another key; or the certificate was signed for another subject; or another station of the database
+// reserved it and did not record it as signed, and the two do not use one signer: it may have been signed there.
 //
 // A reservation that was never signed follows a corrected recipe: with another subject or another length of validity
 // (or none: 99991231235959Z) it takes CSR, subject and validity of this call and keeps its serial number; with the
@@ -217,15 +231,19 @@ enum ds_class ds_ledger_events(ds_ledger *l, int64_t device, ds_ledger_event_fn 
 enum ds_class ds_ledger_proof_of(ds_ledger *l, int64_t device, ds_buf *ret, ds_err *e) DS_MUST;
 
 // Everything that is not whole, and why: one line each through fn, which may not use the ledger. *ret_problems = their
-// count. Checks SQLite's integrity, the evidence chain, state order, digests of stored certificates, double keys and
+// count. Checks a file's integrity, the evidence chains, state order, digests of stored certificates, double keys and
 // serials, that the signers' logs hold no more certificates than this ledger knows, and that every device has serial
 // number, installed certificate and proof. A certificate that waits for its first connect (installed) is whole.
 enum ds_class ds_ledger_check(ds_ledger *l, void (*fn)(void *arg, const char *line), void *arg, unsigned *ret_problems,
                               ds_err *e) DS_MUST;
 
-// Length and newest hash of the evidence chain: written down elsewhere, it shows later whether the end was cut off.
+// Length and newest hash of the evidence chain (in a database, of this station's): written down elsewhere, it shows
+// later whether the end was cut off. 32 zeros where nothing was written yet.
 enum ds_class ds_ledger_head(ds_ledger *l, int64_t *ret_count, uint8_t ret_hash[32], ds_err *e) DS_MUST;
-// Does the chain contain this hash (32 zeros: the empty chain)?
+// The same of every station's chain, by name; "" for a file. fn may use the ledger.
+typedef void (*ds_ledger_head_fn)(void *arg, const char *station, int64_t count, const uint8_t hash[32]);
+enum ds_class ds_ledger_each_head(ds_ledger *l, ds_ledger_head_fn fn, void *arg, ds_err *e) DS_MUST;
+// Does a chain contain this hash (32 zeros: the empty chain)?
 enum ds_class ds_ledger_contains(ds_ledger *l, const uint8_t hash[32], bool *ret, ds_err *e) DS_MUST;
 
 #endif

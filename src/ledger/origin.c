@@ -15,7 +15,7 @@ static enum ds_class load(ds_ledger *l, int64_t device, const uint8_t digest[32]
     ds_hex(digest, 32, hex);
     enum ds_class rc = ds_sql_query(&l->sql,
                                     "SELECT text FROM event WHERE device = ? AND kind = '" DS_LEDGER_KIND_KEY
-                                    "' AND substr(text, instr(text, ' ') + 1) = ? ORDER BY id LIMIT 1",
+                                    "' AND text LIKE '% ' || ? ORDER BY id LIMIT 1",
                                     DS_ARGS(DS_INT(device), DS_TEXT(hex)), &q, e);
     if (!rc)
         rc = ds_sql_next(&l->sql, q, &more, e);
@@ -56,8 +56,14 @@ enum ds_class ds_ledger_key_given(ds_ledger *l, int64_t device, const char *orig
 {
     if (!origin[0] || strlen(origin) >= 16 || strchr(origin, ' '))
         return ds_fail(e, DS_INTERNAL, "'%s' is no origin of a key", origin);
-    enum ds_class rc = ds_ledger_begin(l, e);
-    return rc ? rc : ds_ledger_end(l, give(l, device, origin, public_key_digest, e), e);
+    enum ds_class rc;
+    do {
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = give(l, device, origin, public_key_digest, e);
+    } while (ds_ledger_again(l, &rc, e));
+    return rc;
 }
 
 enum ds_class ds_ledger_key_origin(ds_ledger *l, int64_t device, const uint8_t public_key_digest[32], char ret[16],

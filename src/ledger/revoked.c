@@ -4,19 +4,21 @@
 // What a CRL is made from: certificates that were signed and revoked, when and why.
 #include "src/ledger/internal.h"
 
-// The reason is the first event of a revocation behind the one that revoked this certificate.
-#define REVOCATIONS                                                                                             \
+// The reason is the first event of a revocation behind the one that revoked this certificate. HEX(id): how the engine
+// writes bytes as hex digits.
+#define REVOCATIONS(HEX)                                                                                        \
     "SELECT c.serial, c.revoked_at, c.der, (SELECT e.text FROM event e WHERE e.device = c.device AND e.kind = " \
     "'" DS_LEDGER_KIND_REVOKED                                                                                  \
-    "' AND e.id > (SELECT r.id FROM event r WHERE r.device = c.device AND r.kind = '" DS_LEDGER_KIND_CERT       \
-    "' AND r.text = 'revoked ' || lower(hex(c.serial))) ORDER BY e.id LIMIT 1) FROM certificate c "             \
-    "WHERE c.revoked_at IS NOT NULL AND c.state >= 2 ORDER BY c.id"
+    "' AND e.id > (SELECT min(r.id) FROM event r WHERE r.device = c.device AND r.kind = '" DS_LEDGER_KIND_CERT  \
+    "' AND r.text = 'revoked ' || " HEX("c.serial") ") ORDER BY e.id LIMIT 1) FROM certificate c "              \
+                                                    "WHERE c.revoked_at IS NOT NULL AND c.state >= 2 ORDER BY c.id"
 
 static enum ds_class each(ds_ledger *l, ds_ledger_revocation_fn fn, void *arg, ds_err *e)
 {
     ds_sql_rows *q;
     bool more = true;
-    enum ds_class rc = ds_sql_query(&l->sql, REVOCATIONS, NULL, &q, e);
+    enum ds_class rc = ds_sql_query(
+        &l->sql, ds_sql_is_pg(&l->sql) ? REVOCATIONS(DS_SQL_HEX_PG) : REVOCATIONS(DS_SQL_HEX), NULL, &q, e);
     while (!rc && more) {
         ds_ledger_revocation row = {0};
         rc = ds_sql_next(&l->sql, q, &more, e);

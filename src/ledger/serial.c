@@ -102,9 +102,7 @@ static enum ds_class store(ds_ledger *l, const maker *m, ds_err *e)
         return ds_hint(e, "put {mac} or {counter} into the recipe's serial format");
     }
     if (!rc && m->counted)
-        rc = ds_sql_run(
-            &l->sql, "INSERT INTO counter(product, last) VALUES(?1, ?2) ON CONFLICT(product) DO UPDATE SET last = ?2",
-            DS_ARGS(DS_TEXT(m->device->product), DS_INT(m->counter)), e);
+        rc = ds_ledger_counter_take(l, m->device->product, m->counter, e);
     if (!rc)
         rc = ds_sql_run(&l->sql, "UPDATE device SET serial = ? WHERE id = ?",
                         DS_ARGS(DS_TEXT(m->out), DS_INT(m->device->id)), e);
@@ -115,7 +113,7 @@ static enum ds_class store(ds_ledger *l, const maker *m, ds_err *e)
 static enum ds_class assign(ds_ledger *l, int64_t device, const char *format, char ret[SERIAL_CAP], ds_err *e)
 {
     ds_ledger_device d;
-    int64_t last = 0;
+    int64_t next = 0;
     enum ds_class rc = ds_ledger_load_device(l, device, &d, e);
     if (rc)
         return rc;
@@ -123,10 +121,11 @@ static enum ds_class assign(ds_ledger *l, int64_t device, const char *format, ch
         memcpy(ret, d.serial, SERIAL_CAP);
         return DS_OK;
     }
-    rc = ds_sql_number(&l->sql, "SELECT last FROM counter WHERE product = ?", DS_ARGS(DS_TEXT(d.product)), 0, &last, e);
+    if (strstr(format, "{counter"))
+        rc = ds_ledger_counter_next(l, d.product, &next, e);
     if (rc)
         return rc;
-    maker m = {.device = &d, .counter = last + 1, .out = ret};
+    maker m = {.device = &d, .counter = next, .out = ret};
     rc = make(&m, format, e);
     return rc ? rc : store(l, &m, e);
 }
@@ -134,11 +133,14 @@ static enum ds_class assign(ds_ledger *l, int64_t device, const char *format, ch
 enum ds_class ds_ledger_device_serial(ds_ledger *l, int64_t device, const char *format, char ret[64], ds_err *e)
 {
     char serial[SERIAL_CAP] = "";
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = assign(l, device, format, serial, e);
-    rc = ds_ledger_end(l, rc, e);
+    enum ds_class rc;
+    do {
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        serial[0] = '\0';
+        rc = assign(l, device, format, serial, e);
+    } while (ds_ledger_again(l, &rc, e));
     if (!rc)
         memcpy(ret, serial, sizeof serial);
     return rc;

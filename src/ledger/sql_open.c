@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Opening and making a record file; see sql.h. The file is made with mode 0600 before SQLite sees it, so that SQLite
+// Opening and making an SQLite file; see sql.h. The file is made with mode 0600 before SQLite sees it, so that SQLite
 // gives its -wal and -shm files the same mode.
-#include "src/ledger/sql.h"
+#include "src/ledger/sql_engine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +29,7 @@ static enum ds_class open_file(ds_sql *s, bool read_only, ds_err *e)
     int flags = (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) | SQLITE_OPEN_NOMUTEX;
     int rc = sqlite3_open_v2(s->path, &s->db, flags, NULL);
     if (rc != SQLITE_OK)
-        return ds_sql_fail(s, rc, e);
+        return ds_sqlite_fail(s, rc, e);
     sqlite3_extended_result_codes(s->db, 1);
     sqlite3_busy_timeout(s->db, 5000);
     // A damaged or hostile file must not run code of its own choice.
@@ -41,7 +41,7 @@ static enum ds_class open_file(ds_sql *s, bool read_only, ds_err *e)
 static enum ds_class script(ds_sql *s, const char *sql, ds_err *e)
 {
     int rc = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
-    return rc == SQLITE_OK ? DS_OK : ds_sql_fail(s, rc, e);
+    return rc == SQLITE_OK ? DS_OK : ds_sqlite_fail(s, rc, e);
 }
 
 // One transaction, so that a cut leaves an empty file, which is filled the next time.
@@ -98,20 +98,12 @@ static enum ds_class set_up(ds_sql *s, const ds_sql_schema *schema, bool read_on
 
 enum ds_class ds_sql_open(ds_sql *s, const char *path, const ds_sql_schema *schema, bool read_only, ds_err *e)
 {
-    *s = (ds_sql){.path = ds_strdup(path), .what = schema->what};
+    *s = (ds_sql){.engine = &ds_sqlite_engine, .path = ds_strdup(path), .what = schema->what};
+    s->sqlite = ds_alloc(sizeof *s->sqlite);
     enum ds_class rc = open_file(s, read_only, e);
     if (!rc)
         rc = set_up(s, schema, read_only, e);
     if (rc)
         ds_sql_close(s);
     return rc;
-}
-
-void ds_sql_close(ds_sql *s)
-{
-    for (size_t i = 0; i < DS_SQL_STATEMENTS; i++)
-        sqlite3_finalize(s->cache[i].stmt);
-    sqlite3_close(s->db);
-    free(s->path);
-    *s = (ds_sql){0};
 }

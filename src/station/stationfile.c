@@ -5,6 +5,7 @@
 #include "src/station/stationfile.h"
 
 #include "src/base/file.h"
+#include "src/ledger/ledger.h"
 #include "src/station/listenfile.h"
 #include "src/station/yaml.h"
 
@@ -263,7 +264,7 @@ static void take_fields(ds_station *s)
 {
     const ds_station_yaml *y = s->yaml;
     s->name = y->name;
-    s->ledger = beside(s, y->ledger);
+    s->ledger = y->ledger && ds_ledger_is_database(y->ledger) ? ds_strdup(y->ledger) : beside(s, y->ledger);
     s->pool = beside(s, y->signer.pool);
     s->pool_ca = beside(s, y->signer.pool_ca);
     s->token_wait_s = y->signer.token_wait ? y->signer.token_wait : 120;

@@ -26,7 +26,8 @@ typedef struct ds_station {
     char *path;
     struct ds_station_yaml *yaml;
     const char *name;
-    char *ledger;                          // path; NULL where only the signer was asked for and it names none
+    char *ledger;                          // path, or place of a database; NULL where only the signer was asked for
+                                           // and it names none
     ds_signer_remote remote;               // address NULL: the signer is here; otherwise the signer_* but the
                                            // certificate, the token's and the seal's are NULL
     ds_signer_est est;                     // url NULL: none; otherwise there is no signer, and all of these are NULL

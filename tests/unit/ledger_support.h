@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// For the ledger's tests: a folder of its own for each test, real keys, real requests, real certificates.
+// For the ledger's tests: a ledger of its own for each test, real keys, real requests, real certificates. The ledger is
+// a file, or with DS_LEDGER_ENGINE=postgresql a database.
 #ifndef DS_TEST_LEDGER_SUPPORT_H
 #define DS_TEST_LEDGER_SUPPORT_H
 
 #include "src/ledger/ledger.h"
+
+#include "pg_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,9 +30,17 @@
 
 typedef struct world {
     char folder[64], path[96];
+    bool pg;
     ds_ledger *l;
     ds_err e;
 } world;
+
+// Is it a database that this program is to test with?
+static UNUSED bool on_pg(void)
+{
+    const char *engine = getenv("DS_LEDGER_ENGINE");
+    return engine && strcmp(engine, "postgresql") == 0;
+}
 
 static UNUSED int world_new(void **state)
 {
@@ -37,6 +48,9 @@ static UNUSED int world_new(void **state)
     snprintf(w->folder, sizeof w->folder, "/tmp/ds-ledger-XXXXXX");
     assert_non_null(mkdtemp(w->folder));
     snprintf(w->path, sizeof w->path, "%s/ledger.db", w->folder);
+    w->pg = on_pg();
+    if (w->pg)
+        pg_new_place(w->path, sizeof w->path);
     assert_int_equal(ds_ledger_open(w->path, false, &w->l, &w->e), DS_OK);
     *state = w;
     return 0;
@@ -47,7 +61,7 @@ static UNUSED int world_free(void **state)
     world *w = *state;
     static const char *const tails[] = {"", "-wal", "-shm", ".lock", "-journal"};
     ds_ledger_close(w->l);
-    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+    for (size_t i = 0; !w->pg && i < sizeof tails / sizeof *tails; i++) {
         char name[128];
         snprintf(name, sizeof name, "%s%s", w->path, tails[i]);
         unlink(name);
@@ -66,18 +80,29 @@ static UNUSED void reopen(world *w, bool read_only)
     assert_int_equal(ds_ledger_open(w->path, read_only, &w->l, &w->e), DS_OK);
 }
 
-// Change the file behind the ledger's back, as somebody with a database tool would.
-static UNUSED void tamper(world *w, const char *sql)
+// Run SQL beside the ledger; NULL, or what was said against it (to be freed).
+static UNUSED char *try_sql(const world *w, const char *sql)
 {
     sqlite3 *db;
+    char *message = NULL;
+    if (w->pg)
+        return pg_try(w->path, sql);
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    int rc = sqlite3_exec(db, sql, NULL, NULL, &message);
+    char *said = rc == SQLITE_OK ? NULL : ds_strdup(message);
+    sqlite3_free(message);
+    sqlite3_close(db);
+    return said;
+}
+
+// Change the record behind the ledger's back, as somebody with a database tool would.
+static UNUSED void tamper(world *w, const char *sql)
+{
     ds_ledger_close(w->l);
     w->l = NULL;
-    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
-    char *message = NULL;
-    int rc = sqlite3_exec(db, sql, NULL, NULL, &message);
-    if (rc != SQLITE_OK)
-        fail_msg("%s: %s", sql, message);
-    sqlite3_close(db);
+    char *said = try_sql(w, sql);
+    if (said)
+        fail_msg("%s: %s", sql, said);
     assert_int_equal(ds_ledger_open(w->path, false, &w->l, &w->e), DS_OK);
 }
 
