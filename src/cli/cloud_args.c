@@ -20,6 +20,7 @@ static const struct {
     const char *name;
     size_t at;
 } texts[] = {
+    {"output", AT(output)}, // first, for -o
     {"region", AT(cloud.region)},
     {"profile", AT(cloud.profile)},
     {"endpoint-url", AT(cloud.endpoint_url)},
@@ -44,10 +45,11 @@ static const struct {
     {"to", AT(to)},
     {"name", AT(name)},
     {"document", AT(document)},
-    {"output", AT(output)},
     {"lambda-arn", AT(lambda_arn)},
     {"bucket", AT(bucket)},
     {"key", AT(key)},
+    {"account", AT(account)},
+    {"task", AT(task)},
 }, flags[] = {
     {"dry-run", AT(dry_run)},
     {"sni-only", AT(sni_only)},
@@ -136,8 +138,8 @@ bool ds_cloud_args_read(int argc, char **argv, const char *allowed, const char *
     int id;
     fill_options(known);
     optind = 1;
-    while ((id = getopt_long(argc, argv, "h", known, NULL)) != -1) {
-        if (id == 'h' || id == '?' || !take(o, allowed, id, optarg)) {
+    while ((id = getopt_long(argc, argv, "ho:", known, NULL)) != -1) {
+        if (id == 'h' || id == '?' || !take(o, allowed, id == 'o' ? TEXTS : id, optarg)) {
             *ret_exit = ds_cli_usage(usage, id == 'h');
             return false;
         }

@@ -343,6 +343,9 @@ class Account:
                             "percentageProgress": 0, **p}
         return {"taskId": task}
 
+    def ListThingRegistrationTasks(self, p):
+        return {"taskIds": [t["taskId"] for t in self.tasks.values() if p.get("status") in (None, t["status"])]}
+
     def DescribeThingRegistrationTask(self, p):
         if p["taskId"] not in self.tasks:
             raise Error("ResourceNotFoundException", "no such task")

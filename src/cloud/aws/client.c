@@ -187,6 +187,7 @@ static enum ds_class once(ds_aws *c, const ds_aws_call *call, const char *url, c
         .url = url,
         .headers = {body ? "content-type: application/json" : "accept: application/json", principal},
         .body = body,
+        .once = call->no_repeat,
         .connect_ms = CONNECT_MS,
         .total_ms = TOTAL_MS,
         .keys = &c->keys,
@@ -214,7 +215,7 @@ typedef struct attempt {
 } attempt;
 
 // May the call be made again? Waits where it is to be later.
-static bool try_again(ds_aws *c, attempt *t, const ds_err *e)
+static bool try_again(ds_aws *c, const ds_aws_call *call, attempt *t, const ds_err *e)
 {
     if (e->code == DS_AWS_EXPIRED && !t->renewed) {
         ds_err ignored = DS_ERR_INIT;
@@ -226,7 +227,8 @@ static bool try_again(ds_aws *c, attempt *t, const ds_err *e)
         c->service = 1 - c->service;
         return true;
     }
-    if ((e->code != DS_AWS_THROTTLED && e->code != DS_AWS_PASSING) || t->count + 1 >= c->tries)
+    bool may = e->code == DS_AWS_THROTTLED || (e->code == DS_AWS_PASSING && !call->no_repeat);
+    if (!may || t->count + 1 >= c->tries)
         return false;
     uint32_t random;
     ds_random(&random, sizeof random);
@@ -267,7 +269,7 @@ static enum ds_class perform(ds_aws *c, const ds_aws_call *call, const char *url
         if (!rc)
             rc = parse(&a, ret, &here);
         ds_aws_answer_free(&a);
-    } while (rc && try_again(c, &t, &here));
+    } while (rc && try_again(c, call, &t, &here));
     if (rc && e)
         *e = here;
     return rc;

@@ -2,8 +2,8 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // A client of AWS IoT's control plane: signs, keeps to the service's limits, tries again what may pass, and says in
-// words what the service complains of. Every call that devstamp makes may be made twice with one outcome, so that a
-// connection cut after the request was sent is simply one more try. Not for threads.
+// words what the service complains of. Calls may be made twice with one outcome, so that a connection cut after the
+// request was sent is simply one more try; those of which that is not true say so. Not for threads.
 #ifndef DS_AWS_CLIENT_H
 #define DS_AWS_CLIENT_H
 
@@ -41,6 +41,7 @@ typedef struct ds_aws_call {
     } query[DS_AWS_QUERY];
     const char *principal; // an ARN for x-amzn-principal; NULL: none
     const json_t *body;    // NULL: none
+    bool no_repeat;        // not again, unless the service says that it did nothing
 } ds_aws_call;
 
 // Put "<before><name><after>" into path. DS_USAGE: a name that an address cannot carry as it is (letters, digits and

@@ -151,6 +151,7 @@ static void set_up(ds_aws_http *h, const ds_aws_exchange *x, ds_aws_answer *a)
     curl_easy_setopt(c, CURLOPT_WRITEDATA, (void *)a);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, (void *)a);
+    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, x->once ? 1L : 0L);
     if (h->ca_file) {
         curl_easy_setopt(c, CURLOPT_CAINFO, h->ca_file);
         curl_easy_setopt(c, CURLOPT_CAPATH, NULL);

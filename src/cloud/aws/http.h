@@ -30,6 +30,7 @@ typedef struct ds_aws_exchange {
     const char *headers[DS_AWS_HEADERS]; // "name: value"; NULL ends
     const ds_secret *secret_header;      // one more, as text with its terminating zero; NULL: none
     const char *body;                    // NULL: none
+    bool once; // over a connection of its own: where one that was used before turns out dead, libcurl sends again
     long connect_ms, total_ms;
     // Signature; keys NULL: none. A signed path has unreserved characters and slashes only, and a query is in order of
     // its names and percent-encoded: libcurl 7.88 signs both as they are (docs/decisions/0014).

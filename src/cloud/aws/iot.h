@@ -58,4 +58,21 @@ enum ds_class ds_aws_delete_certificate(ds_aws *c, const char *id, ds_err *e) DS
 enum ds_class ds_aws_attach_policy(ds_aws *c, const char *policy, const char *arn, ds_err *e) DS_MUST;
 enum ds_class ds_aws_make_thing(ds_aws *c, const char *name, const char *arn, ds_err *e) DS_MUST;
 
+// Make a policy; one of this name with the same document is fine, with another DS_POLICY. ret_fresh: it was not there.
+enum ds_class ds_aws_make_policy(ds_aws *c, const char *name, const json_t *document, bool *ret_fresh,
+                                 ds_err *e) DS_MUST;
+// Make a topic rule; one of this name with the same SQL and actions is fine, with others DS_POLICY.
+enum ds_class ds_aws_make_rule(ds_aws *c, const char *name, const json_t *payload, bool *ret_fresh, ds_err *e) DS_MUST;
+
+// Start a bulk registration from an object of S3. Not idempotent, and so not tried again where the answer is lost: the
+// hint says how to see what became of it.
+typedef struct ds_aws_bulk {
+    const char *template_body, *bucket, *key, *role_arn;
+} ds_aws_bulk;
+enum ds_class ds_aws_start_bulk(ds_aws *c, const ds_aws_bulk *b, char ret_task[41], ds_err *e) DS_MUST;
+// *ret: DescribeThingRegistrationTask's answer; json_decref.
+enum ds_class ds_aws_describe_bulk(ds_aws *c, const char *task, json_t **ret, ds_err *e) DS_MUST;
+// *ret: the ids (texts) of those that are in progress; json_decref.
+enum ds_class ds_aws_list_bulk(ds_aws *c, json_t **ret, ds_err *e) DS_MUST;
+
 #endif

@@ -168,8 +168,17 @@ enum ds_class ds_aws_attach_policy(ds_aws *c, const char *policy, const char *ar
     return rc;
 }
 
+static bool is_thing_name(const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    size_t len = strlen(name);
+    return len > 0 && len <= 128 && strspn(name, letters) == len;
+}
+
 enum ds_class ds_aws_make_thing(ds_aws *c, const char *name, const char *arn, ds_err *e)
 {
+    if (!is_thing_name(name))
+        return ds_fail(e, DS_USAGE, "'%.64s' cannot be a thing's name: letters, digits, _ and - only", name);
     json_t *body = json_object();
     ds_aws_call make = {.action = "CreateThing", .method = "POST", .body = body};
     ds_aws_call attach = {.action = "AttachThingPrincipal", .method = "PUT", .principal = arn};

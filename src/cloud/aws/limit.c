@@ -33,6 +33,7 @@ static const struct {
     {"ListCertificates", 10},
     {"ListCertificatesByCA", 10},
     {"ListPrincipalThings", 10},
+    {"ListThingRegistrationTasks", 10},
     {"RegisterCACertificate", 10},
     {"RegisterCertificate", 10},
     {"RegisterCertificateWithoutCA", 10},
