@@ -32,6 +32,7 @@ typedef struct ds_verb {
 
 int ds_cmd_bundle(int argc, char **argv);
 int ds_cmd_ca(int argc, char **argv);
+int ds_cmd_cloud(int argc, char **argv);
 int ds_cmd_image(int argc, char **argv);
 int ds_cmd_label(int argc, char **argv);
 int ds_cmd_ledger(int argc, char **argv);

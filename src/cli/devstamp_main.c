@@ -31,6 +31,7 @@ static const ds_verb verbs[] = {
     {"log", "verify the signer's issuance log, and prove what is in it", ds_cmd_log},
     {"pool", "stamps made before their devices are known", ds_cmd_pool},
     {"registry", "the self-hosted endpoint's record of devices", ds_cmd_registry},
+    {"cloud", "register CAs and devices at a cloud's service", ds_cmd_cloud},
     {"verify", "is a device genuine? hand it Wi-Fi credentials", ds_cmd_verify},
     {"version", "print the version", version},
     {"signer", "sign for stations elsewhere, revoke", ds_cmd_signer},

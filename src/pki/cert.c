@@ -75,7 +75,7 @@ static bool add_key_usage(X509 *cert, enum ds_cert_kind kind)
 
 static bool add_extended_key_usage(X509 *cert, enum ds_cert_kind kind)
 {
-    if (kind == DS_CERT_ROOT || kind == DS_CERT_SUB_CA)
+    if (kind == DS_CERT_ROOT || kind == DS_CERT_SUB_CA || kind == DS_CERT_VERIFICATION)
         return true;
     EXTENDED_KEY_USAGE *usages = sk_ASN1_OBJECT_new_null();
     ASN1_OBJECT *usage = OBJ_nid2obj(kind == DS_CERT_DEVICE ? NID_client_auth : NID_server_auth);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Certificates: the four profiles we issue, reading and writing them, and checking a chain. Source: RFC 5280.
+// Certificates: the five profiles we issue, reading and writing them, and checking a chain. Source: RFC 5280.
 #ifndef DS_PKI_CERT_H
 #define DS_PKI_CERT_H
 
@@ -11,10 +11,11 @@
 #define DS_NO_EXPIRY INT64_C(253402300799)
 
 enum ds_cert_kind {
-    DS_CERT_ROOT,   // CA, keyCertSign and cRLSign, no path length
-    DS_CERT_SUB_CA, // CA, path length 0
-    DS_CERT_DEVICE, // digitalSignature, clientAuth
-    DS_CERT_SERVER, // digitalSignature, serverAuth
+    DS_CERT_ROOT,         // CA, keyCertSign and cRLSign, no path length
+    DS_CERT_SUB_CA,       // CA, path length 0
+    DS_CERT_DEVICE,       // digitalSignature, clientAuth
+    DS_CERT_SERVER,       // digitalSignature, serverAuth
+    DS_CERT_VERIFICATION, // digitalSignature, and no use: shows a cloud who has the CA's key
 };
 
 enum ds_san_kind { DS_SAN_URI, DS_SAN_DNS, DS_SAN_IP };

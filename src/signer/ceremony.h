@@ -89,6 +89,19 @@ typedef struct ds_crl_request {
 enum ds_class ds_ceremony_make_crl(const ds_signer_config *access, const ds_crl_request *req, ds_ceremony_result *ret,
                                    ds_err *e) DS_MUST;
 
+// A certificate that shows a cloud who has the CA's key (docs/aws.md): the common name of its subject is the cloud's
+// registration code, 64 hex digits, and anything else is DS_POLICY. Its key is made and forgotten in the child. Each is
+// in STEM.verification.log, an issuance log of its own, before it is handed out (DER, in certificate).
+typedef struct ds_verification_request {
+    const char *key;
+    const char *certificate; // path: of the CA
+    const char *stem;
+    const char *subject;
+    int64_t not_before_utc, not_after_utc;
+} ds_verification_request;
+enum ds_class ds_ceremony_make_verification(const ds_signer_config *access, const ds_verification_request *req,
+                                            ds_ceremony_result *ret, ds_err *e) DS_MUST;
+
 // The parent's way to ask a child, and what the child does with what ceremony.c does not know.
 enum ds_class ds_ceremony_ask(const ds_signer_config *access, const Devstamp__Signer__Request *request,
                               ds_ceremony_result *ret, ds_err *e) DS_MUST;
@@ -96,6 +109,9 @@ enum ds_class ds_ceremony_hold_offline(const ds_signer_config *access, const Dev
                                        ds_ceremony_result *ret, ds_err *e) DS_MUST;
 enum ds_class ds_ceremony_hold_crl(const ds_signer_config *access, const Devstamp__Signer__MakeCrl *req,
                                    ds_ceremony_result *ret, ds_err *e) DS_MUST;
+enum ds_class ds_ceremony_hold_verification(const ds_signer_config *access,
+                                            const Devstamp__Signer__MakeVerification *req, ds_ceremony_result *ret,
+                                            ds_err *e) DS_MUST;
 
 // The child's side: hold the one that is asked for / serve one request on fd.
 enum ds_class ds_ceremony_hold(const ds_signer_config *access, const Devstamp__Signer__Request *request,

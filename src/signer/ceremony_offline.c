@@ -280,6 +280,8 @@ enum ds_class ds_ceremony_hold_offline(const ds_signer_config *access, const Dev
         return sign_sub(access, request->sign_sub, ret, e);
     case DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_CRL:
         return ds_ceremony_hold_crl(access, request->make_crl, ret, e);
+    case DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_VERIFICATION:
+        return ds_ceremony_hold_verification(access, request->make_verification, ret, e);
     default:
         return ds_fail(e, DS_INPUT, "the ceremony was asked for something it does not do");
     }

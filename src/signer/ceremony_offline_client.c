@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Ceremonies with an off-line root and CRLs, the parent's side; see ceremony.h.
+// Ceremonies with an off-line root, CRLs and verification certificates, the parent's side; see ceremony.h.
 #include "src/signer/ceremony.h"
 
 #include <stdlib.h>
@@ -92,5 +92,21 @@ enum ds_class ds_ceremony_make_crl(const ds_signer_config *access, const ds_crl_
     body.previous_lost = req->previous_lost;
     request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_CRL;
     request.make_crl = &body;
+    return ds_ceremony_ask(access, &request, ret, e);
+}
+
+enum ds_class ds_ceremony_make_verification(const ds_signer_config *access, const ds_verification_request *req,
+                                            ds_ceremony_result *ret, ds_err *e)
+{
+    Devstamp__Signer__MakeVerification body = DEVSTAMP__SIGNER__MAKE_VERIFICATION__INIT;
+    Devstamp__Signer__Request request = DEVSTAMP__SIGNER__REQUEST__INIT;
+    body.key = text(req->key);
+    body.certificate = text(req->certificate);
+    body.stem = text(req->stem);
+    body.subject = text(req->subject);
+    body.not_before_utc = req->not_before_utc;
+    body.not_after_utc = req->not_after_utc;
+    request.body_case = DEVSTAMP__SIGNER__REQUEST__BODY_MAKE_VERIFICATION;
+    request.make_verification = &body;
     return ds_ceremony_ask(access, &request, ret, e);
 }

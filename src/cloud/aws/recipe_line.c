@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// The endpoint in a recipe's text; see recipe_line.h. Source: YAML 1.2.2, 6.6 (a comment begins with a space and
+// #), 7.3.
+#include "src/cloud/aws/recipe_line.h"
+
+#include <string.h>
+
+typedef struct span {
+    const char *from, *to;
+} span;
+
+// The next line without its end; false where none is left.
+static bool next_line(span *rest, span *line)
+{
+    if (rest->from >= rest->to)
+        return false;
+    const char *newline = memchr(rest->from, '\n', (size_t)(rest->to - rest->from));
+    line->from = rest->from;
+    line->to = newline ? newline : rest->to;
+    rest->from = newline ? newline + 1 : rest->to;
+    if (line->to > line->from && line->to[-1] == '\r')
+        line->to--;
+    return true;
+}
+
+static const char *skip_spaces(const char *p, const char *to)
+{
+    while (p < to && (*p == ' ' || *p == '\t'))
+        p++;
+    return p;
+}
+
+// Behind "key:"; NULL where the line is not that key's.
+static const char *behind_key(const char *p, const char *to, const char *key)
+{
+    size_t len = strlen(key);
+    if ((size_t)(to - p) <= len || memcmp(p, key, len) != 0 || p[len] != ':')
+        return NULL;
+    return p + len + 1 == to || p[len + 1] == ' ' || p[len + 1] == '\t' ? p + len + 1 : NULL;
+}
+
+// Where the value that begins at p ends: quoted or plain.
+static const char *value_end(const char *p, const char *to)
+{
+    if (p < to && (*p == '"' || *p == '\'')) {
+        const char *close = memchr(p + 1, *p, (size_t)(to - p - 1));
+        return close ? close + 1 : NULL;
+    }
+    const char *end = p;
+    while (end < to && !(*end == '#' && (end == p || end[-1] == ' ' || end[-1] == '\t')))
+        end++;
+    while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    return end;
+}
+
+// Keys of the block are those indented as its first one.
+static size_t find_values(ds_view text, span *ret)
+{
+    span rest = {(const char *)text.ptr, (const char *)text.ptr + text.len}, line;
+    bool inside = false;
+    long depth = 0;
+    size_t count = 0;
+    while (next_line(&rest, &line)) {
+        const char *p = skip_spaces(line.from, line.to);
+        if (p == line.to || *p == '#')
+            continue;
+        if (p == line.from) {
+            const char *behind = behind_key(p, line.to, "stamp");
+            inside = behind && (p = skip_spaces(behind, line.to), p == line.to || *p == '#');
+            depth = 0;
+            continue;
+        }
+        depth = inside && !depth ? p - line.from : depth;
+        const char *behind = inside && p - line.from == depth ? behind_key(p, line.to, "endpoint") : NULL;
+        if (!behind)
+            continue;
+        ret->from = skip_spaces(behind, line.to);
+        ret->to = value_end(ret->from, line.to);
+        count += ret->to && ret->to > ret->from ? 1 : 2; // nothing there, or a quotation that goes on
+    }
+    return count;
+}
+
+enum ds_class ds_aws_recipe_endpoint(ds_view text, const char *url, ds_buf *ret, ds_err *e)
+{
+    span value = {NULL, NULL};
+    if (find_values(text, &value) != 1)
+        return ds_hint((ds_fail(e, DS_INPUT, "there is not one line 'endpoint: ...' in the block 'stamp:'"), e),
+                       "write it by hand: endpoint: %s", url);
+    ds_buf_add(ret, text.ptr, (size_t)(value.from - (const char *)text.ptr));
+    ds_buf_add(ret, url, strlen(url));
+    ds_buf_add(ret, value.to, (size_t)((const char *)text.ptr + text.len - value.to));
+    return DS_OK;
+}
