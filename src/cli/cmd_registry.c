@@ -16,7 +16,12 @@ static const char usage[] =
     "       devstamp registry list --registry FILE [--json]\n"
     "       devstamp registry set --registry FILE --device NAME|ID --state active|inactive|revoked\n"
     "       devstamp registry set --registry FILE --ca-id ID [--state active|inactive] [POLICY...]\n"
+    "       devstamp registry set --registry FILE --ca-id ID --issued-from TIME [--issued-until TIME]\n"
+    "                             --state inactive|revoked|active\n"
     "       devstamp registry set --registry FILE --topics LIST\n"
+    "       devstamp registry import-log --registry FILE --log FILE [--head FILE] [--json]\n"
+    "       devstamp registry import-crl --registry FILE --crl FILE [--json]\n"
+    "       devstamp registry report --registry FILE [--ca-id ID] [--json]\n"
     "       devstamp registry sync --registry FILE --ledger FILE [--json]\n"
     "       devstamp registry config --registry FILE --dir DIR --port PORT --cert FILE --key FILE\n"
     "                                [--address ADDRESS] [--user NAME] [--plugin FILE]\n"
@@ -24,13 +29,21 @@ static const char usage[] =
     "  init        make the registry, or add a CA to it; further certificates in the CA's file complete its chain\n"
     "  list        registered CAs and devices\n"
     "  set         activate a pending device, switch a device or a CA off or on, or revoke a device for good; by\n"
-    "              certificate id also one that never connected; or change what a CA's devices need (POLICY)\n"
+    "              certificate id also one that never connected; change what a CA's devices need (POLICY); or\n"
+    "              isolate what a CA signed in some time by its issuance log, and all that is not in the log\n"
+    "  import-log  take the certificates of a signer's issuance log, or of a mirror of it, once it was verified\n"
+    "  import-crl  take a registered CA's revocation list: what it names is revoked, also what never connected\n"
+    "  report      who is not admitted, and why; and what is isolated\n"
     "  sync        carry registrations into the ledger, and the ledger's revocations back\n"
     "  config      write mosquitto's configuration for this registry, and say how to start it\n"
     "\n"
     "  --ca FILE                 the CA that signs devices (PEM)\n"
     "  --root FILE               its root (PEM), which completes the chain for TLS\n"
     "  --services FILE           a CA whose clients are the owner's services: they read all topics\n"
+    "  --issued-from, --issued-until TIME\n"
+    "                            the first second and the one after the last (for ever), as 2026-01-31T14:00:00Z;\n"
+    "                            taken back with the same times and --state active\n"
+    "  --head FILE               the log's head, where it does not lie beside the log\n"
     "  --topics LIST             what a device may use, in patterns with {name}, between commas (devstamp/{name}/#)\n"
     "  --cert, --key FILE        the endpoint's own certificate and key (PEM)\n"
     "  --address ADDRESS         where to listen (127.0.0.1)\n"
@@ -60,6 +73,11 @@ enum {
     OPT_RATE,
     OPT_LOG_KEY,
     OPT_TOPICS,
+    OPT_ISSUED_FROM,
+    OPT_ISSUED_UNTIL,
+    OPT_LOG,
+    OPT_HEAD,
+    OPT_CRL,
     OPT_DIR,
     OPT_CERT,
     OPT_KEY,
@@ -86,6 +104,11 @@ static const struct option options[] = {
     {"rate", required_argument, NULL, OPT_RATE},
     {"log-key", required_argument, NULL, OPT_LOG_KEY},
     {"topics", required_argument, NULL, OPT_TOPICS},
+    {"issued-from", required_argument, NULL, OPT_ISSUED_FROM},
+    {"issued-until", required_argument, NULL, OPT_ISSUED_UNTIL},
+    {"log", required_argument, NULL, OPT_LOG},
+    {"head", required_argument, NULL, OPT_HEAD},
+    {"crl", required_argument, NULL, OPT_CRL},
     {"dir", required_argument, NULL, OPT_DIR},
     {"cert", required_argument, NULL, OPT_CERT},
     {"key", required_argument, NULL, OPT_KEY},
@@ -102,16 +125,31 @@ static const struct option options[] = {
 static bool parse(int argc, char **argv, ds_registry_options *o, bool *ret_help)
 {
     const char **texts[OPT_TEXTS] = {
-        [OPT_REGISTRY] = &o->registry, [OPT_LEDGER] = &o->ledger,
-        [OPT_DEVICE] = &o->device,     [OPT_CA_ID] = &o->ca_id,
-        [OPT_STATE] = &o->state,       [OPT_CA] = &o->ca,
-        [OPT_ROOT] = &o->root,         [OPT_SERVICES] = &o->services,
-        [OPT_POLICY] = &o->policy,     [OPT_REGISTRATION] = &o->registration,
-        [OPT_RATE] = &o->rate,         [OPT_LOG_KEY] = &o->log_key,
-        [OPT_TOPICS] = &o->topics,     [OPT_DIR] = &o->dir,
-        [OPT_CERT] = &o->cert,         [OPT_KEY] = &o->key,
-        [OPT_ADDRESS] = &o->address,   [OPT_PORT] = &o->port,
-        [OPT_USER] = &o->user,         [OPT_PLUGIN] = &o->plugin,
+        [OPT_REGISTRY] = &o->registry,
+        [OPT_LEDGER] = &o->ledger,
+        [OPT_DEVICE] = &o->device,
+        [OPT_CA_ID] = &o->ca_id,
+        [OPT_STATE] = &o->state,
+        [OPT_CA] = &o->ca,
+        [OPT_ROOT] = &o->root,
+        [OPT_SERVICES] = &o->services,
+        [OPT_POLICY] = &o->policy,
+        [OPT_REGISTRATION] = &o->registration,
+        [OPT_RATE] = &o->rate,
+        [OPT_LOG_KEY] = &o->log_key,
+        [OPT_TOPICS] = &o->topics,
+        [OPT_ISSUED_FROM] = &o->issued_from,
+        [OPT_ISSUED_UNTIL] = &o->issued_until,
+        [OPT_LOG] = &o->log,
+        [OPT_HEAD] = &o->head,
+        [OPT_CRL] = &o->crl,
+        [OPT_DIR] = &o->dir,
+        [OPT_CERT] = &o->cert,
+        [OPT_KEY] = &o->key,
+        [OPT_ADDRESS] = &o->address,
+        [OPT_PORT] = &o->port,
+        [OPT_USER] = &o->user,
+        [OPT_PLUGIN] = &o->plugin,
     };
     int opt;
     optind = 1;
@@ -221,10 +259,20 @@ static const struct {
     {"sync", cmd_sync}, {"config", ds_registry_cmd_config},
 };
 
-static bool is_state(const ds_registry_options *o)
+static bool set_is_complete(const ds_registry_options *o)
 {
-    bool final = o->state && strcmp(o->state, "revoked") == 0;
-    return !o->state || strcmp(o->state, "active") == 0 || strcmp(o->state, "inactive") == 0 || (final && !o->ca_id);
+    bool wishes = o->policy || o->registration || o->rate || o->log_key || o->no_auto_registration;
+    bool span = o->issued_from || o->issued_until;
+    bool revoked = o->state && strcmp(o->state, "revoked") == 0;
+    if (o->state && !revoked && strcmp(o->state, "active") != 0 && strcmp(o->state, "inactive") != 0)
+        return false;
+    if (o->topics)
+        return !o->device && !o->ca_id && !o->state && !wishes && !span;
+    if (span)
+        return o->issued_from && o->ca_id && o->state && !o->device && !wishes;
+    if (o->ca_id)
+        return (o->state || wishes) && !revoked && !o->device;
+    return o->device && o->state && !wishes;
 }
 
 static bool complete(const char *verb, const ds_registry_options *o)
@@ -233,16 +281,14 @@ static bool complete(const char *verb, const ds_registry_options *o)
         return false;
     if (strcmp(verb, "init") == 0)
         return o->ca;
-    if (strcmp(verb, "set") == 0) {
-        if (!is_state(o))
-            return false;
-        bool wishes = o->policy || o->registration || o->rate || o->log_key || o->no_auto_registration;
-        if (o->device)
-            return o->state && !o->ca_id && !o->topics && !wishes;
-        return o->ca_id ? (o->state || wishes) && !o->topics : o->topics && !o->state && !wishes;
-    }
+    if (strcmp(verb, "set") == 0)
+        return set_is_complete(o);
     if (strcmp(verb, "sync") == 0)
         return o->ledger;
+    if (strcmp(verb, "import-log") == 0)
+        return o->log;
+    if (strcmp(verb, "import-crl") == 0)
+        return o->crl;
     if (strcmp(verb, "config") == 0)
         return o->dir && o->port && o->cert && o->key;
     return true;

@@ -23,6 +23,9 @@ typedef struct ds_registry_options {
 int ds_registry_cmd_config(const ds_registry_options *o);
 int ds_registry_cmd_list(const ds_registry_options *o);
 int ds_registry_cmd_set(const ds_registry_options *o);
+int ds_registry_cmd_import_log(const ds_registry_options *o);
+int ds_registry_cmd_import_crl(const ds_registry_options *o);
+int ds_registry_cmd_report(const ds_registry_options *o);
 
 // Read what --policy, --registration, --rate and --log-key say; what was not given stays NULL. DS_USAGE, DS_INPUT.
 typedef struct ds_registry_wishes {

@@ -2,15 +2,19 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // devstamp registry set: one device, one CA, or what all devices may use; and reading what is wished of a CA.
+#include "src/base/clock.h"
 #include "src/base/file.h"
 #include "src/cli/cli.h"
 #include "src/cli/cmd_registry.h"
+#include "src/cloud/registry_import.h"
 #include "src/pki/keytype.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { KEY_FILE_MAX = 65536, RATE_MAX = 1000000 };
 
@@ -98,6 +102,43 @@ static enum ds_class set_ca(ds_registry *r, const ds_registry_options *o, enum d
     return ds_registry_set_ca(r, id, &w.change, e);
 }
 
+// One spelling, as we print it.
+static enum ds_class read_time(const char *text, int64_t *ret, ds_err *e)
+{
+    struct tm tm = {0};
+    char again[21];
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    *ret = end && !*end ? (int64_t)timegm(&tm) : -1;
+    if (*ret >= 0)
+        ds_utc_format(*ret, again);
+    if (*ret < 0 || strcmp(again, text) != 0)
+        return ds_fail(e, DS_USAGE, "time '%s' is not written as 2026-01-31T14:00:00Z", text);
+    return DS_OK;
+}
+
+static bool note_log(void *arg, const ds_registry_ca *ca)
+{
+    const uint8_t *id = arg;
+    if (memcmp(ca->id, id, 32) == 0 && ca->log_size == 0)
+        fputs("devstamp: no issuance log of this CA was imported: all its devices are out until one is\n", stderr);
+    return true;
+}
+
+static enum ds_class isolate(ds_registry *r, const ds_registry_options *o, enum ds_registry_state state, ds_err *e)
+{
+    ds_registry_isolation i = {.until_utc = DS_REGISTRY_FOR_EVER, .state = state};
+    enum ds_class rc = ds_registry_read_ca_id(o, i.ca, e);
+    if (!rc)
+        rc = read_time(o->issued_from, &i.from_utc, e);
+    if (!rc && o->issued_until)
+        rc = read_time(o->issued_until, &i.until_utc, e);
+    if (!rc)
+        rc = ds_registry_isolate(r, &i, e);
+    if (!rc && state != DS_REGISTRY_ACTIVE)
+        rc = ds_registry_each_ca(r, note_log, i.ca, e);
+    return rc;
+}
+
 int ds_registry_cmd_set(const ds_registry_options *o)
 {
     static const char *const states[] = {"", "active", "inactive", "revoked"};
@@ -107,6 +148,8 @@ int ds_registry_cmd_set(const ds_registry_options *o)
     enum ds_class rc = ds_registry_open(o->registry, false, &r, &e);
     if (!rc && o->device)
         rc = ds_registry_set_device(r, o->device, (enum ds_registry_state)state, &e);
+    else if (!rc && o->issued_from)
+        rc = isolate(r, o, (enum ds_registry_state)state, &e);
     else if (!rc && o->ca_id)
         rc = set_ca(r, o, (enum ds_registry_state)state, &e);
     else if (!rc)
