@@ -255,8 +255,14 @@ static const struct {
     const char *name;
     int (*run)(const ds_registry_options *o);
 } verbs[] = {
-    {"init", cmd_init}, {"list", ds_registry_cmd_list},     {"set", ds_registry_cmd_set},
-    {"sync", cmd_sync}, {"config", ds_registry_cmd_config},
+    {"init", cmd_init},
+    {"list", ds_registry_cmd_list},
+    {"set", ds_registry_cmd_set},
+    {"import-log", ds_registry_cmd_import_log},
+    {"import-crl", ds_registry_cmd_import_crl},
+    {"report", ds_registry_cmd_report},
+    {"sync", cmd_sync},
+    {"config", ds_registry_cmd_config},
 };
 
 static bool set_is_complete(const ds_registry_options *o)
