@@ -9,6 +9,7 @@
 #include "endpoint/rights.h"
 
 #include "src/base/clock.h"
+#include "src/cloud/limit.h"
 #include "src/cloud/outbox.h"
 #include "src/cloud/registry.h"
 
@@ -20,12 +21,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    LOOK_MS = 250,     // how often the registry is asked for changes
+    BUDGET_MS = 100,   // how long the broker waits for us at most, where many are to be disconnected
+    FLUSH_MS = 1000,   // how often it is written who was there
+    SUMMARY_MS = 10000 // how often refusals that have no line of their own are counted in one
+};
+static const ds_rate refusal_lines = {.per_s = 2, .burst = 50};
+
 typedef struct plugin {
     mosquitto_plugin_id_t *id;
     ds_registry *registry;
-    int64_t look_at_ms; // when the registry is asked for changes again
-    bool pending;       // a change was seen and not yet acted on
-    ds_outbox outbox;   // registrations not yet told
+    ds_topics topics;
+    ds_registry_watch watch;
+    bool more; // the watch has more to tell
+    int64_t look_at_ms, flush_at_ms, summary_at_ms;
+    ds_bucket lines;
+    unsigned long refused_silently;
+    ds_outbox outbox; // registrations not yet told
 } plugin;
 
 static void log_err(int level, const char *what, const ds_err *e)
@@ -42,10 +55,16 @@ static void clean_copy(const char *text, char *ret, size_t cap)
     ret[i] = '\0';
 }
 
-static int refuse(struct mosquitto *client, const char *why)
+// A flood must not fill the disk with its own complaints.
+static int refuse(plugin *p, struct mosquitto *client, const char *why)
 {
     char id[80];
     const char *address = mosquitto_client_address(client);
+    if (!ds_bucket_open(&p->lines, refusal_lines, ds_now_ms())) {
+        p->refused_silently++;
+        return MOSQ_ERR_AUTH;
+    }
+    ds_bucket_count(&p->lines, refusal_lines, ds_now_ms());
     clean_copy(mosquitto_client_id(client), id, sizeof id);
     mosquitto_log_printf(MOSQ_LOG_NOTICE, "devstamp: refused '%s' from %s: %s", id, address ? address : "unknown", why);
     return MOSQ_ERR_AUTH;
@@ -67,18 +86,20 @@ static bool publish(const char *topic, const char *payload)
     return false;
 }
 
-// As AWS IoT tells it, so that one consumer serves both. A broker at its memory limit tells it later; one that is ended
-// before leaves it to the registry, which has every registration.
-static void tell_registered(plugin *p, const ds_registry_client *c, int64_t now_utc)
+// As AWS IoT tells it, so that one consumer serves both; the name is ours. A broker at its memory limit tells it later;
+// one that is ended before leaves it to the registry, which has every registration.
+static void tell(plugin *p, const ds_registry_client *c, int64_t now_utc)
 {
     char id[65], ca[65];
+    const char *status = c->news == DS_REGISTRY_REGISTERED ? "ACTIVE" : "PENDING_ACTIVATION";
     ds_hex(c->id, sizeof c->id, id);
     ds_hex(c->ca, sizeof c->ca, ca);
     DS_CLEANUP_FREE char *topic = ds_asprintf("$aws/events/certificates/registered/%s", ca);
     DS_CLEANUP_FREE char *payload =
         ds_asprintf("{\"certificateId\":\"%s\",\"caCertificateId\":\"%s\",\"timestamp\":%lld,"
-                    "\"certificateStatus\":\"ACTIVE\",\"name\":\"%s\"}",
-                    id, ca, (long long)now_utc * 1000, c->name);
+                    "\"certificateStatus\":\"%s\",\"awsAccountId\":\"\","
+                    "\"certificateRegistrationTimestamp\":\"%lld\",\"name\":\"%s\"}",
+                    id, ca, (long long)now_utc * 1000, status, (long long)c->registered_utc * 1000, c->name);
     if (!ds_outbox_send(&p->outbox, publish, topic, payload))
         mosquitto_log_printf(MOSQ_LOG_WARNING, "devstamp: registration of %s is in the registry and is not published",
                              c->name);
@@ -91,9 +112,13 @@ static enum ds_class admit(plugin *p, struct mosquitto *client, int64_t now_utc,
     unsigned char *der = NULL;
     int len = cert ? i2d_X509(cert, &der) : 0;
     X509_free(cert);
-    enum ds_class rc = len > 0
-                           ? ds_registry_admit(p->registry, (ds_view){der, (size_t)len}, id ? id : "", now_utc, ret, e)
-                           : ds_fail(e, DS_POLICY, "no client certificate");
+    const ds_registry_attempt a = {.der = {der, len > 0 ? (size_t)len : 0},
+                                   .client_id = id ? id : "",
+                                   .source = mosquitto_client_address(client),
+                                   .now_utc = now_utc};
+    *ret = (ds_registry_client){0};
+    enum ds_class rc =
+        len > 0 ? ds_registry_admit(p->registry, &a, ret, e) : ds_fail(e, DS_POLICY, "no client certificate");
     OPENSSL_free(der);
     ERR_clear_error(); // the broker would read what a refusal left as another connection's failure
     return rc;
@@ -108,21 +133,23 @@ static int on_connect(int event, void *event_data, void *userdata)
     ds_registry_client c;
     ds_err e = DS_ERR_INIT;
     char user[DS_RIGHTS_USER_MAX];
-    if (admit(p, client, now, &c, &e))
-        return refuse(client, e.text);
+    enum ds_class rc = admit(p, client, now, &c, &e);
+    if (c.news != DS_REGISTRY_NOTHING)
+        tell(p, &c, now);
+    if (rc)
+        return refuse(p, client, e.text);
     ds_rights_user(c.name, c.service, user);
     if (mosquitto_set_username(client, user) != MOSQ_ERR_SUCCESS)
-        return refuse(client, "its name could not be set");
-    if (c.fresh) {
+        return refuse(p, client, "its name could not be set");
+    if (c.news == DS_REGISTRY_REGISTERED)
         mosquitto_log_printf(MOSQ_LOG_NOTICE, "devstamp: registered %s", c.name);
-        tell_registered(p, &c, now);
-    }
     return MOSQ_ERR_SUCCESS;
 }
 
 static int on_access(int event, void *event_data, void *userdata)
 {
-    (void)event, (void)userdata;
+    (void)event;
+    const plugin *p = userdata;
     const struct mosquitto_evt_acl_check *check = event_data;
     const char *user = mosquitto_client_username(check->client);
     enum ds_rights_act act = check->access == MOSQ_ACL_WRITE         ? DS_RIGHTS_PUBLISH
@@ -130,36 +157,68 @@ static int on_access(int event, void *event_data, void *userdata)
                                                                      : DS_RIGHTS_READ;
     if (check->access == MOSQ_ACL_WRITE && check->retain)
         return MOSQ_ERR_ACL_DENIED; // kept for nobody: one client's topics could fill the broker for all
-    return ds_rights_allow(user, check->topic, act) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+    return ds_rights_allow(&p->topics, user, check->topic, act) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
 }
 
+// By its client id, which is its name: the broker finds that at once, a user name only by looking at everybody.
 static void kick(void *arg, const char *name)
 {
     (void)arg;
-    char user[DS_RIGHTS_USER_MAX];
-    ds_rights_user(name, false, user);
-    mosquitto_kick_client_by_username(user, false); // most are not connected
+    mosquitto_kick_client_by_clientid(name, false); // most are not connected
+}
+
+static enum ds_class read_topics(plugin *p, ds_err *e)
+{
+    char text[DS_TOPICS_TEXT];
+    enum ds_class rc = ds_registry_topics(p->registry, text, e);
+    return rc ? rc : ds_topics_parse(text, &p->topics, e);
 }
 
 // Who was connected when the registry changed its mind about it does not stay.
+static void look(plugin *p, int64_t now_ms)
+{
+    ds_err e = DS_ERR_INIT;
+    if (!p->more && now_ms < p->look_at_ms)
+        return;
+    p->look_at_ms = now_ms + LOOK_MS;
+    ds_outbox_retry(&p->outbox, publish);
+    enum ds_class rc = ds_registry_watch_next(p->registry, &p->watch, BUDGET_MS, kick, NULL, &p->more, &e);
+    if (!rc && p->watch.topics_changed)
+        rc = read_topics(p, &e);
+    if (!rc)
+        p->watch.topics_changed = false;
+    else
+        log_err(MOSQ_LOG_WARNING, "look at the registry", &e);
+}
+
+static void write_seen(plugin *p, int64_t now_ms)
+{
+    ds_err e = DS_ERR_INIT;
+    if (now_ms < p->flush_at_ms)
+        return;
+    p->flush_at_ms = now_ms + FLUSH_MS;
+    if (ds_registry_flush(p->registry, &e))
+        log_err(MOSQ_LOG_WARNING, "write who was seen", &e);
+}
+
+static void summarise(plugin *p, int64_t now_ms)
+{
+    if (!p->refused_silently || now_ms < p->summary_at_ms)
+        return;
+    p->summary_at_ms = now_ms + SUMMARY_MS;
+    mosquitto_log_printf(MOSQ_LOG_WARNING, "devstamp: refused %lu more, not named here, since the last such line",
+                         p->refused_silently);
+    p->refused_silently = 0;
+}
+
 static int on_tick(int event, void *event_data, void *userdata)
 {
     (void)event, (void)event_data; // mosquitto 2.0 leaves its times zero
     plugin *p = userdata;
-    ds_err e = DS_ERR_INIT;
-    bool changed = false;
-    if (ds_now_ms() < p->look_at_ms)
-        return MOSQ_ERR_SUCCESS;
-    p->look_at_ms = ds_now_ms() + 1000;
-    ds_outbox_retry(&p->outbox, publish);
-    enum ds_class rc = ds_registry_changed(p->registry, &changed, &e);
-    p->pending = p->pending || changed;
-    if (!rc && p->pending)
-        rc = ds_registry_each_refused(p->registry, kick, NULL, &e);
-    if (!rc)
-        p->pending = false;
-    else
-        log_err(MOSQ_LOG_WARNING, "look at the registry", &e);
+    int64_t now_ms = ds_now_ms();
+    look(p, now_ms);
+    write_seen(p, now_ms);
+    summarise(p, now_ms);
     return MOSQ_ERR_SUCCESS;
 }
 
@@ -199,7 +258,13 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, st
     }
     plugin *p = ds_alloc(sizeof *p);
     p->id = identifier;
-    if (ds_registry_open(path, false, &p->registry, &e)) {
+    enum ds_class opened = ds_registry_open(path, false, &p->registry, &e);
+    if (!opened)
+        opened = ds_registry_watch_init(p->registry, &p->watch, &e);
+    if (!opened)
+        opened = read_topics(p, &e);
+    if (opened) {
+        ds_registry_close(p->registry);
         log_err(MOSQ_LOG_ERR, "start", &e);
         free(p);
         return MOSQ_ERR_UNKNOWN;
@@ -221,6 +286,9 @@ int mosquitto_plugin_cleanup(void *userdata, struct mosquitto_opt *options, int 
         return MOSQ_ERR_SUCCESS;
     for (size_t i = 0; i < sizeof callbacks / sizeof *callbacks; i++)
         mosquitto_callback_unregister(p->id, callbacks[i].event, callbacks[i].fn, NULL);
+    ds_err e = DS_ERR_INIT;
+    if (ds_registry_flush(p->registry, &e))
+        log_err(MOSQ_LOG_WARNING, "write who was seen", &e);
     ds_registry_close(p->registry);
     ds_outbox_clear(&p->outbox);
     free(p);

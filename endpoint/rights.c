@@ -19,16 +19,15 @@ static bool begins(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-// A filter with wildcards begins with the prefix too, so what it selects lies below it; delivery is checked once more.
-bool ds_rights_allow(const char *user, const char *topic, enum ds_rights_act act)
+// A filter with wildcards begins with what is allowed too, so what it selects lies below it; delivery is checked once
+// more.
+bool ds_rights_allow(const ds_topics *topics, const char *user, const char *topic, enum ds_rights_act act)
 {
-    char own[DS_RIGHTS_USER_MAX + 16];
     if (!user || !user[0] || !topic)
         return false;
     if (act == DS_RIGHTS_UNSUBSCRIBE)
         return true;
-    if (begins(user, service_mark))
-        return begins(topic, "devstamp/") || (act == DS_RIGHTS_READ && begins(topic, "$aws/events/"));
-    snprintf(own, sizeof own, "devstamp/%s/", user);
-    return begins(topic, own);
+    if (!begins(user, service_mark))
+        return ds_topics_own(topics, user, topic);
+    return ds_topics_any(topics, topic) || (act == DS_RIGHTS_READ && begins(topic, "$aws/events/"));
 }

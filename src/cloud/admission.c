@@ -71,7 +71,7 @@ enum ds_class ds_admission_profile(X509 *leaf, int64_t now_utc, ds_err *e)
     return DS_OK;
 }
 
-static bool fits_a_topic(const unsigned char *text, size_t len)
+bool ds_admission_fits_a_topic(const unsigned char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++)
         if (!(text[i] < 0x80 && (isalnum(text[i]) || strchr("-._:", text[i]))) || text[i] == '\0')
@@ -87,7 +87,7 @@ enum ds_class ds_admission_name(const X509 *leaf, char ret[65], ds_err *e)
         return ds_fail(e, DS_POLICY, "the certificate has no or more than one common name");
     unsigned char *text = NULL;
     int len = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
-    bool good = len > 0 && len <= 64 && fits_a_topic(text, (size_t)len);
+    bool good = len > 0 && len <= 64 && ds_admission_fits_a_topic(text, (size_t)len);
     if (good) {
         memcpy(ret, text, (size_t)len);
         ret[len] = '\0';
@@ -114,12 +114,22 @@ enum ds_class ds_admission_ca(X509 *ca, ds_err *e)
     return DS_OK;
 }
 
-enum ds_class ds_admission_issuer(X509 *leaf, X509 *ca, int64_t now_utc, ds_err *e)
+bool ds_admission_names(X509 *leaf, X509 *ca)
 {
-    if (X509_check_issued(ca, leaf) != X509_V_OK)
+    return X509_check_issued(ca, leaf) == X509_V_OK;
+}
+
+enum ds_class ds_admission_issuer(X509 *leaf, X509 *ca, ds_err *e)
+{
+    if (!ds_admission_names(leaf, ca))
         return ds_fail(e, DS_POLICY, "another CA issued the certificate");
     if (X509_verify(leaf, X509_get0_pubkey(ca)) != 1)
         return ds_fail(e, DS_POLICY, "the CA of this name did not sign the certificate");
+    return DS_OK;
+}
+
+enum ds_class ds_admission_ca_at(X509 *ca, int64_t now_utc, ds_err *e)
+{
     enum ds_class rc = ds_admission_ca(ca, e);
     return rc ? rc : check_time(ca, now_utc, "the CA's certificate", e);
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// The self-hosted endpoint's record, and the decision who may connect: registered CAs, and every device certificate
-// that connected once, with its state. SQLite (WAL, synchronous=FULL); the broker's plugin and the command may have it
-// open at the same time. Not for threads: one ds_registry a thread.
+// The self-hosted endpoint's record, and the decision who may connect: registered CAs, every device certificate that
+// connected once, with its state, and the certificates that are expected to. SQLite (WAL, synchronous=FULL); the
+// broker's plugin and the command may have it open at the same time. Not for threads: one ds_registry a thread.
+// Imports and isolations are in registry_import.h.
 #ifndef DS_CLOUD_REGISTRY_H
 #define DS_CLOUD_REGISTRY_H
 
@@ -21,23 +22,51 @@ enum ds_registry_role {      // what a CA is trusted for
     DS_REGISTRY_SERVICES,    // its certificates are the owner's services: they read all, and are not recorded
     DS_REGISTRY_ANCHOR,      // completes a chain for TLS; admits nobody itself
 };
-enum ds_registry_state { DS_REGISTRY_ACTIVE = 1, DS_REGISTRY_INACTIVE, DS_REGISTRY_REVOKED };
+enum ds_registry_state { DS_REGISTRY_ACTIVE = 1, DS_REGISTRY_INACTIVE, DS_REGISTRY_REVOKED, DS_REGISTRY_PENDING };
+enum ds_registry_registration { // what a first connect does
+    DS_REGISTRY_OFF,            // nothing: who is not registered is refused
+    DS_REGISTRY_AUTO,           // registers the device as active
+    DS_REGISTRY_AWAIT,          // registers it as pending; it is refused until somebody activates it
+};
+enum ds_registry_policy { // which certificates of a CA may be connected
+    DS_REGISTRY_JITR = 1, // all that the CA signed
+    DS_REGISTRY_LOGGED,   // those in the signer's issuance log, as far as it was imported
+    DS_REGISTRY_MANIFEST, // those that were announced with ds_registry_expect
+};
 const char *ds_registry_role_name(enum ds_registry_role role);
 const char *ds_registry_state_name(enum ds_registry_state state);
+const char *ds_registry_registration_name(enum ds_registry_registration registration);
+const char *ds_registry_policy_name(enum ds_registry_policy policy);
 
 typedef struct ds_registry_ca {
     uint8_t id[32]; // SHA-256 of the certificate
     enum ds_registry_role role;
-    bool active, auto_registration;
+    bool active;
+    enum ds_registry_registration registration;
+    enum ds_registry_policy policy;
+    unsigned rate; // new devices a second at most; 0: any number
     int64_t registered_utc;
+    uint64_t log_size; // entries of its issuance log that were imported
+    bool log_key_known;
     char subject[256];
     ds_view der; // borrowed during the callback
 } ds_registry_ca;
 
 // Register a CA certificate (DER or PEM). Again is fine; another role is DS_POLICY. DS_INPUT: not a CA's certificate.
 enum ds_class ds_registry_add_ca(ds_registry *r, ds_view certificate, enum ds_registry_role role,
-                                 bool auto_registration, uint8_t ret_id[32], ds_err *e) DS_MUST;
-enum ds_class ds_registry_set_ca(ds_registry *r, const uint8_t id[32], bool active, ds_err *e) DS_MUST;
+                                 enum ds_registry_registration registration, uint8_t ret_id[32], ds_err *e) DS_MUST;
+// What is to be changed of a CA; NULL: nothing. log_key: SHA-256 of the SubjectPublicKeyInfo of the key that signs the
+// heads of its log.
+typedef struct ds_registry_ca_change {
+    const bool *active;
+    const enum ds_registry_registration *registration;
+    const enum ds_registry_policy *policy;
+    const unsigned *rate;
+    const uint8_t *log_key;
+} ds_registry_ca_change;
+// Takes effect at the next connect, and within a second on who is connected. DS_INPUT: no such CA.
+enum ds_class ds_registry_set_ca(ds_registry *r, const uint8_t id[32], const ds_registry_ca_change *change,
+                                 ds_err *e) DS_MUST;
 typedef bool (*ds_registry_ca_fn)(void *arg, const ds_registry_ca *ca);
 enum ds_class ds_registry_each_ca(ds_registry *r, ds_registry_ca_fn fn, void *arg, ds_err *e) DS_MUST;
 
@@ -63,23 +92,67 @@ enum ds_class ds_registry_revoke(ds_registry *r, const uint8_t id[32], bool *ret
 typedef void (*ds_registry_unseen_fn)(void *arg, const uint8_t id[32], int64_t refused_utc);
 enum ds_class ds_registry_each_unseen(ds_registry *r, ds_registry_unseen_fn fn, void *arg, ds_err *e) DS_MUST;
 
+// Announce certificates of a CA by their ids (SHA-256 of the DER), from a manifest whose signature and completeness the
+// caller has verified: under the policy "manifest" they, and only they, may be connected. Nothing else is known of
+// them until they connect; their signature is checked then. All or nothing: one transaction, on disk when this returns,
+// which holds the broker up meanwhile, so give at most DS_REGISTRY_EXPECT_MAX at once. Idempotent; *ret_fresh (may be
+// NULL) is how many were not announced before. An announcement is never taken back: revoke the certificate
+// (ds_registry_revoke). What is revoked stays so, announced or not.
+// DS_INPUT: no such CA, or it is not one of devices, or too many at once; DS_STORE: the disk.
+enum { DS_REGISTRY_EXPECT_MAX = 10000 };
+enum ds_class ds_registry_expect(ds_registry *r, const uint8_t ca[32], const uint8_t (*ids)[32], size_t count,
+                                 size_t *ret_fresh, ds_err *e) DS_MUST;
+
+// Who wants to connect.
+typedef struct ds_registry_attempt {
+    ds_view der;           // its certificate
+    const char *client_id; // as it calls itself
+    const char *source;    // the address it comes from; NULL: not known
+    int64_t now_utc;
+} ds_registry_attempt;
+
+enum ds_registry_news {        // what this very call changed, and what is to be told
+    DS_REGISTRY_NOTHING,       //
+    DS_REGISTRY_REGISTERED,    // a new device, active
+    DS_REGISTRY_STILL_PENDING, // a new device that waits for its activation, or one that asks again
+};
+
 typedef struct ds_registry_client {
     uint8_t id[32], ca[32];
     char name[65];
     bool service; // of a services CA: nothing was recorded
-    bool fresh;   // registered by this very call
+    enum ds_registry_news news;
+    int64_t registered_utc;
 } ds_registry_client;
 
-// May the holder of this certificate (DER) connect as client_id at now_utc? Its profile, validity time, issuer and
-// signature are checked here, whatever TLS found; a new device is on disk before this returns. DS_POLICY says why not.
-enum ds_class ds_registry_admit(ds_registry *r, ds_view der, const char *client_id, int64_t now_utc,
-                                ds_registry_client *ret, ds_err *e) DS_MUST;
+// May the holder of this certificate connect? Its profile, validity time, issuer and signature are checked here,
+// whatever TLS found; a new device is on disk before this returns. What costs little is looked at first, so that a
+// flood of bad certificates costs little; a source or a CA with too many refusals has its unknown certificates refused
+// unseen for a while. DS_POLICY says why not; *ret is filled then too where ret->news says that there is something to
+// tell.
+enum ds_class ds_registry_admit(ds_registry *r, const ds_registry_attempt *a, ds_registry_client *ret,
+                                ds_err *e) DS_MUST;
 
-// Did another process change the registry since the last call?
-enum ds_class ds_registry_changed(ds_registry *r, bool *ret, ds_err *e) DS_MUST;
-// Names that may not be connected (any more).
+// Write when devices were seen last; ds_registry_admit leaves that to be done now and then, together.
+enum ds_class ds_registry_flush(ds_registry *r, ds_err *e) DS_MUST;
+
+// The owner's topic patterns (topics.h): stored after they were checked, and read. A broker takes a new list within a
+// second. DS_USAGE: not a good list.
+enum ds_class ds_registry_set_topics(ds_registry *r, const char *topics, ds_err *e) DS_MUST;
+enum ds_class ds_registry_topics(ds_registry *r, char ret[1024], ds_err *e) DS_MUST;
+
+// Who is to be disconnected, a part at a time. Begin with ds_registry_watch_init at the broker's start.
+typedef struct ds_registry_watch {
+    int64_t seen;        // changes up to this one were told
+    int64_t next, last;  // device numbers to look at still, because a CA changed; none where next > last
+    bool topics_changed; // set by ds_registry_watch; the caller clears it
+} ds_registry_watch;
 typedef void (*ds_registry_name_fn)(void *arg, const char *name);
-enum ds_class ds_registry_each_refused(ds_registry *r, ds_registry_name_fn fn, void *arg, ds_err *e) DS_MUST;
+enum ds_class ds_registry_watch_init(ds_registry *r, ds_registry_watch *w, ds_err *e) DS_MUST;
+// Tell the names of devices that something made refused since the last call; what nobody changed is not looked at.
+// Works for about budget_ms and goes on at the next call; *ret_more: there is more to do.
+enum ds_class ds_registry_watch_next(ds_registry *r, ds_registry_watch *w, int64_t budget_ms, ds_registry_name_fn fn,
+                                     void *arg, bool *ret_more, ds_err *e) DS_MUST;
 
 typedef struct ds_registry_sync_result {
     unsigned marked;  // ledger certificates that became registered
