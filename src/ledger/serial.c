@@ -4,6 +4,7 @@
 // Serial numbers: a recipe's format made into one device's number, given once. Only letters, digits and -._: are let
 // through: a serial number becomes a certificate's common name, a client id and a level of an MQTT topic.
 #include "src/ledger/internal.h"
+#include "src/ledger/lists.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -123,10 +124,15 @@ static enum ds_class assign(ds_ledger *l, int64_t device, const char *format, ch
         memcpy(ret, d.serial, SERIAL_CAP);
         return DS_OK;
     }
+    maker m = {.device = &d, .out = ret};
+    if (strcmp(format, "{list}") == 0) {
+        rc = ds_ledger_serial_claim(l, d.product, ret, e);
+        return rc ? rc : store(l, &m, e);
+    }
     rc = ds_sql_number(&l->sql, "SELECT last FROM counter WHERE product = ?", DS_ARGS(DS_TEXT(d.product)), 0, &last, e);
     if (rc)
         return rc;
-    maker m = {.device = &d, .counter = last + 1, .out = ret};
+    m.counter = last + 1;
     rc = make(&m, format, e);
     return rc ? rc : store(l, &m, e);
 }
