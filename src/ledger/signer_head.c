@@ -162,9 +162,10 @@ enum ds_class ds_ledger_signer_known(ds_ledger *l, const uint8_t ca[32], uint64_
     return DS_OK;
 }
 
-#define SIGNED_BEFORE_RECORD                                                         \
-    "SELECT count(*) FROM event WHERE kind = '" DS_LEDGER_KIND_CERT                  \
-    "' AND text GLOB 'signed *' AND text NOT GLOB '* from a pool' AND id < (SELECT " \
+#define SIGNED_BEFORE_RECORD                                                          \
+    "SELECT count(*) FROM event WHERE kind = '" DS_LEDGER_KIND_CERT                   \
+    "' AND text GLOB 'signed *' AND text NOT GLOB '* from a pool' AND text NOT GLOB " \
+    "'* of a batch' AND id < (SELECT "                                                \
     "max(id) FROM event WHERE device IS NULL AND kind = '" DS_LEDGER_KIND_SIGNER "')"
 
 // Each certificate of a log is one of this ledger's: signed, or reserved where the station was killed before it heard.
