@@ -37,6 +37,7 @@ int ds_cmd_image(int argc, char **argv);
 int ds_cmd_label(int argc, char **argv);
 int ds_cmd_ledger(int argc, char **argv);
 int ds_cmd_log(int argc, char **argv);
+int ds_cmd_manifest(int argc, char **argv);
 int ds_cmd_pool(int argc, char **argv);
 int ds_cmd_provision(int argc, char **argv);
 int ds_cmd_registry(int argc, char **argv);

@@ -193,8 +193,8 @@ static enum ds_class show_order(const options *o, bool *ret_order, ds_err *e)
     if (!*ret_order)
         return DS_OK;
     enum ds_class rc = ds_order_parse(ds_buf_view(&text), &order, e);
-    if (!rc && order.what == DS_ORDER_IMAGE)
-        rc = ds_fail(e, DS_INPUT, "it is of an image");
+    if (!rc && !order.manifest)
+        rc = ds_fail(e, DS_INPUT, "it is of %s", order.what == DS_ORDER_IMAGE ? "an image" : "a statement");
     if (!rc && o->show_recipe)
         rc = ds_fail(e, DS_INPUT, "an order holds no recipe: the bundle does");
     if (rc) {

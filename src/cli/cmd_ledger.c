@@ -18,6 +18,7 @@ static const char usage[] =
     "       devstamp ledger head --ledger PLACE [--json]\n"
     "       devstamp ledger revoke --ledger PLACE --reason TEXT SERIAL|MAC\n"
     "       devstamp ledger init --ledger PLACE\n"
+    "       devstamp ledger push|pull|stations --help\n"
     "\n"
     "  list      one line a device\n"
     "  show      everything known of one device\n"
@@ -26,6 +27,9 @@ static const char usage[] =
     "            later whether the end was cut off\n"
     "  revoke    give up a device's certificate for good, so that it may get another one\n"
     "  init      make the record where there is none, and bring a database's tables to this version\n"
+    "  push      write what happened since the last push as a signed batch\n"
+    "  pull      take such a batch over into this ledger\n"
+    "  stations  whose batches were pulled, and how far\n"
     "\n"
     "  --ledger PLACE  the record: a file, or a database as postgresql://USER@HOST:PORT/DATABASE (no password in it:\n"
     "                  PGPASSFILE names a file that holds it)\n"
@@ -339,8 +343,17 @@ static bool complete(const char *verb, const ds_ledger_options *o, int operands)
     return strcmp(verb, "revoke") != 0 || o->reason;
 }
 
+// The verbs with options of their own.
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} batch_verbs[] = {{"push", ds_ledger_cmd_push}, {"pull", ds_ledger_cmd_pull}, {"stations", ds_ledger_cmd_stations}};
+
 int ds_cmd_ledger(int argc, char **argv)
 {
+    for (size_t i = 0; argc > 1 && i < sizeof batch_verbs / sizeof *batch_verbs; i++)
+        if (strcmp(argv[1], batch_verbs[i].name) == 0)
+            return batch_verbs[i].run(argc - 1, argv + 1);
     ds_ledger_options o = {0};
     bool help = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
     if (help || argc < 2)

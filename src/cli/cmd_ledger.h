@@ -41,4 +41,9 @@ char *ds_ledger_clean_text(const char *text);
 // What is recorded of the certificate: "none", "reserved" … "registered", "revoked".
 const char *ds_ledger_cert_text(const ds_ledger_cert *c);
 
+// Signed batches between ledgers; in cmd_ledger_batch.c, with options and usage of their own.
+int ds_ledger_cmd_push(int argc, char **argv);
+int ds_ledger_cmd_pull(int argc, char **argv);
+int ds_ledger_cmd_stations(int argc, char **argv);
+
 #endif

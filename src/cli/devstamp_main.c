@@ -29,6 +29,7 @@ static const ds_verb verbs[] = {
     {"label", "print a device's proof-of-possession QR code", ds_cmd_label},
     {"ledger", "list, show and check the record", ds_cmd_ledger},
     {"log", "verify the signer's issuance log, and prove what is in it", ds_cmd_log},
+    {"manifest", "signed lists of devices, and of serial numbers", ds_cmd_manifest},
     {"pool", "stamps made before their devices are known", ds_cmd_pool},
     {"registry", "the self-hosted endpoint's record of devices", ds_cmd_registry},
     {"cloud", "register CAs and devices at a cloud's service", ds_cmd_cloud},

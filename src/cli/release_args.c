@@ -154,6 +154,8 @@ enum ds_class ds_release_sign_carried(const ds_release_args *a, bool image, ds_o
     enum ds_class rc = ds_file_read(a->operands[0], DS_ORDER_MAX, &text, e);
     if (!rc && ds_order_parse(ds_buf_view(&text), ret, e))
         rc = ds_wrap(e, "%s", a->operands[0]);
+    if (!rc && ret->what == DS_ORDER_STATEMENT)
+        rc = ds_fail(e, DS_INPUT, "%s: is of a statement", a->operands[0]);
     if (!rc && (ret->what == DS_ORDER_IMAGE) != image)
         rc = ds_fail(e, DS_INPUT, "%s: is of %s", a->operands[0],
                      image ? "a bundle: devstamp bundle sign-order" : "an image: devstamp image sign-order");

@@ -57,8 +57,8 @@ typedef struct ds_ledger_device {
 enum ds_class ds_ledger_device_get(ds_ledger *l, uint16_t chip_id, const uint8_t mac[6], const char *product,
                                    ds_ledger_device *ret, ds_err *e) DS_MUST;
 // Assign a serial number once: where the device has one, that one is returned. format: text with {mac} (12 hex digits,
-// upper case) and/or {counter} or {counter:N} (decimal, N digits, per product, starting at 1). DS_POLICY where it would
-// not be unique.
+// upper case) and/or {counter} or {counter:N} (decimal, N digits, per product, starting at 1); or "{list}": the next
+// one of those that were imported for the product (lists.h). DS_POLICY where it would not be unique, or none is left.
 enum ds_class ds_ledger_device_serial(ds_ledger *l, int64_t device, const char *format, char ret[64],
                                       ds_err *e) DS_MUST;
 // Store a proof of possession once; returns the one already there where there is one.

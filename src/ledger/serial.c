@@ -4,6 +4,7 @@
 // Serial numbers: a recipe's format made into one device's number, given once. Only letters, digits and -._: are let
 // through: a serial number becomes a certificate's common name, a client id and a level of an MQTT topic.
 #include "src/ledger/internal.h"
+#include "src/ledger/lists.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -120,6 +121,11 @@ static enum ds_class assign(ds_ledger *l, int64_t device, const char *format, ch
     if (d.serial[0]) {
         memcpy(ret, d.serial, SERIAL_CAP);
         return DS_OK;
+    }
+    if (strcmp(format, "{list}") == 0) {
+        maker m = {.device = &d, .out = ret};
+        rc = ds_ledger_serial_claim(l, d.product, ret, e);
+        return rc ? rc : store(l, &m, e);
     }
     if (strstr(format, "{counter"))
         rc = ds_ledger_counter_next(l, d.product, &next, e);

@@ -6,6 +6,7 @@
 #include "src/signer/take.h"
 
 #include "src/esp/image.h"
+#include "src/pki/statement.h"
 
 #include <jansson.h>
 #include <openssl/sha.h>
@@ -16,7 +17,7 @@ static const char order_format[] = "signing order 1", answer_format[] = "signatu
 
 static const char *what_name(enum ds_order_what what)
 {
-    static const char *const names[DS_ORDER_WHATS] = {"image", "release", "approval"};
+    static const char *const names[DS_ORDER_WHATS] = {"image", "release", "approval", "statement"};
     return (unsigned)what < DS_ORDER_WHATS ? names[what] : "";
 }
 
@@ -69,6 +70,18 @@ enum ds_class ds_order_of_bundle(const ds_bundle *b, enum ds_bundle_role role, d
     return of_manifest(b->text, role == DS_ROLE_RELEASE ? DS_ORDER_RELEASE : DS_ORDER_APPROVAL, ret, e);
 }
 
+enum ds_class ds_order_of_statement(ds_view text, ds_order *ret, ds_err *e)
+{
+    enum ds_statement_kind kind;
+    ds_order o = {.what = DS_ORDER_STATEMENT};
+    enum ds_class rc = ds_statement_check(text, &kind, e);
+    if (rc)
+        return rc;
+    ds_buf_add(&o.text, text.ptr, text.len);
+    *ret = o;
+    return DS_OK;
+}
+
 static json_t *hex_of(const uint8_t *bytes, size_t len)
 {
     DS_CLEANUP_FREE char *text = ds_alloc(2 * len + 1);
@@ -88,6 +101,11 @@ static enum ds_class write_json(json_t *root, ds_buf *ret, ds_err *e)
     return DS_OK;
 }
 
+static const char *text_key(enum ds_order_what what)
+{
+    return what == DS_ORDER_STATEMENT ? "statement" : "manifest";
+}
+
 enum ds_class ds_order_write(const ds_order *o, ds_buf *ret, ds_err *e)
 {
     const ds_order_image *i = &o->image;
@@ -97,7 +115,7 @@ enum ds_class ds_order_write(const ds_order *o, ds_buf *ret, ds_err *e)
                                                            "length", (json_int_t)i->length, "chip", i->chip, "project",
                                                            i->project, "version", i->version, "secure_version",
                                                            (json_int_t)i->secure_version))
-                  : json_object_set_new(root, "manifest", json_stringn((const char *)o->text.ptr, o->text.len));
+                  : json_object_set_new(root, text_key(o->what), json_stringn((const char *)o->text.ptr, o->text.len));
     if (bad) {
         json_decref(root);
         root = NULL;
@@ -154,11 +172,11 @@ static enum ds_class take_order(const json_t *root, ds_order *o, ds_err *e)
     if (o->what == DS_ORDER_IMAGE)
         return take_image(root, &o->image) ? DS_OK
                                            : ds_fail(e, DS_INPUT, "signing order: something is not as it must be");
-    const json_t *text = json_object_get(root, "manifest");
+    const json_t *text = json_object_get(root, text_key(o->what));
     if (!json_is_string(text))
-        return ds_fail(e, DS_INPUT, "signing order: no manifest");
-    const ds_view manifest = {(const uint8_t *)json_string_value(text), json_string_length(text)};
-    return of_manifest(manifest, o->what, o, e);
+        return ds_fail(e, DS_INPUT, "signing order: no %s", text_key(o->what));
+    const ds_view view = {(const uint8_t *)json_string_value(text), json_string_length(text)};
+    return o->what == DS_ORDER_STATEMENT ? ds_order_of_statement(view, o, e) : of_manifest(view, o->what, o, e);
 }
 
 // One spelling, and nothing beside.
@@ -238,8 +256,8 @@ enum ds_class ds_answer_parse(ds_view text, ds_answer *ret, ds_err *e)
 
 static enum ds_class other_kind(ds_err *e, const ds_answer *a)
 {
-    return ds_fail(e, DS_INPUT, "the signature is for %s %s",
-                   a->what == DS_ORDER_IMAGE ? "an" : "a bundle:", what_name(a->what));
+    const char *of = a->what == DS_ORDER_IMAGE ? "an" : a->what == DS_ORDER_STATEMENT ? "a" : "a bundle:";
+    return ds_fail(e, DS_INPUT, "the signature is for %s %s", of, what_name(a->what));
 }
 
 enum ds_class ds_answer_to_image(const ds_answer *a, ds_buf *image, ds_err *e)
@@ -249,7 +267,7 @@ enum ds_class ds_answer_to_image(const ds_answer *a, ds_buf *image, ds_err *e)
 
 enum ds_class ds_answer_to_bundle(const ds_answer *a, ds_bundle *b, ds_err *e)
 {
-    if (a->what == DS_ORDER_IMAGE)
+    if (a->what == DS_ORDER_IMAGE || a->what == DS_ORDER_STATEMENT)
         return other_kind(e, a);
     if (memcmp(a->digest, b->digest, 32) != 0)
         return ds_hint((ds_fail(e, DS_INPUT, "the signature is of another bundle"), e),

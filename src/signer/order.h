@@ -11,7 +11,7 @@
 #include "src/signer/bundle.h"
 #include "src/signer/signer.h"
 
-enum ds_order_what { DS_ORDER_IMAGE, DS_ORDER_RELEASE, DS_ORDER_APPROVAL, DS_ORDER_WHATS };
+enum ds_order_what { DS_ORDER_IMAGE, DS_ORDER_RELEASE, DS_ORDER_APPROVAL, DS_ORDER_STATEMENT, DS_ORDER_WHATS };
 enum { DS_ORDER_MAX = 56 << 10 };
 
 // An image that is to be signed for Secure Boot V2.
@@ -26,8 +26,8 @@ typedef struct ds_order_image {
 typedef struct ds_order {
     enum ds_order_what what;
     ds_order_image image;  // DS_ORDER_IMAGE
-    ds_buf text;           // the manifest, of the others; owned
-    ds_manifest *manifest; // the same, parsed; owned
+    ds_buf text;           // the manifest, or the statement (src/pki/statement.h), of the others; owned
+    ds_manifest *manifest; // the manifest, parsed; owned; NULL of a statement
 } ds_order;
 void ds_order_free(ds_order *o);
 
@@ -35,6 +35,7 @@ void ds_order_free(ds_order *o);
 // looks at no more signatures than it has.
 enum ds_class ds_order_of_image(ds_view image, ds_order *ret, ds_err *e) DS_MUST;
 enum ds_class ds_order_of_bundle(const ds_bundle *b, enum ds_bundle_role role, ds_order *ret, ds_err *e) DS_MUST;
+enum ds_class ds_order_of_statement(ds_view text, ds_order *ret, ds_err *e) DS_MUST;
 
 enum ds_class ds_order_write(const ds_order *o, ds_buf *ret, ds_err *e) DS_MUST;
 enum ds_class ds_order_parse(ds_view text, ds_order *ret, ds_err *e) DS_MUST;

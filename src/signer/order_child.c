@@ -5,7 +5,7 @@
 #include "src/signer/order_child.h"
 
 #include "src/base/file.h"
-#include "src/pki/key.h"
+#include "src/pki/statement.h"
 #include "src/signer/issuer.h"
 #include "src/signer/sandbox.h"
 
@@ -57,14 +57,24 @@ static enum ds_class take_key(ds_key *key, ds_answer *a, ds_err *e)
     return rc;
 }
 
-static enum ds_class sign_manifest(ds_key *key, const ds_order *o, ds_answer *a, ds_err *e)
+// What the text's signature is over; whether this key may give it.
+static enum ds_class text_message(ds_key *key, const ds_order *o, ds_buf *ret, ds_err *e)
+{
+    if (o->what != DS_ORDER_STATEMENT) {
+        ds_bundle_message(o->what == DS_ORDER_RELEASE ? DS_ROLE_RELEASE : DS_ROLE_APPROVAL, ds_buf_view(&o->text), ret);
+        return ds_bundle_check_key(ds_key_public(key), o->manifest, e);
+    }
+    ds_statement_message(ds_buf_view(&o->text), ret);
+    return ds_key_type_of(ds_key_public(key)) == DS_KEY_NONE ? ds_fail(e, DS_INPUT, "the key is none of our types")
+                                                             : DS_OK;
+}
+
+static enum ds_class sign_text(ds_key *key, const ds_order *o, ds_answer *a, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf message = {0};
-    enum ds_bundle_role role = o->what == DS_ORDER_RELEASE ? DS_ROLE_RELEASE : DS_ROLE_APPROVAL;
     SHA256(o->text.ptr, o->text.len, a->digest);
     a->signature_len = sizeof a->signature;
-    ds_bundle_message(role, ds_buf_view(&o->text), &message);
-    enum ds_class rc = ds_bundle_check_key(ds_key_public(key), o->manifest, e);
+    enum ds_class rc = text_message(key, o, &message, e);
     if (!rc)
         rc = take_key(key, a, e);
     if (!rc)
@@ -84,7 +94,7 @@ static enum ds_class sign_with(const ds_signer_config *access, const asked_t *as
     if (!rc)
         rc = asked->network ? ds_sandbox_enter_online(e) : ds_sandbox_enter(e);
     if (!rc)
-        rc = o->what == DS_ORDER_IMAGE ? sign_image(key, o, a, e) : sign_manifest(key, o, a, e);
+        rc = o->what == DS_ORDER_IMAGE ? sign_image(key, o, a, e) : sign_text(key, o, a, e);
     ds_key_free(key);
     return rc;
 }

@@ -97,8 +97,18 @@ static size_t counter_at(const char *format, size_t *ret_width)
     return (size_t)used;
 }
 
+// A serial number that came in a list may be any; no other characters than the ledger accepts.
+static bool listed_fits(const char *serial)
+{
+    size_t len = strlen(serial);
+    return len > 0 && len < 64 &&
+           strspn(serial, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:") == len;
+}
+
 bool ds_profile_serial_fits(const char *format, const char *serial, const char *mac)
 {
+    if (strcmp(format, "{list}") == 0)
+        return listed_fits(serial);
     while (*format && *format != '{')
         if (*format++ != *serial++)
             return false;

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: the devstamp authors
+//
+// Tables that lists and batches bring to a ledger: what was exported, serial numbers that were made elsewhere, and what
+// was pushed and pulled. They are made when they are first written to, with words that SQLite and PostgreSQL both know;
+// hashes are texts of hex digits for that reason.
+#ifndef DS_LEDGER_LISTS_H
+#define DS_LEDGER_LISTS_H
+
+#include "src/ledger/ledger.h"
+
+// Make the tables where they are not there; inside a transaction.
+enum ds_class ds_ledger_lists_ready(ds_ledger *l, ds_err *e) DS_MUST;
+
+// Serial numbers that were made before their devices, for a product, each to be claimed once (the format "{list}" of
+// ds_ledger_device_serial). root names the list. All or nothing; the same list again changes nothing. next gives the
+// serial numbers one after the other, an empty text at the end. DS_POLICY: one is in another list already, or is
+// another's.
+typedef enum ds_class (*ds_ledger_serial_fn)(void *arg, char ret[64], ds_err *e);
+typedef struct ds_ledger_serials {
+    const char *product;
+    const uint8_t *root; // 32
+    ds_ledger_serial_fn next;
+    void *arg;
+} ds_ledger_serials;
+enum ds_class ds_ledger_serials_add(ds_ledger *l, const ds_ledger_serials *s, uint64_t *ret_added, ds_err *e) DS_MUST;
+// How many were imported for a product, and how many of them are claimed or passed over.
+enum ds_class ds_ledger_serials_count(ds_ledger *l, const char *product, uint64_t *ret_all, uint64_t *ret_used,
+                                      ds_err *e) DS_MUST;
+
+// Inside ds_ledger_device_serial's transaction: the next one of the product's. DS_POLICY: used up, or none there.
+enum ds_class ds_ledger_serial_claim(ds_ledger *l, const char *product, char ret[64], ds_err *e) DS_MUST;
+
+#endif
