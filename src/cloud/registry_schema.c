@@ -5,6 +5,7 @@
 // transaction, so that a cut leaves the old one. A device's row is small, because every connect reads one; its
 // certificate lies apart.
 #include "src/cloud/internal.h"
+#include "src/ledger/sql_engine.h"
 #include "src/cloud/topics.h"
 
 #include <openssl/asn1.h>
@@ -149,7 +150,7 @@ static void sql_serial(sqlite3_context *ctx, int argc, sqlite3_value **argv)
 static enum ds_class script(ds_sql *s, const char *sql, ds_err *e)
 {
     int rc = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
-    return rc == SQLITE_OK ? DS_OK : ds_sql_fail(s, rc, e);
+    return rc == SQLITE_OK ? DS_OK : ds_sqlite_fail(s, rc, e);
 }
 
 // Somebody else may have done it while we waited for the lock.
