@@ -104,9 +104,12 @@ int ds_ledger_cmd_push(int argc, char **argv)
 }
 
 // Standard input is read twice: it is kept in a file until it was.
-static enum ds_class keep_input(const char *beside, char **ret_path, ds_err *e)
+static enum ds_class keep_input(const char *ledger, char **ret_path, ds_err *e)
 {
-    char *path = ds_asprintf("%s.batch-XXXXXX", beside);
+    const char *folder = getenv("TMPDIR");
+    char *path = ds_ledger_is_database(ledger)
+                     ? ds_asprintf("%s/devstamp-batch-XXXXXX", folder && folder[0] ? folder : "/tmp")
+                     : ds_asprintf("%s.batch-XXXXXX", ledger);
     uint8_t chunk[65536];
     size_t n = sizeof chunk;
     int fd = mkostemp(path, O_CLOEXEC);

@@ -242,11 +242,16 @@ enum ds_class ds_ledger_pull(ds_ledger *l, ds_roll_files *f, ds_ledger_pulled *r
         return ds_fail(e, DS_INPUT, "the batch is not whole");
     ds_hex(f->signature.key_id, 32, p.station);
     enum ds_class rc = ds_batch_about_parse(f->head.about, &p.done.range, e);
-    if (!rc)
-        rc = ds_ledger_begin(l, e);
     if (rc)
         return rc;
-    rc = ds_ledger_end(l, take_all(&p, f, e), e);
+    do {
+        ds_buf_clear(&p.devices);
+        p.done = (ds_ledger_pulled){.range = p.done.range};
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            break;
+        rc = take_all(&p, f, e);
+    } while (ds_ledger_again(l, &rc, e));
     ds_buf_free(&p.devices);
     if (!rc)
         *ret = p.done;

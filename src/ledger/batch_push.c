@@ -52,6 +52,9 @@ static enum ds_class hash_of(pushing *p, uint64_t number, uint8_t ret[32], ds_er
 static enum ds_class find_range(pushing *p, ds_err *e)
 {
     int64_t count = 0, there = 0;
+    if (ds_sql_is_pg(&p->l->sql))
+        return ds_hint((ds_fail(e, DS_USAGE, "a shared database is not pushed: batches are of one station's file"), e),
+                       "devstamp ledger pull takes batches over into the database");
     enum ds_class rc = ds_sql_number(&p->l->sql, "SELECT count FROM chain WHERE one = 1", NULL, 0, &count, e);
     if (!rc && p->range.from > (uint64_t)count)
         return ds_hint((ds_fail(e, DS_INPUT, "the evidence chain has %lld events, and %llu were pushed",

@@ -60,13 +60,16 @@ static ds_sql_arg optional_time(int64_t utc)
 
 static enum ds_class insert_device(ds_ledger *l, const ds_ledger_device *d, int64_t *ret_id, ds_err *e)
 {
-    enum ds_class rc =
-        ds_sql_run(&l->sql,
-                   "INSERT INTO device(chip, mac, product, serial, stage, locked, first_seen, last_seen) VALUES(?, ?, "
-                   "?, ?, ?, ?, ?, ?)",
-                   DS_ARGS(DS_INT(d->chip_id), DS_BLOB(d->mac, 6), DS_TEXT(d->product), optional_text(d->serial),
-                           DS_TEXT(d->stage), DS_INT(d->locked), DS_INT(d->first_seen_utc), DS_INT(d->last_seen_utc)),
-                   e);
+    ds_sql_arg number;
+    enum ds_class rc = ds_ledger_new_id(l, &number, e);
+    if (!rc)
+        rc = ds_sql_run(
+            &l->sql,
+            "INSERT INTO device(id, chip, mac, product, serial, stage, locked, first_seen, last_seen) VALUES(?, ?, ?, "
+            "?, ?, ?, ?, ?, ?)",
+            DS_ARGS(number, DS_INT(d->chip_id), DS_BLOB(d->mac, 6), DS_TEXT(d->product), optional_text(d->serial),
+                    DS_TEXT(d->stage), DS_INT(d->locked), DS_INT(d->first_seen_utc), DS_INT(d->last_seen_utc)),
+            e);
     if (!rc)
         rc = find_id(l, d, ret_id, e);
     return rc ? rc : ds_ledger_append(l, *ret_id, DS_LEDGER_KIND_DEVICE, "came in a batch", e);
@@ -163,14 +166,17 @@ static enum ds_class insert_cert(ds_ledger *l, int64_t device, const ds_batch_ce
                            DS_ARGS(DS_INT(device)), 0, &live, e);
     if (!rc && live)
         return refuse_cert(l, device, "it has a live certificate here, and one for another key in the batch", e);
+    ds_sql_arg number = DS_NULL_ARG;
+    if (!rc)
+        rc = ds_ledger_new_id(l, &number, e);
     if (!rc)
         rc = ds_sql_run(
             &l->sql,
-            "INSERT INTO certificate(device, state, serial, key_digest, csr, subject, not_before, not_after, "
-            "der, fingerprint, reserved_at, signed_at, installed_at, registered_at, revoked_at) VALUES(?, ?, "
+            "INSERT INTO certificate(id, device, state, serial, key_digest, csr, subject, not_before, not_after, "
+            "der, fingerprint, reserved_at, signed_at, installed_at, registered_at, revoked_at) VALUES(?, ?, ?, "
             "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            DS_ARGS(DS_INT(device), DS_INT(c->state), DS_BLOB(c->serial, 16), DS_BLOB(c->key, 32), DS_BLOB("", 0),
-                    DS_TEXT(c->subject), DS_INT(c->not_before), DS_INT(c->not_after),
+            DS_ARGS(number, DS_INT(device), DS_INT(c->state), DS_BLOB(c->serial, 16), DS_BLOB(c->key, 32),
+                    DS_BLOB("", 0), DS_TEXT(c->subject), DS_INT(c->not_before), DS_INT(c->not_after),
                     made ? DS_BLOB(c->der.ptr, c->der.len) : DS_NULL_ARG, made ? DS_BLOB(fingerprint, 32) : DS_NULL_ARG,
                     DS_INT(c->reserved), optional_time(c->made), optional_time(c->installed),
                     optional_time(c->registered), optional_time(c->revoked)),
@@ -234,10 +240,13 @@ enum ds_class ds_batch_put_cert(ds_ledger *l, int64_t device, const ds_batch_cer
 {
     ds_ledger_cert had = {0};
     bool found = false;
-    enum ds_class rc = c->der.len ? ds_ledger_match(ds_buf_view(&c->der), c->serial, c->key, e) : DS_OK;
+    enum ds_class rc = !c->der.len ? DS_OK
+                       : ds_ledger_is_elsewhere(c->serial)
+                           ? ds_ledger_match_key(ds_buf_view(&c->der), c->key, e)
+                           : ds_ledger_match(ds_buf_view(&c->der), c->serial, c->key, e);
     if (!rc)
-        rc =
-            ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?", DS_BLOB(c->key, 32), &had, &found, e);
+        rc = ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?" DS_SQL_LOCK, DS_BLOB(c->key, 32),
+                                 &had, &found, e);
     *ret_fresh = !found;
     *ret_advanced = found && (c->state > (int64_t)had.state || (c->revoked && !had.revoked));
     if (!rc && found)
@@ -262,7 +271,10 @@ enum ds_class ds_batch_put_proof(ds_ledger *l, int64_t device, const ds_batch_pr
     ds_sha256(p->json, strlen(p->json), digest);
     ds_hex(digest, sizeof digest, hex);
     DS_CLEANUP_FREE char *text = ds_asprintf("%s %s", p->whole ? "whole" : "not-whole", hex);
-    rc = ds_sql_run(&l->sql, "INSERT INTO proof(device, at, whole, json) VALUES(?, ?, ?, ?)",
-                    DS_ARGS(DS_INT(device), DS_INT(p->at), DS_INT(p->whole), DS_TEXT(p->json)), e);
+    ds_sql_arg number;
+    rc = ds_ledger_new_id(l, &number, e);
+    if (!rc)
+        rc = ds_sql_run(&l->sql, "INSERT INTO proof(id, device, at, whole, json) VALUES(?, ?, ?, ?, ?)",
+                        DS_ARGS(number, DS_INT(device), DS_INT(p->at), DS_INT(p->whole), DS_TEXT(p->json)), e);
     return rc ? rc : ds_ledger_append(l, device, DS_LEDGER_KIND_PROOF, text, e);
 }

@@ -14,7 +14,8 @@ enum { CERT_MAX = 65536, NUMBER_DIGITS = 32 };
 static enum ds_class load(ds_ledger *l, int64_t id, ds_ledger_cert *ret, ds_err *e)
 {
     bool found = false;
-    enum ds_class rc = ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE id = ?", DS_INT(id), ret, &found, e);
+    enum ds_class rc =
+        ds_ledger_load_cert(l, DS_LEDGER_CERT_COLUMNS "WHERE id = ?" DS_SQL_LOCK, DS_INT(id), ret, &found, e);
     if (!rc && !found)
         rc = ds_fail(e, DS_INPUT, "the ledger knows no certificate %lld", (long long)id);
     if (!rc && !ret->elsewhere)
@@ -48,14 +49,18 @@ enum ds_class ds_ledger_cert_asked(ds_ledger *l, int64_t cert, const char *of, u
 {
     ds_ledger_cert c = {0};
     int64_t before = 0;
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = load(l, cert, &c, e);
-    if (!rc)
-        rc = note_asked(l, &c, of, &before, e);
+    enum ds_class rc;
+    do {
+        ds_ledger_cert_clear(&c);
+        before = 0;
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = load(l, cert, &c, e);
+        if (!rc)
+            rc = note_asked(l, &c, of, &before, e);
+    } while (ds_ledger_again(l, &rc, e));
     ds_ledger_cert_free(&c);
-    rc = ds_ledger_end(l, rc, e);
     if (!rc)
         *ret_before = (unsigned)before;
     return rc;
@@ -106,12 +111,16 @@ enum ds_class ds_ledger_cert_received(ds_ledger *l, int64_t cert, const ds_ledge
     ds_ledger_cert c = {0};
     if (!r->certificate.len || r->certificate.len > CERT_MAX)
         return ds_fail(e, DS_INPUT, "certificate of %zu bytes", r->certificate.len);
-    enum ds_class rc = ds_ledger_begin(l, e);
-    if (rc)
-        return rc;
-    rc = load(l, cert, &c, e);
-    if (!rc)
-        rc = take(l, &c, r, e);
+    enum ds_class rc;
+    do {
+        ds_ledger_cert_clear(&c);
+        rc = ds_ledger_begin(l, e);
+        if (rc)
+            return rc;
+        rc = load(l, cert, &c, e);
+        if (!rc)
+            rc = take(l, &c, r, e);
+    } while (ds_ledger_again(l, &rc, e));
     ds_ledger_cert_free(&c);
-    return ds_ledger_end(l, rc, e);
+    return rc;
 }

@@ -9,22 +9,13 @@
 
 #include <string.h>
 
-static const char *const tables[] = {
-    "CREATE TABLE IF NOT EXISTS manifest_export(name TEXT NOT NULL, fingerprint TEXT NOT NULL, root TEXT NOT NULL, "
-    "PRIMARY KEY(name, fingerprint))",
-    "CREATE TABLE IF NOT EXISTS serial_list(product TEXT NOT NULL, position BIGINT NOT NULL, serial TEXT NOT NULL "
-    "UNIQUE, root TEXT NOT NULL, PRIMARY KEY(product, position))",
-    "CREATE TABLE IF NOT EXISTS serial_next(product TEXT NOT NULL PRIMARY KEY, last BIGINT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS batch_push(station TEXT NOT NULL PRIMARY KEY, events BIGINT NOT NULL, head TEXT NOT "
-    "NULL)",
-    "CREATE TABLE IF NOT EXISTS batch_event(station TEXT NOT NULL, position BIGINT NOT NULL, at BIGINT NOT NULL, "
-    "device BIGINT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY(station, "
-    "position))",
-};
+static const char *const tables[] = {DS_LEDGER_LIST_TABLES};
 
 enum ds_class ds_ledger_lists_ready(ds_ledger *l, ds_err *e)
 {
     enum ds_class rc = DS_OK;
+    if (ds_sql_is_pg(&l->sql)) // its schema has them
+        return DS_OK;
     for (size_t i = 0; !rc && i < sizeof tables / sizeof *tables; i++)
         rc = ds_sql_run(&l->sql, tables[i], NULL, e);
     return rc;

@@ -2,14 +2,27 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // Tables that lists and batches bring to a ledger: what was exported, serial numbers that were made elsewhere, and what
-// was pushed and pulled. They are made when they are first written to, with words that SQLite and PostgreSQL both know;
-// hashes are texts of hex digits for that reason.
+// was pushed and pulled. In a file they are made when they are first written to. Words that SQLite and PostgreSQL both
+// know; hashes are texts of hex digits for that reason.
 #ifndef DS_LEDGER_LISTS_H
 #define DS_LEDGER_LISTS_H
 
 #include "src/ledger/ledger.h"
 
-// Make the tables where they are not there; inside a transaction.
+// What makes them.
+#define DS_LEDGER_LIST_TABLES                                                                                \
+    ("CREATE TABLE IF NOT EXISTS manifest_export(name TEXT NOT NULL, fingerprint TEXT NOT NULL, root "       \
+     "TEXT NOT NULL, PRIMARY KEY(name, fingerprint))"),                                                      \
+        ("CREATE TABLE IF NOT EXISTS serial_list(product TEXT NOT NULL, position BIGINT NOT NULL, serial "   \
+         "TEXT NOT NULL UNIQUE, root TEXT NOT NULL, PRIMARY KEY(product, position))"),                       \
+        ("CREATE TABLE IF NOT EXISTS serial_next(product TEXT NOT NULL PRIMARY KEY, last BIGINT NOT NULL)"), \
+        ("CREATE TABLE IF NOT EXISTS batch_push(station TEXT NOT NULL PRIMARY KEY, events BIGINT NOT "       \
+         "NULL, head TEXT NOT NULL)"),                                                                       \
+        ("CREATE TABLE IF NOT EXISTS batch_event(station TEXT NOT NULL, position BIGINT NOT NULL, at "       \
+         "BIGINT NOT NULL, device BIGINT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, hash TEXT NOT "   \
+         "NULL, PRIMARY KEY(station, position))")
+
+// Make the tables in a file where they are not there; inside a transaction. A database has them from its schema.
 enum ds_class ds_ledger_lists_ready(ds_ledger *l, ds_err *e) DS_MUST;
 
 // Serial numbers that were made before their devices, for a product, each to be claimed once (the format "{list}" of

@@ -5,6 +5,7 @@
 // sequences, no advisory locks, no extensions; ids come from the stations. Triggers are a second line of defence, where
 // the engine has them; nothing relies on them.
 #include "src/ledger/internal.h"
+#include "src/ledger/lists.h"
 
 static const char *const first[] = {
     ("CREATE TABLE IF NOT EXISTS chain("
@@ -71,6 +72,7 @@ static const char *const first[] = {
      "whole BIGINT NOT NULL CHECK(whole IN (0, 1)),"
      "json TEXT NOT NULL)"),
     ("CREATE INDEX IF NOT EXISTS proof_device ON proof(device)"),
+    DS_LEDGER_LIST_TABLES,
     NULL,
 };
 

@@ -220,7 +220,7 @@ enum ds_class ds_ledger_signer_known(ds_ledger *l, const uint8_t ca[32], uint64_
 // Certificates that were signed before the log was recorded last, by the order of each chain.
 #define SIGNED_EVENT                                                                                         \
     "v.kind = '" DS_LEDGER_KIND_CERT "' AND substr(v.text, 1, 7) = 'signed ' AND v.text NOT LIKE '% from a " \
-    "pool' AND v.text NOT LIKE '% of a batch'"
+    "pool' AND v.text NOT LIKE '% of a batch' AND v.text NOT LIKE '% elsewhere, %'"
 #define LAST_RECORD "max(id) FROM event WHERE device IS NULL AND kind = '" DS_LEDGER_KIND_SIGNER "'"
 #define SIGNED_BEFORE_RECORD "SELECT count(*) FROM event v WHERE " SIGNED_EVENT " AND v.id < (SELECT " LAST_RECORD ")"
 #define SIGNED_BEFORE_RECORD_PG                                                                                  \
