@@ -93,14 +93,15 @@ enum ds_class ds_ledger_refuse_live(const ds_ledger_cert *live, ds_err *e)
            "address: set both aside and call the officer");
 }
 
-// "<what> <serial number>[ at slot <slot>]<more>"
+// "<what> <serial number>[ at slot <slot>][ for <CA>]<more>"
 static enum ds_class note_reserve(ds_ledger *l, const ds_ledger_reserve *r, const char *what, const uint8_t serial[16],
                                   const char *more, ds_err *e)
 {
     char hex[33];
     ds_hex(serial, 16, hex);
     DS_CLEANUP_FREE char *text =
-        ds_asprintf("%s %s%s%s%s", what, hex, r->slot ? " at slot " : "", r->slot ? r->slot : "", more);
+        ds_asprintf("%s %s%s%s%s%s%s", what, hex, r->slot ? " at slot " : "", r->slot ? r->slot : "",
+                    r->asked_of ? " for " : "", r->asked_of ? r->asked_of : "", more);
     return ds_ledger_append(l, r->device, DS_LEDGER_KIND_CERT, text, e);
 }
 
@@ -156,10 +157,9 @@ static enum ds_class insert(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
     do { // RFC 5280 4.1.2.2: positive; the top bit stays clear and the first byte is not zero, so that DER has 16 bytes
         ds_random(serial, sizeof serial);
         serial[0] &= 0x7F;
+        if (r->asked_of)
+            serial[0] |= 0x80; // no certificate's: the CA chooses that
     } while (serial[0] == 0);
-    if (r->asked_of)
-        serial[0] |= 0x80; // no certificate's: the CA chooses that
-    DS_CLEANUP_FREE char *more = ds_asprintf("%s%s", r->asked_of ? " for " : "", r->asked_of ? r->asked_of : "");
     ds_sql_arg id;
     enum ds_class rc = ds_ledger_new_id(l, &id, e);
     if (!rc)
@@ -170,7 +170,7 @@ static enum ds_class insert(ds_ledger *l, const ds_ledger_reserve *r, ds_err *e)
                                 DS_BLOB(r->public_key_digest, 32), DS_BLOB(r->csr.ptr, r->csr.len), DS_TEXT(r->subject),
                                 DS_INT(r->not_before_utc), DS_INT(r->not_after_utc), DS_INT(ds_utc_now())),
                         e);
-    return rc ? rc : note_reserve(l, r, "reserved", serial, more, e);
+    return rc ? rc : note_reserve(l, r, "reserved", serial, "", e);
 }
 
 #define BY_KEY DS_LEDGER_CERT_COLUMNS "WHERE key_digest = ?" DS_SQL_LOCK

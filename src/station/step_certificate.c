@@ -172,8 +172,8 @@ static enum ds_class write_down_request(const ds_job *j, ds_err *e)
         return e->cls;
     if (before)
         ds_log(DS_LOG_WARN,
-               "slot %s: %s: its certificate was asked for %u time%s before, and may have been signed each "
-               "time (docs/est.md)",
+               "slot %s: %s: its certificate was asked for before (%u time%s) and may have been signed then "
+               "(docs/est.md)",
                j->slot->name, j->device.serial, before, before == 1 ? "" : "s");
     return DS_OK;
 }

@@ -213,6 +213,10 @@ class EstServer:
         self.issue(csr)
         handler.close_connection = True
 
+    def do_issue_and_hang(self, handler, csr):
+        self.issue(csr)
+        self.do_hang(handler, csr)
+
     def do_hang(self, handler, csr):
         self.over.wait()
         handler.close_connection = True

@@ -5,13 +5,14 @@
 import json
 import pathlib
 import sqlite3
+import subprocess
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from estlib import Ca, EstServer, station_file
-from factory import DEVSTAMP, run
+from factory import DEVSTAMP, run, wait_for
 from remotelib import Authority, Front
 
 
@@ -200,6 +201,25 @@ def test_reservation_stays_with_its_ca(line):
     line.factory.provision(line.recipe, line.station)
     assert len(line.server.issued) == 2 and line.factory.ledger_is_whole().returncode == 0
     assert x509.load_der_x509_certificate(line.rows()[0][1]) == line.server.issued[1]
+
+
+def test_station_killed_while_it_asks(line):
+    """The request is in the record before it goes out; what the server signed meanwhile is not known here, and said so."""
+    line.server.mode = "issue_and_hang"
+    p = subprocess.Popen([DEVSTAMP, "provision", "--recipe", line.recipe, "--station", line.station], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+    wait_for(lambda: line.server.issued, what="a request")
+    p.kill()
+    p.wait()
+    assert line.rows() == [(1, None)]
+    assert sum(e["text"].startswith("asked ") for e in line.show()["events"]) == 1
+    line.server.mode = "good"
+    done, _ = line.factory.provision(line.recipe, line.station)
+    assert "its certificate was asked for before (1 time) and may have been signed then" in done.stderr
+    lost, taken = line.server.issued
+    assert x509.load_der_x509_certificate(line.rows()[0][1]) == taken != lost
+    assert any("asked 2 times: as many may have been signed" in e["text"] for e in line.show()["events"])
+    assert line.factory.ledger_is_whole().returncode == 0
 
 
 def test_device_shows_all_between_it_and_the_root(line):
