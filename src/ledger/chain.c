@@ -53,13 +53,16 @@ void ds_ledger_chain_begin(const char *station, uint8_t ret[32])
     ds_sha256(b.ptr, b.len, ret);
 }
 
-// What a chain's row says of its end. In a database the row is locked: until the transaction ends, the chain is ours.
+// What a chain's row says of its end. In a database's transaction the row is locked and read once, kept here, and
+// written once at the end: until then the chain is ours.
 typedef struct tip {
     int64_t count, last_id;
     uint8_t head[32];
+    bool known, changed;
 } tip;
+_Static_assert(sizeof(tip) <= DS_PG_SCRATCH, "a tip fits");
 
-static enum ds_class load_tip(ds_ledger *l, tip *ret, ds_err *e)
+static enum ds_class read_tip(ds_ledger *l, tip *ret, ds_err *e)
 {
     ds_sql_rows *q;
     bool more = false;
@@ -73,13 +76,30 @@ static enum ds_class load_tip(ds_ledger *l, tip *ret, ds_err *e)
         rc = ds_sql_next(&l->sql, q, &more, e);
     if (rc)
         return rc;
-    bool whole = more && ds_sql_blob(q, 2, ret->head, 32);
+    ret->known = more && ds_sql_blob(q, 2, ret->head, 32);
     if (more) {
         ret->count = ds_sql_int(q, 0);
         ret->last_id = ds_sql_int(q, 1);
         ds_sql_done(q);
     }
-    return whole ? DS_OK : ds_fail(e, DS_STORE, "ledger %s: the evidence chain has no head", l->sql.path);
+    return ret->known ? DS_OK : ds_fail(e, DS_STORE, "ledger %s: the evidence chain has no head", l->sql.path);
+}
+
+// *ret is where a change of it is kept; own where there is no such place.
+static enum ds_class load_tip(ds_ledger *l, tip *own, tip **ret, ds_err *e)
+{
+    tip *kept = ds_sql_is_pg(&l->sql) ? ds_pg_scratch(&l->sql) : NULL;
+    *ret = kept ? kept : own;
+    return kept && kept->known ? DS_OK : read_tip(l, *ret, e);
+}
+
+enum ds_class ds_ledger_write_tip(ds_ledger *l, ds_err *e)
+{
+    const tip *t = ds_sql_is_pg(&l->sql) ? ds_pg_scratch(&l->sql) : NULL;
+    if (!t || !t->changed)
+        return DS_OK;
+    return ds_sql_run(&l->sql, "UPDATE chain SET count = ?, head = ?, last_id = ? WHERE station = ?",
+                      DS_ARGS(DS_INT(t->count), DS_BLOB(t->head, 32), DS_INT(t->last_id), DS_INT(l->station)), e);
 }
 
 static int64_t id_after(int64_t last, int64_t station)
@@ -97,39 +117,44 @@ static int64_t id_after(int64_t last, int64_t station)
 
 enum ds_class ds_ledger_new_id(ds_ledger *l, ds_sql_arg *ret, ds_err *e)
 {
-    tip t;
+    tip own, *t;
     *ret = DS_NULL_ARG;
     if (!ds_sql_is_pg(&l->sql))
         return DS_OK;
-    enum ds_class rc = load_tip(l, &t, e);
+    enum ds_class rc = load_tip(l, &own, &t, e);
     if (rc)
         return rc;
-    *ret = DS_INT(id_after(t.last_id, l->station));
-    return ds_sql_run(&l->sql, "UPDATE chain SET last_id = ? WHERE station = ?", DS_ARGS(*ret, DS_INT(l->station)), e);
+    t->last_id = id_after(t->last_id, l->station);
+    t->changed = true;
+    *ret = DS_INT(t->last_id);
+    return DS_OK;
 }
 
-static enum ds_class add_link(ds_ledger *l, const tip *t, const ds_ledger_link *link, const uint8_t hash[32], ds_err *e)
+static enum ds_class add_to_file(ds_ledger *l, const ds_ledger_link *link, const uint8_t hash[32], ds_err *e)
 {
-    const ds_sql_arg device = link->device ? DS_INT(link->device) : DS_NULL_ARG;
-    enum ds_class rc;
-    if (!ds_sql_is_pg(&l->sql)) {
-        rc = ds_sql_run(
-            &l->sql, "INSERT INTO event(at, device, kind, text, hash) VALUES(?, ?, ?, ?, ?)",
-            DS_ARGS(DS_INT(link->at_utc), device, DS_TEXT(link->kind), DS_TEXT(link->text), DS_BLOB(hash, 32)), e);
-        return rc ? rc
-                  : ds_sql_run(&l->sql, "UPDATE chain SET count = count + 1, head = ? WHERE one = 1",
-                               DS_ARGS(DS_BLOB(hash, 32)), e);
-    }
-    const int64_t id = id_after(t->last_id, l->station);
-    rc = ds_sql_run(&l->sql, "INSERT INTO event(id, station, at, device, kind, text, hash) VALUES(?, ?, ?, ?, ?, ?, ?)",
-                    DS_ARGS(DS_INT(id), DS_INT(l->station), DS_INT(link->at_utc), device, DS_TEXT(link->kind),
-                            DS_TEXT(link->text), DS_BLOB(hash, 32)),
-                    e);
-    if (!rc)
-        rc = ds_sql_run(&l->sql, "UPDATE chain SET count = ?, head = ?, last_id = ? WHERE station = ?",
-                        DS_ARGS(DS_INT(t->count + 1), DS_BLOB(hash, 32), DS_INT(id), DS_INT(l->station)), e);
+    enum ds_class rc = ds_sql_run(&l->sql, "INSERT INTO event(at, device, kind, text, hash) VALUES(?, ?, ?, ?, ?)",
+                                  DS_ARGS(DS_INT(link->at_utc), link->device ? DS_INT(link->device) : DS_NULL_ARG,
+                                          DS_TEXT(link->kind), DS_TEXT(link->text), DS_BLOB(hash, 32)),
+                                  e);
+    return rc ? rc
+              : ds_sql_run(&l->sql, "UPDATE chain SET count = count + 1, head = ? WHERE one = 1",
+                           DS_ARGS(DS_BLOB(hash, 32)), e);
+}
+
+static enum ds_class add_to_database(ds_ledger *l, tip *t, const ds_ledger_link *link, const uint8_t hash[32],
+                                     ds_err *e)
+{
+    t->last_id = id_after(t->last_id, l->station);
+    t->count++;
+    t->changed = true;
+    memcpy(t->head, hash, 32);
     ds_pg_mark(&l->sql, hash);
-    return rc;
+    return ds_sql_run(&l->sql,
+                      "INSERT INTO event(id, station, at, device, kind, text, hash) VALUES(?, ?, ?, ?, ?, ?, ?)",
+                      DS_ARGS(DS_INT(t->last_id), DS_INT(l->station), DS_INT(link->at_utc),
+                              link->device ? DS_INT(link->device) : DS_NULL_ARG, DS_TEXT(link->kind),
+                              DS_TEXT(link->text), DS_BLOB(hash, 32)),
+                      e);
 }
 
 // What a database cannot keep as text: bytes that are not UTF-8 (RFC 3629) become '?'.
@@ -159,16 +184,17 @@ static void make_utf8(char *text)
 enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e)
 {
     DS_CLEANUP_FREE char *cut = ds_asprintf("%.*s", EVENT_TEXT_MAX, text);
+    bool pg = ds_sql_is_pg(&l->sql);
     uint8_t hash[32];
-    tip t;
-    if (ds_sql_is_pg(&l->sql))
+    tip own, *t;
+    if (pg)
         make_utf8(cut);
-    enum ds_class rc = load_tip(l, &t, e);
+    enum ds_class rc = load_tip(l, &own, &t, e);
     if (rc)
         return rc;
     const ds_ledger_link link = {ds_utc_now(), device, kind, cut};
-    ds_ledger_link_hash(t.head, &link, hash);
-    return add_link(l, &t, &link, hash, e);
+    ds_ledger_link_hash(t->head, &link, hash);
+    return pg ? add_to_database(l, t, &link, hash, e) : add_to_file(l, &link, hash, e);
 }
 
 enum ds_class ds_ledger_committed(ds_ledger *l, const uint8_t hash[32], bool *ret, ds_err *e)
@@ -179,7 +205,7 @@ enum ds_class ds_ledger_committed(ds_ledger *l, const uint8_t hash[32], bool *re
     if (rc)
         return rc;
     // What is still on its way holds the chain's row: behind its lock the answer is final.
-    rc = load_tip(l, &t, e);
+    rc = read_tip(l, &t, e);
     if (!rc)
         rc = ds_sql_number(&l->sql, "SELECT count(*) FROM event WHERE hash = ?", DS_ARGS(DS_BLOB(hash, 32)), 0, &n, e);
     rc = ds_sql_end(&l->sql, rc, e);
@@ -192,7 +218,7 @@ enum ds_class ds_ledger_head(ds_ledger *l, int64_t *ret_count, uint8_t ret_hash[
 {
     tip t = {0};
     ds_ledger_lock(l);
-    enum ds_class rc = ds_sql_is_pg(&l->sql) && !l->station ? DS_OK : load_tip(l, &t, e);
+    enum ds_class rc = ds_sql_is_pg(&l->sql) && !l->station ? DS_OK : read_tip(l, &t, e);
     ds_ledger_unlock(l);
     if (rc)
         return rc;

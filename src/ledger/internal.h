@@ -89,6 +89,9 @@ static inline int64_t ds_ledger_station_of(int64_t id)
     return id >> 10 & 4095;
 }
 
+// Write the chain's new end, where there is one, before the transaction ends: ds_ledger_end and ds_ledger_again do.
+enum ds_class ds_ledger_write_tip(ds_ledger *l, ds_err *e) DS_MUST;
+
 // Append to the evidence chain, inside the caller's transaction.
 enum ds_class ds_ledger_append(ds_ledger *l, int64_t device, const char *kind, const char *text, ds_err *e) DS_MUST;
 

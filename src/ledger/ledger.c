@@ -138,7 +138,7 @@ enum ds_class ds_ledger_begin(ds_ledger *l, ds_err *e)
 
 enum ds_class ds_ledger_end(ds_ledger *l, enum ds_class rc, ds_err *e)
 {
-    rc = ds_sql_end(&l->sql, rc, e);
+    rc = ds_sql_end(&l->sql, rc ? rc : ds_ledger_write_tip(l, e), e);
     ds_ledger_unlock(l);
     return rc;
 }
@@ -160,7 +160,7 @@ static enum ds_sql_fate ask(ds_ledger *l, enum ds_class *rc, ds_err *e)
 
 bool ds_ledger_again(ds_ledger *l, enum ds_class *rc, ds_err *e)
 {
-    *rc = ds_sql_end(&l->sql, *rc, e);
+    *rc = ds_sql_end(&l->sql, *rc ? *rc : ds_ledger_write_tip(l, e), e);
     enum ds_sql_fate fate = *rc ? ds_sql_fate(&l->sql) : DS_SQL_FAILED;
     if (fate == DS_SQL_ASK)
         fate = ask(l, rc, e);

@@ -36,8 +36,9 @@ typedef struct ds_pg_conn {
     enum ds_sql_fate fate;
     unsigned tries, doubles; // of a transaction that is run again
     int64_t until_ms;        // how long a lost database is waited for; 0: it is there
-    bool marked;
+    bool marked, writing;
     uint8_t mark[32];
+    _Alignas(8) uint8_t scratch[DS_PG_SCRATCH];
     size_t statement_count;
     unsigned names; // of statements, so far
     struct {

@@ -69,6 +69,12 @@ bool ds_pg_held(ds_sql *s)
     return ds_pg_mine(s) != NULL;
 }
 
+void *ds_pg_scratch(ds_sql *s)
+{
+    ds_pg_conn *k = ds_pg_mine(s);
+    return k && k->in_transaction && k->writing ? k->scratch : NULL;
+}
+
 void ds_pg_mark(ds_sql *s, const uint8_t mark[32])
 {
     ds_pg_conn *k = ds_pg_mine(s);

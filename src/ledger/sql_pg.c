@@ -196,6 +196,8 @@ enum ds_class ds_pg_begin(ds_sql *s, bool writing, ds_err *e)
     if (writing && s->pg->read_only)
         return ds_fail(e, DS_STORE, "%s %s: was opened for reading", s->what, s->path);
     k->lost = k->committing = k->marked = false;
+    k->writing = writing;
+    memset(k->scratch, 0, sizeof k->scratch);
     enum ds_class rc = ds_pg_ensure(s, k, e);
     if (!rc)
         rc = ds_pg_send(

@@ -32,6 +32,11 @@ void ds_pg_hold(ds_sql *s);
 void ds_pg_let_go(ds_sql *s);
 bool ds_pg_held(ds_sql *s);
 
+// Room for what the owner knows as long as this transaction lasts; zeros when it begins, and again when it is run
+// again. NULL outside a writing transaction.
+enum { DS_PG_SCRATCH = 64 };
+void *ds_pg_scratch(ds_sql *s);
+
 // What to look for should the answer to this transaction's COMMIT be lost.
 void ds_pg_mark(ds_sql *s, const uint8_t mark[32]);
 bool ds_pg_marked(ds_sql *s, uint8_t ret[32]);

@@ -89,6 +89,42 @@ static void test_read_only_changes_nothing(void **state)
     assert_int_equal(ds_ledger_find(w->l, "020000000001", &d, &w->e), DS_OK);
 }
 
+// The rights that docs/ledger.md gives a station are enough, and are all it has.
+static void test_station_needs_few_rights(void **state)
+{
+    world *w = *state;
+    char place[128];
+    ds_ledger *l = NULL;
+    const char *schema = strstr(w->path, "search_path=") + 12;
+    DS_CLEANUP_FREE char *grants =
+        ds_asprintf("DROP ROLE IF EXISTS line; CREATE ROLE line LOGIN; GRANT USAGE ON SCHEMA %s TO line;"
+                    "GRANT SELECT, INSERT, UPDATE ON chain, counter, counter_block, device, certificate TO line;"
+                    "GRANT SELECT, INSERT ON event, proof TO line; GRANT SELECT ON devstamp_ledger TO line",
+                    schema);
+    assert_null(try_sql(w, grants));
+    snprintf(place, sizeof place, "host=%s user=line dbname=postgres options=-csearch_path=%s", pg_one.folder, schema);
+    if (ds_ledger_open_as(place, "line", false, &l, &w->e))
+        fail_msg("%s", w->e.text);
+    whole_device(l, 1);
+    lines out;
+    assert_int_equal(check(l, &out), 0);
+    ds_ledger_close(l);
+    static const char *const not_theirs[] = {"DELETE FROM device", "UPDATE event SET at = 1", "DELETE FROM chain",
+                                             "UPDATE devstamp_ledger SET version = 0"};
+    for (size_t i = 0; i < sizeof not_theirs / sizeof *not_theirs; i++) {
+        char *said = pg_try(place, not_theirs[i]);
+        assert_non_null(said);
+        assert_has(said, "permission denied");
+        free(said);
+    }
+    assert_null(try_sql(w, "REVOKE INSERT ON event FROM line"));
+    assert_int_equal(ds_ledger_open_as(place, "line", false, &l, &w->e), DS_OK);
+    assert_int_equal(ds_ledger_event(l, 0, "fault", "x", &w->e), DS_STORE);
+    assert_has(w->e.hint, "docs/ledger.md");
+    ds_ledger_close(l);
+    assert_null(try_sql(w, "DROP OWNED BY line; DROP ROLE line"));
+}
+
 typedef struct opener {
     const char *path;
     char station[16];
@@ -502,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_place_that_nobody_answers_fails_at_once),
         TEST(test_schema_newer_or_strange_is_refused),
         TEST(test_read_only_changes_nothing),
+        TEST(test_station_needs_few_rights),
         TEST(test_schema_is_made_once_by_many),
         TEST(test_stations_at_once_share_numbers_and_devices),
         TEST(test_reservation_of_another_station_is_not_signed_twice),
