@@ -125,9 +125,7 @@ static enum ds_class run(job *j, ds_aws *c, ds_err *e)
         .verification_pem = o->sni_only ? NULL : (const char *)j->verification_pem.ptr,
         .active = !o->inactive,
         .auto_registration = o->auto_registration,
-        .template_body = (const char *)j->template_body.ptr,
-        .role_arn = o->role_arn,
-        .template_name = o->template_name,
+        .jitp = {(const char *)j->template_body.ptr, o->role_arn, o->template_name},
     };
     if (!rc)
         rc = ds_aws_register_ca(c, &r, j->info.fingerprint, &fresh, e);

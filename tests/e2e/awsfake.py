@@ -203,6 +203,9 @@ class Account:
 
     def UpdateCACertificate(self, p):
         ca = self.ca(p)
+        if p.get("removeAutoRegistration"):
+            ca["config"] = None
+        ca["config"] = p.get("registrationConfig", ca["config"])
         ca["status"] = p.get("newStatus", ca["status"])
         ca["autoRegistrationStatus"] = p.get("newAutoRegistrationStatus", ca["autoRegistrationStatus"])
 

@@ -15,12 +15,19 @@ static bool is_fault(enum ds_class rc, const ds_err *e, enum ds_aws_fault fault)
     return rc && e->code == (uint32_t)fault;
 }
 
+static enum ds_class describe(ds_aws *c, const char *id, json_t **ret, ds_err *e)
+{
+    ds_aws_call call = {.action = "DescribeCertificate", .method = "GET"};
+    enum ds_class rc = ds_aws_path(&call, "/certificates/", id, "", e);
+    return rc ? rc : ds_aws_do(c, &call, ret, e);
+}
+
 // What is there already under our certificate's id: nobody else's certificate has it, but another account may own it.
 static enum ds_class take_existing(ds_aws *c, const char *id, char **ret_arn, char ret_status[24], ds_err *e)
 {
     json_t *answer = NULL;
     const char *arn = NULL, *status = NULL;
-    enum ds_class rc = ds_aws_describe_certificate(c, id, &answer, e);
+    enum ds_class rc = describe(c, id, &answer, e);
     const json_t *d = json_object_get(answer, "certificateDescription");
     if (is_fault(rc, e, DS_AWS_NOT_FOUND))
         rc = ds_hint((ds_fail(e, DS_POLICY, "the service says that it exists, and not in this account and region"), e),
@@ -82,13 +89,6 @@ enum ds_class ds_aws_register_device(ds_aws *c, const ds_aws_device *d, char **r
     return rc;
 }
 
-enum ds_class ds_aws_describe_certificate(ds_aws *c, const char *id, json_t **ret, ds_err *e)
-{
-    ds_aws_call call = {.action = "DescribeCertificate", .method = "GET"};
-    enum ds_class rc = ds_aws_path(&call, "/certificates/", id, "", e);
-    return rc ? rc : ds_aws_do(c, &call, ret, e);
-}
-
 enum ds_class ds_aws_set_certificate(ds_aws *c, const char *id, const char *status, ds_err *e)
 {
     ds_aws_call call = {.action = "UpdateCertificate", .method = "PUT", .query = {{"newStatus", status}}};
@@ -140,7 +140,7 @@ enum ds_class ds_aws_delete_certificate(ds_aws *c, const char *id, ds_err *e)
 {
     json_t *answer = NULL;
     const char *arn = NULL, *status = NULL;
-    enum ds_class rc = ds_aws_describe_certificate(c, id, &answer, e);
+    enum ds_class rc = describe(c, id, &answer, e);
     const json_t *d = json_object_get(answer, "certificateDescription");
     if (!rc)
         rc = ds_aws_text(c, d, "certificateArn", &arn, e);
