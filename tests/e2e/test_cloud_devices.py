@@ -132,6 +132,16 @@ def test_wrong_keys_end_the_run_before_the_second_device(cloud, fake, ledger):
     assert fake.requests == [] and set(ledger.states().values()) == {INSTALLED}
 
 
+def test_a_clock_that_is_wrong_by_a_year_is_named(cloud, fake, ledger):
+    ledger.add("SN-1")
+    for days in (365, -365):
+        fake.ahead = awsfake.datetime.timedelta(days=days)
+        assert "clock" in cloud.run("register", "--ledger", ledger.path, code=8).stderr
+    assert ledger.states() == {"SN-1": INSTALLED} and fake.account.certificates == {}
+    fake.ahead = awsfake.datetime.timedelta()
+    cloud.run("register", "--ledger", ledger.path)
+
+
 def test_what_is_there_is_not_changed_unasked(cloud, fake, ledger, maker):
     ids = {n: ledger.add(n) for n in ("SN-off", "SN-pending", "SN-elsewhere")}
     fake.account.put_certificate(ledger.pem("SN-off"), "INACTIVE", "", "SNI_ONLY")
