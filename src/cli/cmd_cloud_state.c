@@ -123,7 +123,7 @@ static enum ds_class apply(ds_aws *c, const one *x, const char *status, bool *re
     char id[65];
     ds_hex(x->id, 32, id);
     enum ds_class rc = status ? ds_aws_set_certificate(c, id, status, e) : ds_aws_delete_certificate(c, id, e);
-    bool gone = rc && e->code == DS_AWS_NOT_FOUND;
+    bool gone = ds_aws_is(rc, e, DS_AWS_NOT_FOUND);
     *ret_there = !gone;
     if (rc && !gone)
         return ds_wrap(e, "certificate %s", id);

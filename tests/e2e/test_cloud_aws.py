@@ -56,6 +56,7 @@ def test_the_signer_shows_that_it_has_the_cas_key(cloud, fake, maker):
     log = maker.dir / "subca.verification.log"
     assert json.loads(run(DEVSTAMP, "log", "verify", "--log", log, "--json").stdout)["size"] == 1
     assert "was registered before" in cloud.run("register-ca", "--dir", maker.dir).stdout
+    assert json.loads(run(DEVSTAMP, "log", "verify", "--log", log, "--json").stdout)["size"] == 1
     assert fake.account.cas[maker.ca_id]["autoRegistrationStatus"] == "ENABLE"
 
 
@@ -80,12 +81,13 @@ def test_sni_only_needs_no_proof(cloud, fake, maker):
     cloud.run("register-ca", "--dir", maker.dir, "--sni-only", "--inactive")
     ca = fake.account.cas[maker.ca_id]
     assert (ca["status"], ca["autoRegistrationStatus"], ca["certificateMode"]) == ("INACTIVE", "DISABLE", "SNI_ONLY")
-    assert fake.requests == ["RegisterCACertificate"]
+    assert fake.requests == ["DescribeCACertificate", "RegisterCACertificate"]
 
 
 def test_the_ceremony_signs_nothing_but_registration_codes(cloud, fake, maker):
     cloud.run("register-ca", "--dir", maker.dir)
     fake.requests.clear()
+    fake.account.cas.clear()
     before = (maker.dir / "subca.verification.log").read_bytes()
     for subject in ("CN=SN-1", "CN={code},CN={code}", "O=Example", f"CN={'g' * 64}"):
         failed = cloud.run("register-ca", "--dir", maker.dir, "--subject", subject, code=8)
@@ -141,9 +143,9 @@ def test_what_passes_is_tried_again(cloud, fake):
 
 
 def test_a_registration_whose_answer_was_lost_is_no_failure(cloud, fake, maker):
-    fake.faults = [None, "cut-after"]
+    fake.faults = [None, None, "cut-after"]
     cloud.run("register-ca", "--dir", maker.dir)
-    assert fake.requests == ["GetRegistrationCode", "RegisterCACertificate", "RegisterCACertificate",
+    assert fake.requests == ["DescribeCACertificate", "GetRegistrationCode", "RegisterCACertificate", "RegisterCACertificate",
                              "DescribeCACertificate"]
 
 
@@ -160,7 +162,7 @@ def test_an_endpoint_that_still_wants_the_old_name_in_signatures(tmp_path):
     ("RegistrationCodeValidationException", 8, "registration code"),
 ])
 def test_complaints_come_in_words(cloud, fake, maker, kind, code, words):
-    fake.faults = [None, kind]
+    fake.faults = [None, None, kind]
     failed = cloud.run("register-ca", "--dir", maker.dir, code=code)
     assert words in failed.stderr and "AWS IoT, RegisterCACertificate" in failed.stderr
     assert fake.account.cas == {}

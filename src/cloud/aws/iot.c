@@ -6,11 +6,6 @@
 
 #include <string.h>
 
-static bool is_fault(enum ds_class rc, const ds_err *e, enum ds_aws_fault fault)
-{
-    return rc && e->code == (uint32_t)fault;
-}
-
 enum ds_class ds_aws_registration_code(ds_aws *c, char ret[65], ds_err *e)
 {
     const ds_aws_call call = {.action = "GetRegistrationCode", .method = "GET", .path = "/registrationcode"};
@@ -84,7 +79,7 @@ enum ds_class ds_aws_register_ca(ds_aws *c, const ds_aws_ca_registration *r, con
     *ret_fresh = !rc;
     if (!rc) {
         rc = check_id(c, answer, id, e);
-    } else if (is_fault(rc, e, DS_AWS_EXISTS)) { // an answer that was lost, or a run before this one
+    } else if (ds_aws_is(rc, e, DS_AWS_EXISTS)) { // an answer that was lost, or a run before this one
         ds_hex(id, 32, hex);
         rc = ds_aws_describe_ca(c, hex, &answer, e);
     }
