@@ -19,49 +19,47 @@ enum { TEXT_MAX = 65536, TEXTS = 1000, FLAGS = 2000 }; // getopt's values begin 
 static const struct {
     const char *name;
     size_t at;
-} texts[] = {
-    {"output", AT(output)}, // first, for -o
-    {"region", AT(cloud.region)},
-    {"profile", AT(cloud.profile)},
-    {"endpoint-url", AT(cloud.endpoint_url)},
-    {"ca-file", AT(cloud.ca_file)},
-    {"rate", AT(rate)},
-    {"dir", AT(dir)},
-    {"certificate", AT(certificate)},
-    {"sub-key", AT(sub_key)},
-    {"subject", AT(subject)},
-    {"module", AT(access.module)},
-    {"pin-file", AT(access.pin_file)},
-    {"pin-fd", AT(pin_fd)},
-    {"template-name", AT(template_name)},
-    {"template", AT(template_file)},
-    {"role-arn", AT(role_arn)},
-    {"ca-id", AT(ca_id)},
-    {"recipe", AT(recipe)},
-    {"ledger", AT(ledger)},
-    {"with-ca", AT(with_ca)},
-    {"policy", AT(policy)},
-    {"from", AT(from)},
-    {"to", AT(to)},
-    {"name", AT(name)},
-    {"document", AT(document)},
-    {"lambda-arn", AT(lambda_arn)},
-    {"bucket", AT(bucket)},
-    {"key", AT(key)},
-    {"account", AT(account)},
-    {"task", AT(task)},
-}, flags[] = {
-    {"dry-run", AT(dry_run)},
-    {"sni-only", AT(sni_only)},
-    {"inactive", AT(inactive)},
-    {"auto-registration", AT(auto_registration)},
-    {"things", AT(things)},
-    {"all", AT(all)},
-    {"json", AT(json)},
-    {"jitr", AT(jitr)},
-    {"update", AT(update)},
-    {"revoked", AT(revoked)},
-    {"yes", AT(yes)},
+} texts[] =
+    {
+        {"output", AT(output)}, // first, for -o
+        {"region", AT(cloud.region)},
+        {"profile", AT(cloud.profile)},
+        {"endpoint-url", AT(cloud.endpoint_url)},
+        {"ca-file", AT(cloud.ca_file)},
+        {"rate", AT(rate)},
+        {"tries", AT(tries)},
+        {"dir", AT(dir)},
+        {"certificate", AT(certificate)},
+        {"sub-key", AT(sub_key)},
+        {"subject", AT(subject)},
+        {"module", AT(access.module)},
+        {"pin-file", AT(access.pin_file)},
+        {"pin-fd", AT(pin_fd)},
+        {"template-name", AT(template_name)},
+        {"template", AT(template_file)},
+        {"role-arn", AT(role_arn)},
+        {"ca-id", AT(ca_id)},
+        {"recipe", AT(recipe)},
+        {"ledger", AT(ledger)},
+        {"with-ca", AT(with_ca)},
+        {"policy", AT(policy)},
+        {"from", AT(from)},
+        {"to", AT(to)},
+        {"name", AT(name)},
+        {"document", AT(document)},
+        {"lambda-arn", AT(lambda_arn)},
+        {"bucket", AT(bucket)},
+        {"key", AT(key)},
+        {"account", AT(account)},
+        {"task", AT(task)},
+},
+  flags[] = {
+      {"dry-run", AT(dry_run)},   {"sni-only", AT(sni_only)},
+      {"inactive", AT(inactive)}, {"auto-registration", AT(auto_registration)},
+      {"things", AT(things)},     {"all", AT(all)},
+      {"json", AT(json)},         {"jitr", AT(jitr)},
+      {"update", AT(update)},     {"revoked", AT(revoked)},
+      {"yes", AT(yes)},
 };
 enum { TEXT_COUNT = sizeof texts / sizeof *texts, FLAG_COUNT = sizeof flags / sizeof *flags };
 
@@ -87,7 +85,7 @@ static bool is_in(const char *list, const char *name)
 
 static bool take(ds_cloud_args *o, const char *allowed, int id, const char *value)
 {
-    static const char common[] = "region profile endpoint-url ca-file rate dry-run";
+    static const char common[] = "region profile endpoint-url ca-file rate tries dry-run";
     bool flag = id >= FLAGS;
     const char *name = flag ? flags[id - FLAGS].name : texts[id - TEXTS].name;
     if (!is_in(common, name) && !is_in(allowed, name)) {
@@ -116,6 +114,9 @@ static bool conclude(ds_cloud_args *o)
     if (o->rate && (!number(o->rate, 1000, &n) || n < 1))
         return false;
     o->cloud.per_second = o->rate ? (unsigned)n : 0;
+    if (o->tries && (!number(o->tries, 100, &n) || n < 1))
+        return false;
+    o->cloud.tries = o->tries ? (unsigned)n : 0;
     o->cloud.dry_run = o->dry_run ? stdout : NULL;
     if (o->access.pin_file && o->pin_fd)
         return false;

@@ -12,22 +12,24 @@
 typedef struct ds_cloud_args {
     ds_aws_config cloud;
     ds_signer_config access; // module and PIN
-    const char *dir, *certificate, *sub_key, *subject, *template_name, *template_file, *role_arn, *ca_id, *recipe, *ledger,
-        *with_ca, *policy, *from, *to, *name, *document, *output, *lambda_arn, *bucket, *key, *account, *task, *pin_fd, *rate;
+    const char *dir, *certificate, *sub_key, *subject, *template_name, *template_file, *role_arn, *ca_id, *recipe,
+        *ledger, *with_ca, *policy, *from, *to, *name, *document, *output, *lambda_arn, *bucket, *key, *account, *task,
+        *pin_fd, *rate, *tries;
     bool sni_only, inactive, auto_registration, things, all, json, dry_run, jitr, update, revoked, yes;
     int operands; // argv's index of the first
 } ds_cloud_args;
 
-// Read the options named in allowed ("ledger json"); region, profile, endpoint-url, ca-file, rate, dry-run and help always
-// are. false where the exit code is decided already.
+// Read the options named in allowed ("ledger json"); region, profile, endpoint-url, ca-file, rate, dry-run and help
+// always are. false where the exit code is decided already.
 bool ds_cloud_args_read(int argc, char **argv, const char *allowed, const char *usage, ds_cloud_args *o, int *ret_exit);
 
 // What every verb's usage text ends with.
-#define DS_CLOUD_COMMON                                                                              \
+#define DS_CLOUD_COMMON                                                                             \
     "  --region R, --profile P  else AWS_REGION and the usual chain of credentials (docs/aws.md)\n" \
     "  --endpoint-url URL  https://host[:port], where it is not the region's own\n"                 \
     "  --ca-file FILE      trust these authorities (PEM) instead of the system's\n"                 \
     "  --rate N            calls a second of each kind, where the account's quota is another\n"     \
+    "  --tries N           how often a call is made at most when the service is busy or away (8)\n" \
     "  --dry-run           print each request, and make none\n"
 
 // The id of the CA that --ca-id, --dir or --certificate names, as 64 hex digits. DS_USAGE: not one of them.

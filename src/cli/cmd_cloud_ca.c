@@ -14,11 +14,14 @@ static const char usage[] =
     "       devstamp cloud aws ca activate CA\n"
     "       devstamp cloud aws ca deactivate CA\n"
     "       devstamp cloud aws ca auto-registration on|off CA\n"
+    "       devstamp cloud aws ca jitp on CA (--template FILE --role-arn ARN | --template-name NAME)\n"
+    "       devstamp cloud aws ca jitp off CA\n"
     "\n"
     "  status             all CAs of the account and region, or one\n"
     "  activate           devices whose certificates are by this CA may be registered\n"
     "  deactivate         they may not any more; those that are registered stay ('devstamp cloud aws deactivate')\n"
     "  auto-registration  register devices when they connect first, or do not\n"
+    "  jitp               provision them then by a template ('devstamp cloud aws template jitp'), or do not\n"
     "\n"
     "  CA: --ca-id ID | --dir DIR (DIR/subca.pem) | --certificate FILE\n"
     "  --json              for machines\n"
@@ -99,19 +102,37 @@ static enum ds_class change(ds_aws *c, const ds_cloud_args *o, const char *new_s
     return rc;
 }
 
+static enum ds_class jitp(ds_aws *c, const ds_cloud_args *o, bool on, ds_err *e)
+{
+    DS_CLEANUP_BUF ds_buf text = {0};
+    char id[65];
+    enum ds_class rc = ds_cloud_ca_id(o, id, e);
+    if (!rc && o->template_file)
+        rc = ds_cloud_text(o->template_file, &text, e);
+    const ds_aws_jitp p = {(const char *)text.ptr, o->role_arn, o->template_name};
+    if (!rc)
+        rc = ds_aws_set_jitp(c, id, &p, e);
+    if (!rc && !ds_aws_is_dry(c))
+        printf("%s provisioning at first connect %s\n", id, on ? "on" : "off");
+    return rc;
+}
+
 typedef struct act {
     const char *verb, *word, *status, *automatic;
+    enum { SHOW, CHANGE, JITP_ON, JITP_OFF } kind;
 } act;
 
 // What the words on the command line ask for; NULL: nothing.
 static const act *find_act(int count, char **words)
 {
     static const act acts[] = {
-        {"status", NULL, NULL, NULL},
-        {"activate", NULL, "ACTIVE", NULL},
-        {"deactivate", NULL, "INACTIVE", NULL},
-        {"auto-registration", "on", NULL, "ENABLE"},
-        {"auto-registration", "off", NULL, "DISABLE"},
+        {"status", NULL, NULL, NULL, SHOW},
+        {"activate", NULL, "ACTIVE", NULL, CHANGE},
+        {"deactivate", NULL, "INACTIVE", NULL, CHANGE},
+        {"auto-registration", "on", NULL, "ENABLE", CHANGE},
+        {"auto-registration", "off", NULL, "DISABLE", CHANGE},
+        {"jitp", "on", NULL, NULL, JITP_ON},
+        {"jitp", "off", NULL, NULL, JITP_OFF},
     };
     for (size_t i = 0; count > 0 && i < sizeof acts / sizeof *acts; i++) {
         const act *a = &acts[i];
@@ -123,20 +144,35 @@ static const act *find_act(int count, char **words)
     return NULL;
 }
 
+// A template with its role, or the name of one, for "jitp on" alone.
+static bool is_sensible(const act *a, const ds_cloud_args *o)
+{
+    bool named = o->template_name, given = o->template_file && o->role_arn;
+    bool none = !o->template_name && !o->template_file && !o->role_arn;
+    return a->kind == JITP_ON ? named != given && (given || (!o->template_file && !o->role_arn)) : none;
+}
+
+static enum ds_class run(ds_aws *c, const ds_cloud_args *o, const act *a, ds_err *e)
+{
+    if (a->kind == SHOW)
+        return status(c, o, e);
+    return a->kind == CHANGE ? change(c, o, a->status, a->automatic, e) : jitp(c, o, a->kind == JITP_ON, e);
+}
+
 int ds_cloud_cmd_ca(int argc, char **argv)
 {
     ds_err e = DS_ERR_INIT;
     ds_cloud_args o = {0};
     int code = 0;
-    if (!ds_cloud_args_read(argc, argv, "ca-id dir certificate json", usage, &o, &code))
+    if (!ds_cloud_args_read(argc, argv, "ca-id dir certificate json template role-arn template-name", usage, &o, &code))
         return code;
     const act *a = find_act(argc - o.operands, argv + o.operands);
-    if (!a)
+    if (!a || !is_sensible(a, &o))
         return ds_cli_usage(usage, false);
     ds_aws *c = NULL;
     enum ds_class rc = ds_aws_open(&o.cloud, &c, &e);
     if (!rc)
-        rc = a->status || a->automatic ? change(c, &o, a->status, a->automatic, &e) : status(c, &o, &e);
+        rc = run(c, &o, a, &e);
     ds_aws_close(c);
     return rc ? ds_cli_fail(&e) : DS_EXIT_OK;
 }

@@ -24,13 +24,15 @@ static const char policy_usage[] =
     "\n" DS_CLOUD_COMMON;
 
 static const char template_usage[] =
-    "usage: devstamp cloud aws template jitp|bulk --policy NAME\n"
+    "usage: devstamp cloud aws template jitp|bulk|bulk-ca --policy NAME\n"
     "\n"
     "Prints a provisioning template: a thing for each device, with its certificate, active, and this policy.\n"
     "\n"
     "  jitp                for 'register-ca --template': the thing is named as the certificate's common name\n"
-    "  bulk                for 'bulk start --template': ThingName, SerialNumber and CertificatePem come from the "
-    "manifest\n"
+    "  bulk                for 'bulk start --template': ThingName, SerialNumber, Product and CertificatePem come "
+    "from\n"
+    "                      the manifest, one JSON object a line\n"
+    "  bulk-ca             the same, and CACertificatePem: of a CA that is registered\n"
     "  --policy NAME       the policy's name\n";
 
 static void print_json(const json_t *j)
@@ -104,10 +106,10 @@ int ds_cloud_cmd_template(int argc, char **argv)
     if (!ds_cloud_args_read(argc, argv, "policy", template_usage, &o, &code))
         return code;
     const char *kind = o.operands == argc - 1 ? argv[o.operands] : "";
-    bool bulk = strcmp(kind, "bulk") == 0;
+    bool with_ca = strcmp(kind, "bulk-ca") == 0, bulk = with_ca || strcmp(kind, "bulk") == 0;
     if (!o.policy || (!bulk && strcmp(kind, "jitp") != 0))
         return ds_cli_usage(template_usage, false);
-    json_t *j = bulk ? ds_aws_template_bulk(o.policy) : ds_aws_template_jitp(o.policy);
+    json_t *j = bulk ? ds_aws_template_bulk(o.policy, with_ca) : ds_aws_template_jitp(o.policy);
     print_json(j);
     json_decref(j);
     return DS_EXIT_OK;

@@ -114,24 +114,38 @@ static enum ds_class prove(job *j, ds_aws *c, ds_err *e)
     return DS_OK;
 }
 
-static enum ds_class run(job *j, ds_aws *c, ds_err *e)
+// Asked first, so that nothing is signed for a CA that is registered.
+static enum ds_class is_there(ds_aws *c, const char *id, bool *ret, ds_err *e)
+{
+    json_t *answer = NULL;
+    enum ds_class rc = ds_aws_describe_ca(c, id, &answer, e);
+    json_decref(answer);
+    *ret = !rc && !ds_aws_is_dry(c);
+    return ds_aws_is(rc, e, DS_AWS_NOT_FOUND) ? DS_OK : rc;
+}
+
+static enum ds_class hand_in(job *j, ds_aws *c, bool *ret_fresh, ds_err *e)
 {
     const ds_cloud_args *o = j->o;
-    char id[65];
-    bool fresh = false;
     enum ds_class rc = o->sni_only ? DS_OK : prove(j, c, e);
     const ds_aws_ca_registration r = {
         .ca_pem = (const char *)j->ca_pem.ptr,
         .verification_pem = o->sni_only ? NULL : (const char *)j->verification_pem.ptr,
         .active = !o->inactive,
         .auto_registration = o->auto_registration,
-        .template_body = (const char *)j->template_body.ptr,
-        .role_arn = o->role_arn,
-        .template_name = o->template_name,
+        .jitp = {(const char *)j->template_body.ptr, o->role_arn, o->template_name},
     };
-    if (!rc)
-        rc = ds_aws_register_ca(c, &r, j->info.fingerprint, &fresh, e);
+    return rc ? rc : ds_aws_register_ca(c, &r, j->info.fingerprint, ret_fresh, e);
+}
+
+static enum ds_class run(job *j, ds_aws *c, ds_err *e)
+{
+    char id[65];
+    bool there = false, fresh = false;
     ds_hex(j->info.fingerprint, 32, id);
+    enum ds_class rc = is_there(c, id, &there, e);
+    if (!rc && !there)
+        rc = hand_in(j, c, &fresh, e);
     if (!rc && !ds_aws_is_dry(c))
         printf("%s %s\n", id,
                fresh ? "registered" : "was registered before, and is left as it is ('devstamp cloud aws ca')");

@@ -123,7 +123,7 @@ static enum ds_class apply(ds_aws *c, const one *x, const char *status, bool *re
     char id[65];
     ds_hex(x->id, 32, id);
     enum ds_class rc = status ? ds_aws_set_certificate(c, id, status, e) : ds_aws_delete_certificate(c, id, e);
-    bool gone = rc && e->code == DS_AWS_NOT_FOUND;
+    bool gone = ds_aws_is(rc, e, DS_AWS_NOT_FOUND);
     *ret_there = !gone;
     if (rc && !gone)
         return ds_wrap(e, "certificate %s", id);
@@ -135,11 +135,12 @@ static enum ds_class apply(ds_aws *c, const one *x, const char *status, bool *re
     return DS_OK;
 }
 
-static enum ds_class apply_all(ds_aws *c, const choice *s, const char *status, bool yes, ds_err *e)
+static enum ds_class apply_all(ds_aws *c, const choice *s, const char *status, const ds_cloud_args *o, ds_err *e)
 {
+    bool of_ca = !o->ledger;
     size_t count = s->list.len / sizeof(one);
     enum ds_class rc = DS_OK;
-    if (count > 1 && !yes && !ds_aws_is_dry(c))
+    if (count > 1 && !o->yes && !ds_aws_is_dry(c))
         return ds_hint((ds_fail(e, DS_POLICY, "this is about %zu certificates; nothing was changed", count), e),
                        "--dry-run shows them, --yes does it");
     for (size_t i = 0; !rc && i < count; i++) {
@@ -149,7 +150,8 @@ static enum ds_class apply_all(ds_aws *c, const choice *s, const char *status, b
         rc = apply(c, &x, status, &there, e);
     }
     if (!rc && !count)
-        printf("no certificate is meant by this\n");
+        puts(ds_aws_is_dry(c) && of_ca ? "then one request for each certificate of that list"
+                                       : "no certificate is meant by this");
     return rc;
 }
 
@@ -176,7 +178,7 @@ static int change(int argc, char **argv, const char *usage, const char *status)
     if (!rc)
         rc = choose(&o, count, argv + o.operands, c, &s, &e);
     if (!rc)
-        rc = apply_all(c, &s, status, o.yes, &e);
+        rc = apply_all(c, &s, status, &o, &e);
     ds_aws_close(c);
     ds_buf_free(&s.list);
     return rc ? ds_cli_fail(&e) : DS_EXIT_OK;

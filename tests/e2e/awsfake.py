@@ -203,6 +203,9 @@ class Account:
 
     def UpdateCACertificate(self, p):
         ca = self.ca(p)
+        if p.get("removeAutoRegistration"):
+            ca["config"] = None
+        ca["config"] = p.get("registrationConfig", ca["config"])
         ca["status"] = p.get("newStatus", ca["status"])
         ca["autoRegistrationStatus"] = p.get("newAutoRegistrationStatus", ca["autoRegistrationStatus"])
 
@@ -374,6 +377,7 @@ class Fake:
         self.after = None
         self.counts = {}
         self.keys = dict(KEYS)
+        self.ahead = datetime.timedelta()  # of the client's clock
         self.certificate = make_server_certificate(folder)
         self.lock = threading.Lock()
         fake = self
@@ -436,6 +440,9 @@ class Fake:
         assert all(n in h.headers for n in names), f"signed, and not sent: {names}"
         if self.token != h.headers.get("x-amz-security-token"):
             raise Error("UnrecognizedClientException", "The security token included in the request is invalid.")
+        signed = datetime.datetime.strptime(h.headers["x-amz-date"], "%Y%m%dT%H%M%SZ")
+        if abs(now().replace(tzinfo=None) + self.ahead - signed) > datetime.timedelta(minutes=5):
+            raise Error("InvalidSignatureException", f"Signature expired: {h.headers['x-amz-date']}")
         request = botocore.awsrequest.AWSRequest(h.command, self.url + h.path, data=body,
                                                  headers={n: h.headers[n] for n in names})
         request.context["timestamp"] = h.headers["x-amz-date"]

@@ -66,14 +66,17 @@ def resources(template):
 def test_templates_make_thing_certificate_and_policy(cloud):
     jitp = json.loads(cloud.run("template", "jitp", "--policy", "devices").stdout)
     bulk = json.loads(cloud.run("template", "bulk", "--policy", "devices").stdout)
-    for template in (jitp, bulk):
+    with_ca = json.loads(cloud.run("template", "bulk-ca", "--policy", "devices").stdout)
+    for template in (jitp, bulk, with_ca):
         r = resources(template)
         assert r["AWS::IoT::Policy"] == {"PolicyName": "devices"}
         assert r["AWS::IoT::Certificate"]["Status"] == "ACTIVE"
         referred = {v["Ref"] for p in r.values() for v in p.values() if isinstance(v, dict) and "Ref" in v}
         assert referred <= set(template["Parameters"])
     assert set(jitp["Parameters"]) == {"AWS::IoT::Certificate::CommonName", "AWS::IoT::Certificate::Id"}
-    assert set(bulk["Parameters"]) == {"ThingName", "SerialNumber", "CertificatePem"}
+    assert set(bulk["Parameters"]) == {"ThingName", "SerialNumber", "Product", "CertificatePem"}
+    assert set(with_ca["Parameters"]) - set(bulk["Parameters"]) == {"CACertificatePem"}
+    assert resources(with_ca)["AWS::IoT::Certificate"]["CACertificatePem"] == {"Ref": "CACertificatePem"}
 
 
 def load_function(source, account):

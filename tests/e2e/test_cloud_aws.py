@@ -3,12 +3,14 @@
 """devstamp cloud aws: CAs and the endpoint, over the real program, the real signer process and a fake of the service."""
 
 import json
+import shutil
 
 import awsfake
 import pytest
 from awslib import Cloud, Maker
 from cryptography import x509
 from factory import DEVSTAMP, run
+from signerlib import MODULE, SUB_KEY, Token, make_shim
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +56,38 @@ def test_the_signer_shows_that_it_has_the_cas_key(cloud, fake, maker):
     log = maker.dir / "subca.verification.log"
     assert json.loads(run(DEVSTAMP, "log", "verify", "--log", log, "--json").stdout)["size"] == 1
     assert "was registered before" in cloud.run("register-ca", "--dir", maker.dir).stdout
+    assert json.loads(run(DEVSTAMP, "log", "verify", "--log", log, "--json").stdout)["size"] == 1
     assert fake.account.cas[maker.ca_id]["autoRegistrationStatus"] == "ENABLE"
+
+
+@pytest.mark.skipif(not MODULE or not shutil.which("softhsm2-util"), reason="SoftHSM2 is not installed")
+def test_the_cas_key_may_be_in_a_token(cloud, fake, tmp_path):
+    token = Token(tmp_path / "token", make_shim(tmp_path))
+    token.init(tmp_path / "ca")
+    cloud.env.update({k: token.env[k] for k in ("SOFTHSM2_CONF", "DS_SHIM_MODULE", "DS_SHIM_LOGINS", "DS_SHIM_GONE")})
+    args = ["register-ca", "--certificate", tmp_path / "ca/subca.pem", "--sub-key", SUB_KEY, "--module", token.shim,
+            "--pin-file", token.pin]
+    before = token.count()
+    token.write_pin("000000")
+    assert "PIN" in cloud.run(*args, code=5).stderr and token.count() == before + 1
+    cloud.run(*args, code=5)
+    assert token.count() == before + 1  # a PIN that was wrong is not tried again
+    token.write_pin("271828")
+    cloud.run(*args)
+    assert len(fake.account.cas) == 1 and "RegisterCACertificate" in fake.requests
 
 
 def test_sni_only_needs_no_proof(cloud, fake, maker):
     cloud.run("register-ca", "--dir", maker.dir, "--sni-only", "--inactive")
     ca = fake.account.cas[maker.ca_id]
     assert (ca["status"], ca["autoRegistrationStatus"], ca["certificateMode"]) == ("INACTIVE", "DISABLE", "SNI_ONLY")
-    assert fake.requests == ["RegisterCACertificate"]
+    assert fake.requests == ["DescribeCACertificate", "RegisterCACertificate"]
 
 
 def test_the_ceremony_signs_nothing_but_registration_codes(cloud, fake, maker):
     cloud.run("register-ca", "--dir", maker.dir)
     fake.requests.clear()
+    fake.account.cas.clear()
     before = (maker.dir / "subca.verification.log").read_bytes()
     for subject in ("CN=SN-1", "CN={code},CN={code}", "O=Example", f"CN={'g' * 64}"):
         failed = cloud.run("register-ca", "--dir", maker.dir, "--subject", subject, code=8)
@@ -82,6 +103,13 @@ def test_a_template_goes_with_its_role(cloud, fake, maker, tmp_path):
     cloud.run("register-ca", "--dir", maker.dir, "--template", template, "--role-arn", role)
     assert fake.account.cas[maker.ca_id]["config"] == {"templateBody": template.read_text(), "roleArn": role}
     cloud.run("register-ca", "--dir", maker.dir, "--template", template, code=2)
+    cloud.run("ca", "jitp", "off", "--dir", maker.dir)
+    assert fake.account.cas[maker.ca_id]["config"] is None
+    cloud.run("ca", "jitp", "on", "--dir", maker.dir, "--template-name", "lamps")
+    assert fake.account.cas[maker.ca_id]["config"] == {"templateName": "lamps"}
+    for bad in (["on"], ["off", "--template-name", "x"], ["on", "--template", template],
+                ["on", "--template-name", "x", "--role-arn", role]):
+        cloud.run("ca", "jitp", *bad, "--dir", maker.dir, code=2)
 
 
 def test_a_ca_is_shown_and_switched(cloud, fake, maker):
@@ -115,9 +143,9 @@ def test_what_passes_is_tried_again(cloud, fake):
 
 
 def test_a_registration_whose_answer_was_lost_is_no_failure(cloud, fake, maker):
-    fake.faults = [None, "cut-after"]
+    fake.faults = [None, None, "cut-after"]
     cloud.run("register-ca", "--dir", maker.dir)
-    assert fake.requests == ["GetRegistrationCode", "RegisterCACertificate", "RegisterCACertificate",
+    assert fake.requests == ["DescribeCACertificate", "GetRegistrationCode", "RegisterCACertificate", "RegisterCACertificate",
                              "DescribeCACertificate"]
 
 
@@ -134,7 +162,7 @@ def test_an_endpoint_that_still_wants_the_old_name_in_signatures(tmp_path):
     ("RegistrationCodeValidationException", 8, "registration code"),
 ])
 def test_complaints_come_in_words(cloud, fake, maker, kind, code, words):
-    fake.faults = [None, kind]
+    fake.faults = [None, None, kind]
     failed = cloud.run("register-ca", "--dir", maker.dir, code=code)
     assert words in failed.stderr and "AWS IoT, RegisterCACertificate" in failed.stderr
     assert fake.account.cas == {}

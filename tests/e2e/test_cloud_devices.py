@@ -108,6 +108,21 @@ def test_the_network_goes_and_comes(cloud, fake, ledger):
     assert set(ledger.states().values()) == {REGISTERED} and len(fake.account.certificates) == 4
 
 
+def test_a_factory_without_internet_loses_nothing_and_catches_up(cloud, fake, ledger):
+    for i in range(30):
+        ledger.add(f"SN-{i:02}")
+    there, fake.url = fake.url, "https://127.0.0.1:1"
+    away = cloud.run("register", "--ledger", ledger.path, "--tries", "2", code=7)
+    assert "device SN-00" in away.stderr and set(ledger.states().values()) == {INSTALLED}
+    fake.url = there
+    fake.faults = [None] * 11 + ["throttle"] * 2  # the network goes again in the middle
+    cloud.run("register", "--ledger", ledger.path, "--tries", "2", "--rate", "1000", code=7)
+    assert sorted(ledger.states().values()).count(REGISTERED) == 11
+    done = json.loads(cloud.run("register", "--ledger", ledger.path, "--rate", "1000", "--json").stdout)
+    assert (done["registered"], done["already"], done["before"]) == (19, 0, 11)
+    assert len(fake.account.certificates) == 30
+
+
 def test_wrong_keys_end_the_run_before_the_second_device(cloud, fake, ledger):
     ledger.add("SN-1")
     ledger.add("SN-2")
@@ -115,6 +130,16 @@ def test_wrong_keys_end_the_run_before_the_second_device(cloud, fake, ledger):
     failed = cloud.run("register", "--ledger", ledger.path, code=8)
     assert "device SN-1" in failed.stderr and "signature" in failed.stderr and "notTheKey" not in failed.stderr
     assert fake.requests == [] and set(ledger.states().values()) == {INSTALLED}
+
+
+def test_a_clock_that_is_wrong_by_a_year_is_named(cloud, fake, ledger):
+    ledger.add("SN-1")
+    for days in (365, -365):
+        fake.ahead = awsfake.datetime.timedelta(days=days)
+        assert "clock" in cloud.run("register", "--ledger", ledger.path, code=8).stderr
+    assert ledger.states() == {"SN-1": INSTALLED} and fake.account.certificates == {}
+    fake.ahead = awsfake.datetime.timedelta()
+    cloud.run("register", "--ledger", ledger.path)
 
 
 def test_what_is_there_is_not_changed_unasked(cloud, fake, ledger, maker):

@@ -49,7 +49,7 @@ static int set_up(void **state)
     assert_int_equal(mkdir(folder, 0700), 0);
     setenv("HOME", home, 1);
     setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
-    return ds_aws_http_new(NULL, &http, &e);
+    return (int)ds_aws_http_new(NULL, &http, &e);
 }
 
 static int tear_down(void **state)

@@ -178,6 +178,10 @@ static void test_recipe_line_changes_the_value_and_nothing_else(void **state)
     expect_line("stamp:\n  endpoint: a\n  endpoint: b\n", NULL);
     expect_line("stamp:\n  endpoint:\n", NULL);
     expect_line("stamp:\n  endpoint: \"a\n", NULL);
+    expect_line("stamp:\n  endpoint: 'a''b'\n", NULL);
+    expect_line("stamp:\n  endpoint: 'a' b\n", NULL);
+    expect_line("stamp:\n  endpoint: a\n    b\n", NULL);
+    expect_line("stamp:\n  endpoint: >\n    b\n", NULL);
     expect_line("stamp:\n  endpointx: a\n", NULL);
     expect_line("", NULL);
 }

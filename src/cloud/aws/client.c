@@ -245,7 +245,7 @@ static enum ds_class parse(const ds_aws_answer *a, json_t **ret, ds_err *e)
         return DS_OK;
     *ret =
         a->body.len ? json_loadb((const char *)a->body.ptr, a->body.len, JSON_REJECT_DUPLICATES, &why) : json_object();
-    if (*ret && json_is_object(*ret))
+    if (json_is_object(*ret))
         return DS_OK;
     json_decref(*ret);
     *ret = NULL;

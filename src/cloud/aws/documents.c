@@ -53,13 +53,17 @@ json_t *ds_aws_template_jitp(const char *policy)
     return template_of(parameters, thing, certificate, policy);
 }
 
-json_t *ds_aws_template_bulk(const char *policy)
+json_t *ds_aws_template_bulk(const char *policy, bool with_ca)
 {
-    json_t *parameters = json_pack("{s:{s:s}, s:{s:s}, s:{s:s}}", "ThingName", "Type", "String", "SerialNumber", "Type",
-                                   "String", "CertificatePem", "Type", "String");
-    json_t *thing = json_pack("{s:o, s:{s:o}}", "ThingName", ref("ThingName"), "AttributePayload", "serialNumber",
-                              ref("SerialNumber"));
+    static const char *const names[] = {"ThingName", "SerialNumber", "Product", "CertificatePem", "CACertificatePem"};
+    json_t *parameters = json_object();
+    for (size_t i = 0; i < (with_ca ? 5 : 4); i++)
+        json_object_set_new(parameters, names[i], json_pack("{s:s}", "Type", "String"));
+    json_t *thing = json_pack("{s:o, s:{s:o, s:o}}", "ThingName", ref("ThingName"), "AttributePayload", "product",
+                              ref("Product"), "serialNumber", ref("SerialNumber"));
     json_t *certificate = json_pack("{s:o, s:s}", "CertificatePem", ref("CertificatePem"), "Status", "ACTIVE");
+    if (with_ca)
+        json_object_set_new(certificate, "CACertificatePem", ref("CACertificatePem"));
     return template_of(parameters, thing, certificate, policy);
 }
 

@@ -16,9 +16,10 @@
 json_t *ds_aws_device_policy(const char *region, const char *account);
 
 // A template that makes a thing named as the certificate's common name (JITP) or as a manifest's entry says (bulk:
-// parameters ThingName, SerialNumber, CertificatePem), with this policy, active. json_decref.
+// parameters ThingName, SerialNumber, Product, CertificatePem, and CACertificatePem), with this policy, active.
+// json_decref.
 json_t *ds_aws_template_jitp(const char *policy);
-json_t *ds_aws_template_bulk(const char *policy);
+json_t *ds_aws_template_bulk(const char *policy, bool with_ca);
 
 // The rule by which a first connect of a device of this CA calls a function: CreateTopicRule's payload. json_decref.
 json_t *ds_aws_jitr_rule(const char *ca_id, const char *function_arn);

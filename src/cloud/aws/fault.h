@@ -21,6 +21,12 @@ enum ds_aws_fault {
     DS_AWS_REFUSED_DEVICE, // this one certificate is not taken; the next may be
 };
 
+// Did it fail of that?
+static inline bool ds_aws_is(enum ds_class rc, const ds_err *e, enum ds_aws_fault fault)
+{
+    return rc && e->code == (uint32_t)fault;
+}
+
 // Put the failure that a is (a status that is not 2xx) into e. Returns its class.
 enum ds_class ds_aws_explain(const ds_aws_answer *a, ds_err *e);
 

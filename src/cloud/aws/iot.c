@@ -6,11 +6,6 @@
 
 #include <string.h>
 
-static bool is_fault(enum ds_class rc, const ds_err *e, enum ds_aws_fault fault)
-{
-    return rc && e->code == (uint32_t)fault;
-}
-
 enum ds_class ds_aws_registration_code(ds_aws *c, char ret[65], ds_err *e)
 {
     const ds_aws_call call = {.action = "GetRegistrationCode", .method = "GET", .path = "/registrationcode"};
@@ -27,23 +22,33 @@ enum ds_class ds_aws_registration_code(ds_aws *c, char ret[65], ds_err *e)
     return rc;
 }
 
+static bool any_jitp(const ds_aws_jitp *p)
+{
+    return p->template_name || p->template_body;
+}
+
+static json_t *jitp_config(const ds_aws_jitp *p)
+{
+    json_t *config = json_object();
+    if (p->template_name)
+        json_object_set_new(config, "templateName", json_string(p->template_name));
+    if (p->template_body) {
+        json_object_set_new(config, "templateBody", json_string(p->template_body));
+        json_object_set_new(config, "roleArn", json_string(p->role_arn));
+    }
+    return config;
+}
+
 static json_t *registration_body(const ds_aws_ca_registration *r)
 {
-    json_t *body = json_object(), *config = json_object();
+    json_t *body = json_object();
     json_object_set_new(body, "caCertificate", json_string(r->ca_pem));
     if (r->verification_pem)
         json_object_set_new(body, "verificationCertificate", json_string(r->verification_pem));
     else
         json_object_set_new(body, "certificateMode", json_string("SNI_ONLY"));
-    if (r->template_name)
-        json_object_set_new(config, "templateName", json_string(r->template_name));
-    if (r->template_body) {
-        json_object_set_new(config, "templateBody", json_string(r->template_body));
-        json_object_set_new(config, "roleArn", json_string(r->role_arn));
-    }
-    if (json_object_size(config))
-        json_object_set(body, "registrationConfig", config);
-    json_decref(config);
+    if (any_jitp(&r->jitp))
+        json_object_set_new(body, "registrationConfig", jitp_config(&r->jitp));
     return body;
 }
 
@@ -74,7 +79,7 @@ enum ds_class ds_aws_register_ca(ds_aws *c, const ds_aws_ca_registration *r, con
     *ret_fresh = !rc;
     if (!rc) {
         rc = check_id(c, answer, id, e);
-    } else if (is_fault(rc, e, DS_AWS_EXISTS)) { // an answer that was lost, or a run before this one
+    } else if (ds_aws_is(rc, e, DS_AWS_EXISTS)) { // an answer that was lost, or a run before this one
         ds_hex(id, 32, hex);
         rc = ds_aws_describe_ca(c, hex, &answer, e);
     }
@@ -103,6 +108,21 @@ enum ds_class ds_aws_update_ca(ds_aws *c, const char *id, const char *status, co
         call.query[n].value = status;
     }
     return rc ? rc : ds_aws_do(c, &call, NULL, e);
+}
+
+enum ds_class ds_aws_set_jitp(ds_aws *c, const char *id, const ds_aws_jitp *jitp, ds_err *e)
+{
+    json_t *body = json_object();
+    ds_aws_call call = {.action = "UpdateCACertificate", .method = "PUT", .body = body};
+    if (any_jitp(jitp))
+        json_object_set_new(body, "registrationConfig", jitp_config(jitp));
+    else
+        json_object_set_new(body, "removeAutoRegistration", json_true());
+    enum ds_class rc = ds_aws_path(&call, "/cacertificate/", id, "", e);
+    if (!rc)
+        rc = ds_aws_do(c, &call, NULL, e);
+    json_decref(body);
+    return rc;
 }
 
 enum ds_class ds_aws_endpoint(ds_aws *c, char ret[256], ds_err *e)

@@ -12,12 +12,17 @@
 // ret: 64 hex digits (in a dry run a placeholder).
 enum ds_class ds_aws_registration_code(ds_aws *c, char ret[65], ds_err *e) DS_MUST;
 
+// How devices are provisioned when they connect first (JITP): by a template with its role, or by a provisioning
+// template of the account. All NULL: not at all.
+typedef struct ds_aws_jitp {
+    const char *template_body, *role_arn, *template_name;
+} ds_aws_jitp;
+
 typedef struct ds_aws_ca_registration {
     const char *ca_pem;
     const char *verification_pem; // NULL: SNI-only mode, for which nothing is proved
     bool active, auto_registration;
-    const char *template_body, *role_arn; // JITP; both or neither
-    const char *template_name;            // JITP by a provisioning template of the account; NULL: none
+    ds_aws_jitp jitp;
 } ds_aws_ca_registration;
 // Idempotent: one that is registered already is fine; ret_fresh: it was not. Its state is left as it is then.
 enum ds_class ds_aws_register_ca(ds_aws *c, const ds_aws_ca_registration *r, const uint8_t id[32], bool *ret_fresh,
@@ -27,6 +32,8 @@ enum ds_class ds_aws_register_ca(ds_aws *c, const ds_aws_ca_registration *r, con
 enum ds_class ds_aws_describe_ca(ds_aws *c, const char *id, json_t **ret, ds_err *e) DS_MUST;
 // NULL: as it is. status "ACTIVE", "INACTIVE"; automatic "ENABLE", "DISABLE".
 enum ds_class ds_aws_update_ca(ds_aws *c, const char *id, const char *status, const char *automatic, ds_err *e) DS_MUST;
+// Give a registered CA that, or take from it what it has.
+enum ds_class ds_aws_set_jitp(ds_aws *c, const char *id, const ds_aws_jitp *jitp, ds_err *e) DS_MUST;
 
 enum ds_class ds_aws_endpoint(ds_aws *c, char ret[256], ds_err *e) DS_MUST;
 
@@ -47,7 +54,6 @@ typedef struct ds_aws_device {
 enum ds_class ds_aws_register_device(ds_aws *c, const ds_aws_device *d, char **ret_arn, char ret_status[24],
                                      bool *ret_fresh, ds_err *e) DS_MUST;
 
-enum ds_class ds_aws_describe_certificate(ds_aws *c, const char *id, json_t **ret, ds_err *e) DS_MUST;
 // "ACTIVE", "INACTIVE", "REVOKED"
 enum ds_class ds_aws_set_certificate(ds_aws *c, const char *id, const char *status, ds_err *e) DS_MUST;
 // Take it from its things, switch it off where it is on, and delete it with its policies' attachments. What is gone

@@ -6,11 +6,6 @@
 
 #include <string.h>
 
-static bool is_fault(enum ds_class rc, const ds_err *e, enum ds_aws_fault fault)
-{
-    return rc && e->code == (uint32_t)fault;
-}
-
 static char *text_of(const json_t *document)
 {
     char *dumped = json_dumps(document, JSON_COMPACT);
@@ -49,7 +44,7 @@ enum ds_class ds_aws_make_policy(ds_aws *c, const char *name, const json_t *docu
     if (!rc)
         rc = ds_aws_do(c, &call, NULL, e);
     *ret_fresh = !rc;
-    if (is_fault(rc, e, DS_AWS_EXISTS))
+    if (ds_aws_is(rc, e, DS_AWS_EXISTS))
         rc = compare_policy(c, name, document, e);
     json_decref(body);
     return rc;
@@ -79,7 +74,7 @@ enum ds_class ds_aws_make_rule(ds_aws *c, const char *name, const json_t *payloa
     if (!rc)
         rc = ds_aws_do(c, &call, NULL, e);
     *ret_fresh = !rc;
-    return is_fault(rc, e, DS_AWS_EXISTS) ? compare_rule(c, name, payload, e) : rc;
+    return ds_aws_is(rc, e, DS_AWS_EXISTS) ? compare_rule(c, name, payload, e) : rc;
 }
 
 // ---- Bulk
@@ -96,7 +91,7 @@ enum ds_class ds_aws_start_bulk(ds_aws *c, const ds_aws_bulk *b, char ret_task[4
     json_t *answer = NULL;
     const char *task = NULL;
     enum ds_class rc = body ? ds_aws_do(c, &call, &answer, e) : ds_fail(e, DS_INPUT, "the template is not UTF-8");
-    if (is_fault(rc, e, DS_AWS_PASSING)) {
+    if (ds_aws_is(rc, e, DS_AWS_PASSING)) {
         e->hint[0] = '\0';
         (void)ds_hint(e, "it may have been started: 'devstamp cloud aws bulk status' shows those in progress");
     }

@@ -10,9 +10,11 @@
 
 enum { DETACH_TRIES = 10, THINGS_MAX = 32 };
 
-static bool is_fault(enum ds_class rc, const ds_err *e, enum ds_aws_fault fault)
+static enum ds_class describe(ds_aws *c, const char *id, json_t **ret, ds_err *e)
 {
-    return rc && e->code == (uint32_t)fault;
+    ds_aws_call call = {.action = "DescribeCertificate", .method = "GET"};
+    enum ds_class rc = ds_aws_path(&call, "/certificates/", id, "", e);
+    return rc ? rc : ds_aws_do(c, &call, ret, e);
 }
 
 // What is there already under our certificate's id: nobody else's certificate has it, but another account may own it.
@@ -20,9 +22,9 @@ static enum ds_class take_existing(ds_aws *c, const char *id, char **ret_arn, ch
 {
     json_t *answer = NULL;
     const char *arn = NULL, *status = NULL;
-    enum ds_class rc = ds_aws_describe_certificate(c, id, &answer, e);
+    enum ds_class rc = describe(c, id, &answer, e);
     const json_t *d = json_object_get(answer, "certificateDescription");
-    if (is_fault(rc, e, DS_AWS_NOT_FOUND))
+    if (ds_aws_is(rc, e, DS_AWS_NOT_FOUND))
         rc = ds_hint((ds_fail(e, DS_POLICY, "the service says that it exists, and not in this account and region"), e),
                      "it may be registered by another account of yours: see there");
     if (!rc)
@@ -75,18 +77,11 @@ enum ds_class ds_aws_register_device(ds_aws *c, const ds_aws_device *d, char **r
     *ret_fresh = !rc;
     if (!rc)
         rc = take_fresh(c, d, answer, ret_arn, ret_status, e);
-    else if (is_fault(rc, e, DS_AWS_EXISTS))
+    else if (ds_aws_is(rc, e, DS_AWS_EXISTS))
         rc = take_existing(c, hex, ret_arn, ret_status, e);
     json_decref(answer);
     json_decref(body);
     return rc;
-}
-
-enum ds_class ds_aws_describe_certificate(ds_aws *c, const char *id, json_t **ret, ds_err *e)
-{
-    ds_aws_call call = {.action = "DescribeCertificate", .method = "GET"};
-    enum ds_class rc = ds_aws_path(&call, "/certificates/", id, "", e);
-    return rc ? rc : ds_aws_do(c, &call, ret, e);
 }
 
 enum ds_class ds_aws_set_certificate(ds_aws *c, const char *id, const char *status, ds_err *e)
@@ -102,7 +97,7 @@ static enum ds_class detach_thing(ds_aws *c, const char *thing, const char *arn,
     enum ds_class rc = ds_aws_path(&call, "/things/", thing, "/principals", e);
     if (!rc)
         rc = ds_aws_do(c, &call, NULL, e);
-    return is_fault(rc, e, DS_AWS_NOT_FOUND) ? DS_OK : rc;
+    return ds_aws_is(rc, e, DS_AWS_NOT_FOUND) ? DS_OK : rc;
 }
 
 static enum ds_class detach_things(ds_aws *c, const char *arn, ds_err *e)
@@ -129,7 +124,7 @@ static enum ds_class delete_now(ds_aws *c, const char *id, ds_err *e)
         return rc;
     for (unsigned i = 0; i < DETACH_TRIES; i++) {
         rc = ds_aws_do(c, &call, NULL, e);
-        if (!is_fault(rc, e, DS_AWS_CONFLICT))
+        if (!ds_aws_is(rc, e, DS_AWS_CONFLICT))
             break;
         ds_sleep_ms(500 * (int64_t)(i + 1));
     }
@@ -140,7 +135,7 @@ enum ds_class ds_aws_delete_certificate(ds_aws *c, const char *id, ds_err *e)
 {
     json_t *answer = NULL;
     const char *arn = NULL, *status = NULL;
-    enum ds_class rc = ds_aws_describe_certificate(c, id, &answer, e);
+    enum ds_class rc = describe(c, id, &answer, e);
     const json_t *d = json_object_get(answer, "certificateDescription");
     if (!rc)
         rc = ds_aws_text(c, d, "certificateArn", &arn, e);
@@ -153,7 +148,7 @@ enum ds_class ds_aws_delete_certificate(ds_aws *c, const char *id, ds_err *e)
     if (!rc)
         rc = delete_now(c, id, e);
     json_decref(answer);
-    return is_fault(rc, e, DS_AWS_NOT_FOUND) ? DS_OK : rc;
+    return ds_aws_is(rc, e, DS_AWS_NOT_FOUND) ? DS_OK : rc;
 }
 
 enum ds_class ds_aws_attach_policy(ds_aws *c, const char *policy, const char *arn, ds_err *e)
@@ -187,7 +182,7 @@ enum ds_class ds_aws_make_thing(ds_aws *c, const char *name, const char *arn, ds
         rc = ds_aws_path(&attach, "/things/", name, "/principals", e);
     if (!rc)
         rc = ds_aws_do(c, &make, NULL, e);
-    if (is_fault(rc, e, DS_AWS_EXISTS)) // with other attributes: somebody described it further, which is theirs
+    if (ds_aws_is(rc, e, DS_AWS_EXISTS)) // with other attributes: somebody described it further, which is theirs
         rc = DS_OK;
     if (!rc)
         rc = ds_aws_do(c, &attach, NULL, e);

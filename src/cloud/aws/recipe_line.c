@@ -56,30 +56,45 @@ static const char *value_end(const char *p, const char *to)
     return end;
 }
 
-// Keys of the block are those indented as its first one.
+static bool nothing_follows(const char *p, const char *to)
+{
+    const char *rest = skip_spaces(p, to);
+    return rest == to || (*rest == '#' && rest > p);
+}
+
+static bool take_value(const char *behind, const char *to, span *ret)
+{
+    ret->from = skip_spaces(behind, to);
+    ret->to = value_end(ret->from, to);
+    return ret->to && ret->to > ret->from && nothing_follows(ret->to, to);
+}
+
+// How many there are; 2 stands for what is not to be touched. Keys of the block are those indented as its first one,
+// and what is indented further belongs to the value before it.
 static size_t find_values(ds_view text, span *ret)
 {
     span rest = {(const char *)text.ptr, (const char *)text.ptr + text.len}, line;
-    bool inside = false;
+    bool inside = false, behind_it = false;
     long depth = 0;
     size_t count = 0;
     while (next_line(&rest, &line)) {
-        const char *p = skip_spaces(line.from, line.to);
+        const char *p = skip_spaces(line.from, line.to), *behind;
         if (p == line.to || *p == '#')
             continue;
         if (p == line.from) {
-            const char *behind = behind_key(p, line.to, "stamp");
-            inside = behind && (p = skip_spaces(behind, line.to), p == line.to || *p == '#');
+            behind = behind_key(p, line.to, "stamp");
+            inside = behind && nothing_follows(behind, line.to);
             depth = 0;
+            behind_it = false;
             continue;
         }
         depth = inside && !depth ? p - line.from : depth;
-        const char *behind = inside && p - line.from == depth ? behind_key(p, line.to, "endpoint") : NULL;
-        if (!behind)
-            continue;
-        ret->from = skip_spaces(behind, line.to);
-        ret->to = value_end(ret->from, line.to);
-        count += ret->to && ret->to > ret->from ? 1 : 2; // nothing there, or a quotation that goes on
+        if (behind_it && p - line.from > depth)
+            return 2;
+        behind = inside && p - line.from == depth ? behind_key(p, line.to, "endpoint") : NULL;
+        behind_it = behind != NULL;
+        if (behind)
+            count += take_value(behind, line.to, ret) ? 1 : 2;
     }
     return count;
 }
