@@ -279,21 +279,32 @@ static enum ds_class decide(ds_registry *r, attempt *t, ds_err *e)
     return d.state ? admit_known(r, t, &d, e) : admit_unknown(r, t, e);
 }
 
+// Parsing a certificate costs more than all that is looked up for it.
+static X509 *own_copy(const ds_registry_attempt *a)
+{
+    const unsigned char *p = a->der.ptr;
+    if (!a->der.len || a->der.len > DER_MAX)
+        return NULL;
+    if (a->cert)
+        return X509_up_ref(a->cert) == 1 ? a->cert : NULL;
+    X509 *parsed = d2i_X509(NULL, &p, (long)a->der.len);
+    if (parsed && p == a->der.ptr + a->der.len)
+        return parsed;
+    X509_free(parsed);
+    return NULL;
+}
+
 enum ds_class ds_registry_admit(ds_registry *r, const ds_registry_attempt *a, ds_registry_client *ret, ds_err *e)
 {
     attempt t = {.a = a, .now_ms = ds_now_ms(), .unknown = true};
-    const unsigned char *p = a->der.ptr;
     *ret = (ds_registry_client){0};
     if (a->source)
         t.source = ds_sources_of(&r->sources, a->source);
     enum ds_class rc = ds_registry_refresh(r, e);
     if (rc)
         return rc;
-    if (!a->der.len || a->der.len > DER_MAX || !(t.leaf = d2i_X509(NULL, &p, (long)a->der.len)) ||
-        p != a->der.ptr + a->der.len)
-        rc = ds_fail(e, DS_POLICY, "not one X.509 certificate");
-    else
-        rc = decide(r, &t, e);
+    t.leaf = own_copy(a);
+    rc = t.leaf ? decide(r, &t, e) : ds_fail(e, DS_POLICY, "not one X.509 certificate of a device's size");
     X509_free(t.leaf);
     *ret = t.c;
     if (rc != DS_POLICY || !t.unknown)

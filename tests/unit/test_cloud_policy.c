@@ -143,7 +143,7 @@ static enum ds_class admit_from(place *p, const party *d, const char *id, const 
 {
     ds_registry_client c;
     p->e = DS_ERR_INIT;
-    return ds_registry_admit(p->r, &(ds_registry_attempt){ds_buf_view(&d->der), id, source, NOW}, &c, &p->e);
+    return ds_registry_admit(p->r, &(ds_registry_attempt){ds_buf_view(&d->der), NULL, id, source, NOW}, &c, &p->e);
 }
 
 // A flood from one address shuts that address's unknown certificates out, and nobody else's.
