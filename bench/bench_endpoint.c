@@ -255,6 +255,13 @@ static int run(char **argv)
     while (wait(NULL) > 0)
         continue;
     print(r, now_us() - begin);
+    munmap(r, size);
+    for (size_t i = 0; i < c.count; i++)
+        X509_free(c.certs[i]);
+    free(c.certs);
+    X509_free(chain);
+    EVP_PKEY_free(c.key);
+    SSL_CTX_free(c.ctx);
     return 0;
 }
 

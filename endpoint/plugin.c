@@ -27,7 +27,7 @@ enum {
     FLUSH_MS = 1000,   // how often it is written who was there
     SUMMARY_MS = 10000 // how often refusals that have no line of their own are counted in one
 };
-static const ds_rate refusal_lines = {.per_s = 2, .burst = 50};
+static const ds_rate refusal_lines = {.per_s = 1, .burst = 50};
 
 typedef struct plugin {
     mosquitto_plugin_id_t *id;

@@ -55,7 +55,7 @@ static enum ds_class write_seen(ds_registry *r, ds_err *e)
 {
     enum ds_class rc = DS_OK;
     for (size_t i = 0; !rc && i < r->seen_count; i++)
-        rc = ds_sql_run(&r->sql, "UPDATE device SET last_seen = max(last_seen, ?) WHERE number = ?",
+        rc = ds_sql_run(&r->sql, "UPDATE device SET last_seen = ? WHERE number = ?",
                         DS_ARGS(DS_INT(r->seen[i].at_utc), DS_INT(r->seen[i].device)), e);
     return rc;
 }
@@ -227,10 +227,16 @@ static enum ds_class admit_unknown(ds_registry *r, attempt *t, ds_err *e)
     return enrol(r, t, e);
 }
 
+// A clock that was ahead and was set right must not silence a device for as long as it was wrong.
+static bool is_long_ago(int64_t seen_utc, int64_t now_utc)
+{
+    return now_utc - seen_utc >= SEEN_GRAIN_S || seen_utc - now_utc >= SEEN_GRAIN_S;
+}
+
 static enum ds_class admit_pending(ds_registry *r, attempt *t, const row *d, ds_err *e)
 {
     enum ds_class rc = DS_OK;
-    if (t->a->now_utc - d->seen_utc >= SEEN_GRAIN_S) { // told again now and then, as the first event may be lost
+    if (is_long_ago(d->seen_utc, t->a->now_utc)) { // told again now and then, as the first event may be lost
         rc = ds_sql_run(&r->sql, "UPDATE device SET last_seen = ? WHERE number = ?",
                         DS_ARGS(DS_INT(t->a->now_utc), DS_INT(d->number)), e);
         t->c.news = DS_REGISTRY_STILL_PENDING;
@@ -261,7 +267,7 @@ static enum ds_class admit_known(ds_registry *r, attempt *t, const row *d, ds_er
     t->c.registered_utc = d->registered_utc;
     if (d->state == DS_REGISTRY_PENDING)
         return admit_pending(r, t, d, e);
-    return t->a->now_utc - d->seen_utc < SEEN_GRAIN_S ? DS_OK : note_seen(r, d, t->a->now_utc, e);
+    return is_long_ago(d->seen_utc, t->a->now_utc) ? note_seen(r, d, t->a->now_utc, e) : DS_OK;
 }
 
 static enum ds_class decide(ds_registry *r, attempt *t, ds_err *e)
