@@ -27,7 +27,7 @@ enum {
     FLUSH_MS = 1000,   // how often it is written who was there
     SUMMARY_MS = 10000 // how often refusals that have no line of their own are counted in one
 };
-static const ds_rate refusal_lines = {.per_s = 2, .burst = 50};
+static const ds_rate refusal_lines = {.per_s = 1, .burst = 50};
 
 typedef struct plugin {
     mosquitto_plugin_id_t *id;
@@ -111,8 +111,8 @@ static enum ds_class admit(plugin *p, struct mosquitto *client, int64_t now_utc,
     const char *id = mosquitto_client_id(client);
     unsigned char *der = NULL;
     int len = cert ? i2d_X509(cert, &der) : 0;
-    X509_free(cert);
     const ds_registry_attempt a = {.der = {der, len > 0 ? (size_t)len : 0},
+                                   .cert = cert,
                                    .client_id = id ? id : "",
                                    .source = mosquitto_client_address(client),
                                    .now_utc = now_utc};
@@ -120,6 +120,7 @@ static enum ds_class admit(plugin *p, struct mosquitto *client, int64_t now_utc,
     enum ds_class rc =
         len > 0 ? ds_registry_admit(p->registry, &a, ret, e) : ds_fail(e, DS_POLICY, "no client certificate");
     OPENSSL_free(der);
+    X509_free(cert);
     ERR_clear_error(); // the broker would read what a refusal left as another connection's failure
     return rc;
 }

@@ -106,6 +106,7 @@ enum ds_class ds_registry_expect(ds_registry *r, const uint8_t ca[32], const uin
 // Who wants to connect.
 typedef struct ds_registry_attempt {
     ds_view der;           // its certificate
+    struct x509_st *cert;  // the same, parsed, where somebody has; borrowed. NULL: it is parsed here
     const char *client_id; // as it calls itself
     const char *source;    // the address it comes from; NULL: not known
     int64_t now_utc;

@@ -55,7 +55,7 @@ static enum ds_class write_seen(ds_registry *r, ds_err *e)
 {
     enum ds_class rc = DS_OK;
     for (size_t i = 0; !rc && i < r->seen_count; i++)
-        rc = ds_sql_run(&r->sql, "UPDATE device SET last_seen = max(last_seen, ?) WHERE number = ?",
+        rc = ds_sql_run(&r->sql, "UPDATE device SET last_seen = ? WHERE number = ?",
                         DS_ARGS(DS_INT(r->seen[i].at_utc), DS_INT(r->seen[i].device)), e);
     return rc;
 }
@@ -227,10 +227,16 @@ static enum ds_class admit_unknown(ds_registry *r, attempt *t, ds_err *e)
     return enrol(r, t, e);
 }
 
+// A clock that was ahead and was set right must not silence a device for as long as it was wrong.
+static bool is_long_ago(int64_t seen_utc, int64_t now_utc)
+{
+    return now_utc - seen_utc >= SEEN_GRAIN_S || seen_utc - now_utc >= SEEN_GRAIN_S;
+}
+
 static enum ds_class admit_pending(ds_registry *r, attempt *t, const row *d, ds_err *e)
 {
     enum ds_class rc = DS_OK;
-    if (t->a->now_utc - d->seen_utc >= SEEN_GRAIN_S) { // told again now and then, as the first event may be lost
+    if (is_long_ago(d->seen_utc, t->a->now_utc)) { // told again now and then, as the first event may be lost
         rc = ds_sql_run(&r->sql, "UPDATE device SET last_seen = ? WHERE number = ?",
                         DS_ARGS(DS_INT(t->a->now_utc), DS_INT(d->number)), e);
         t->c.news = DS_REGISTRY_STILL_PENDING;
@@ -261,7 +267,7 @@ static enum ds_class admit_known(ds_registry *r, attempt *t, const row *d, ds_er
     t->c.registered_utc = d->registered_utc;
     if (d->state == DS_REGISTRY_PENDING)
         return admit_pending(r, t, d, e);
-    return t->a->now_utc - d->seen_utc < SEEN_GRAIN_S ? DS_OK : note_seen(r, d, t->a->now_utc, e);
+    return is_long_ago(d->seen_utc, t->a->now_utc) ? note_seen(r, d, t->a->now_utc, e) : DS_OK;
 }
 
 static enum ds_class decide(ds_registry *r, attempt *t, ds_err *e)
@@ -279,21 +285,32 @@ static enum ds_class decide(ds_registry *r, attempt *t, ds_err *e)
     return d.state ? admit_known(r, t, &d, e) : admit_unknown(r, t, e);
 }
 
+// Parsing a certificate costs more than all that is looked up for it.
+static X509 *own_copy(const ds_registry_attempt *a)
+{
+    const unsigned char *p = a->der.ptr;
+    if (!a->der.len || a->der.len > DER_MAX)
+        return NULL;
+    if (a->cert)
+        return X509_up_ref(a->cert) == 1 ? a->cert : NULL;
+    X509 *parsed = d2i_X509(NULL, &p, (long)a->der.len);
+    if (parsed && p == a->der.ptr + a->der.len)
+        return parsed;
+    X509_free(parsed);
+    return NULL;
+}
+
 enum ds_class ds_registry_admit(ds_registry *r, const ds_registry_attempt *a, ds_registry_client *ret, ds_err *e)
 {
     attempt t = {.a = a, .now_ms = ds_now_ms(), .unknown = true};
-    const unsigned char *p = a->der.ptr;
     *ret = (ds_registry_client){0};
     if (a->source)
         t.source = ds_sources_of(&r->sources, a->source);
     enum ds_class rc = ds_registry_refresh(r, e);
     if (rc)
         return rc;
-    if (!a->der.len || a->der.len > DER_MAX || !(t.leaf = d2i_X509(NULL, &p, (long)a->der.len)) ||
-        p != a->der.ptr + a->der.len)
-        rc = ds_fail(e, DS_POLICY, "not one X.509 certificate");
-    else
-        rc = decide(r, &t, e);
+    t.leaf = own_copy(a);
+    rc = t.leaf ? decide(r, &t, e) : ds_fail(e, DS_POLICY, "not one X.509 certificate of a device's size");
     X509_free(t.leaf);
     *ret = t.c;
     if (rc != DS_POLICY || !t.unknown)

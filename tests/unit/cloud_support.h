@@ -171,7 +171,7 @@ static UNUSED int place_free(void **state)
 static UNUSED enum ds_class admit_at(place *p, const party *d, const char *id, int64_t now, ds_registry_client *ret)
 {
     p->e = DS_ERR_INIT;
-    return ds_registry_admit(p->r, &(ds_registry_attempt){ds_buf_view(&d->der), id, NULL, now}, ret, &p->e);
+    return ds_registry_admit(p->r, &(ds_registry_attempt){ds_buf_view(&d->der), NULL, id, NULL, now}, ret, &p->e);
 }
 
 static UNUSED bool count_one(void *arg, const ds_registry_device *d)

@@ -112,6 +112,42 @@ static void test_pending_device_waits_for_its_activation(void **state)
     party_free(&twin);
 }
 
+static bool see_last(void *arg, const ds_registry_device *d)
+{
+    assert_int_equal(d->last_seen_utc, *(int64_t *)arg);
+    return true;
+}
+
+// The endpoint's clock a year ahead and a year behind: what it cannot judge it refuses, and nothing stays of it when
+// the clock is right again.
+static void test_clock_wrong_by_a_year(void **state)
+{
+    place *p = *state;
+    recipe r = device_recipe("SN1", &p->sub);
+    r.start = -100;
+    r.end = 3 * YEAR;
+    party a = certify_party(&r), b = make_device("SN2", &p->sub);
+    ds_registry_client c;
+    change_sub(p, &(ds_registry_ca_change){.registration = &(const enum ds_registry_registration){DS_REGISTRY_AWAIT}});
+    assert_int_equal(admit_at(p, &b, "SN2", NOW + YEAR - 10, &c), DS_POLICY); // pending since the wrong time
+    assert_int_equal(c.news, DS_REGISTRY_STILL_PENDING);
+    assert_int_equal(admit_at(p, &b, "SN2", NOW, &c), DS_POLICY);
+    assert_int_equal(c.news, DS_REGISTRY_STILL_PENDING); // and told again, not in a year
+    assert_int_equal(ds_registry_set_device(p->r, "SN2", DS_REGISTRY_ACTIVE, &p->e), DS_OK);
+    assert_int_equal(admit_at(p, &b, "SN2", NOW + 61, &c), DS_OK);
+    change_sub(p, &(ds_registry_ca_change){.registration = &(const enum ds_registry_registration){DS_REGISTRY_AUTO}});
+    assert_int_equal(admit_at(p, &a, "SN1", NOW - YEAR, &c), DS_POLICY);
+    assert_has(p->e.text, "not valid yet");
+    assert_int_equal(admit_at(p, &b, "SN2", NOW + YEAR + 10, &c), DS_POLICY);
+    assert_has(p->e.text, "expired");
+    assert_int_equal(registered(p), 1);
+    assert_int_equal(ds_registry_each(p->r, see_last, (int64_t[]){NOW + 61}, &p->e), DS_OK);
+    assert_int_equal(admit_at(p, &a, "SN1", NOW, &c), DS_OK);
+    assert_int_equal(admit_at(p, &b, "SN2", NOW, &c), DS_OK);
+    party_free(&a);
+    party_free(&b);
+}
+
 static void test_rate_bounds_new_devices_of_a_ca(void **state)
 {
     place *p = *state;
@@ -143,7 +179,7 @@ static enum ds_class admit_from(place *p, const party *d, const char *id, const 
 {
     ds_registry_client c;
     p->e = DS_ERR_INIT;
-    return ds_registry_admit(p->r, &(ds_registry_attempt){ds_buf_view(&d->der), id, source, NOW}, &c, &p->e);
+    return ds_registry_admit(p->r, &(ds_registry_attempt){ds_buf_view(&d->der), NULL, id, source, NOW}, &c, &p->e);
 }
 
 // A flood from one address shuts that address's unknown certificates out, and nobody else's.
@@ -300,6 +336,7 @@ int main(void)
         PLACE(test_expect_refuses_what_is_no_ca_of_devices),
         PLACE(test_announcement_counts_for_its_ca_alone),
         PLACE(test_pending_device_waits_for_its_activation),
+        PLACE(test_clock_wrong_by_a_year),
         PLACE(test_rate_bounds_new_devices_of_a_ca),
         PLACE(test_flood_of_bad_certificates_costs_its_source),
         PLACE(test_registry_of_version_1_is_brought_up_to_date),

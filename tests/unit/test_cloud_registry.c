@@ -158,8 +158,9 @@ static void test_admit_checks_the_signature_itself(void **state)
     }
     assert_int_equal(registered(p), 0);
     for (size_t len = 0; len < d.der.len; len += 5)
-        assert_int_equal(ds_registry_admit(p->r, &(ds_registry_attempt){{d.der.ptr, len}, "SN1", NULL, NOW}, &c, &p->e),
-                         DS_POLICY);
+        assert_int_equal(
+            ds_registry_admit(p->r, &(ds_registry_attempt){{d.der.ptr, len}, NULL, "SN1", NULL, NOW}, &c, &p->e),
+            DS_POLICY);
     assert_int_equal(admit_at(p, &d, "SN1", NOW, &c), DS_OK);
     party_free(&d);
 }
