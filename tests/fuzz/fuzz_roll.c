@@ -217,7 +217,7 @@ static void pull(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    DS_CLEANUP_BUF ds_buf file = {0};
+    DS_CLEANUP_BUF ds_buf file = {0}, changed = {0};
     if (size == 0)
         return 0;
     ds_listed d;
@@ -234,12 +234,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         look(&file, true);
         break;
     case 2:
-        ds_buf_add(&file, body.ptr, body.len);
-        edit(&file, data + 1, size - 1);
-        DS_CLEANUP_BUF ds_buf whole = {0};
-        ds_buf_add(&whole, header.ptr, header.len);
-        ds_buf_add(&whole, file.ptr, file.len);
-        look(&whole, true);
+        ds_buf_add(&changed, body.ptr, body.len);
+        edit(&changed, data + 1, size - 1);
+        ds_buf_add(&file, header.ptr, header.len);
+        ds_buf_add(&file, changed.ptr, changed.len);
+        look(&file, true);
         break;
     default:
         pull(data + 1, size - 1);
