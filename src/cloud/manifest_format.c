@@ -92,7 +92,7 @@ static enum ds_class put_azure(ds_manifest_printer *p, const ds_listed *d, const
 
 static void put_field(FILE *out, const char *text, char after)
 {
-    bool quoted = text[strcspn(text, ",\"\r\n")] != '\0' || (text[0] && strchr("=+-@", text[0]));
+    bool quoted = text[strcspn(text, ",\"\r\n")] != '\0';
     if (quoted)
         (void)fputc('"', out);
     for (const char *c = text; *c; c++) {

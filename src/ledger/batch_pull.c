@@ -6,6 +6,7 @@
 #include "src/ledger/batch_int.h"
 #include "src/ledger/lists.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +80,33 @@ static enum ds_class take_proof(pulling *p, const ds_batch_proof *proof, ds_err 
     return rc ? rc : ds_batch_put_proof(p->l, device, proof, e);
 }
 
+// A text that is no UTF-8, which not every database keeps, is kept as "\\x" and hex digits; so is one that begins so.
+static char *stored_text(const char *text)
+{
+    json_t *valid = strncmp(text, "\\x", 2) == 0 ? NULL : json_string(text);
+    char *out = valid ? ds_strdup(text) : ds_alloc(2 * strlen(text) + 3);
+    if (!valid) {
+        memcpy(out, "\\x", 2);
+        ds_hex((const uint8_t *)text, strlen(text), out + 2);
+    }
+    json_decref(valid);
+    return out;
+}
+
+static char *text_of(ds_sql_rows *q, int column)
+{
+    ds_view v = ds_sql_view(q, column);
+    char *text = ds_asprintf("%.*s", (int)v.len, v.len ? (const char *)v.ptr : "");
+    size_t len = strlen(text) / 2 - (text[0] != '\0');
+    if (strncmp(text, "\\x", 2) != 0)
+        return text;
+    char *plain = ds_alloc(len + 1);
+    if (!ds_unhex(text + 2, (uint8_t *)plain, len))
+        plain[0] = '\0'; // it was changed: its hash will tell
+    free(text);
+    return plain;
+}
+
 // The hash of the station's event with that number, as it is here; *ret_has false where it is not.
 static enum ds_class stored(pulling *p, uint64_t number, uint8_t ret[32], bool *ret_has, ds_err *e)
 {
@@ -122,11 +150,13 @@ static enum ds_class take_event(pulling *p, const ds_batch_event *v, ds_err *e)
         return rc;
     ds_hex(v->hash, 32, hex);
     p->done.events++;
+    DS_CLEANUP_FREE char *kind = stored_text(v->kind);
+    DS_CLEANUP_FREE char *text = stored_text(v->text);
     return ds_sql_run(
         &p->l->sql,
         "INSERT INTO batch_event(station, position, at, device, kind, text, hash) VALUES(?, ?, ?, ?, ?, ?, ?)",
-        DS_ARGS(DS_TEXT(p->station), DS_INT(v->number), DS_INT(v->at), DS_INT(v->device), DS_TEXT(v->kind),
-                DS_TEXT(v->text), DS_TEXT(hex)),
+        DS_ARGS(DS_TEXT(p->station), DS_INT(v->number), DS_INT(v->at), DS_INT(v->device), DS_TEXT(kind), DS_TEXT(text),
+                DS_TEXT(hex)),
         e);
 }
 
@@ -157,10 +187,9 @@ static enum ds_class take_entry(pulling *p, ds_view entry, ds_err *e)
 static void read_link(ds_sql_rows *q, ds_batch_event *ret)
 {
     char hex[65];
-    ds_view kind = ds_sql_view(q, 3), text = ds_sql_view(q, 4);
     *ret = (ds_batch_event){.number = ds_sql_int(q, 0), .at = ds_sql_int(q, 1), .device = ds_sql_int(q, 2)};
-    ret->kind = ds_asprintf("%.*s", (int)kind.len, kind.len ? (const char *)kind.ptr : "");
-    ret->text = ds_asprintf("%.*s", (int)text.len, text.len ? (const char *)text.ptr : "");
+    ret->kind = text_of(q, 3);
+    ret->text = text_of(q, 4);
     ds_sql_text(q, 5, hex, sizeof hex);
     if (!ds_unhex(hex, ret->hash, 32))
         memset(ret->hash, 0, 32);

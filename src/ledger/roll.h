@@ -9,7 +9,7 @@
 //   then blocks of 256 entries: a line with the hashes of the block's entries and the proof that leads from them to
 //   the root, and the entries, one line each
 // So each part proves each of its entries alone, and an entry that was lost, edited, doubled or moved is told exactly.
-// Memory: 72 bytes a block of 256 entries, and the entries of one block.
+// Memory: the entries of one block, and 48 bytes for each block of files that are surveyed.
 #ifndef DS_LEDGER_ROLL_H
 #define DS_LEDGER_ROLL_H
 

@@ -225,7 +225,6 @@ def test_the_choice(made, tmp_path):
     def listed(*choice):
         out = tmp_path / "list"
         manifest("export", "--ledger", ledger.path, "--key", ledger.key, "-o", out, *choice)
-        manifest("verify", *by(ledger), out)
         return sorted(json.loads(x)["serial"] for x in entries(out))
 
     fans = ["SN00004", "SN00005", "SN00006", "SN00007"]
@@ -339,6 +338,15 @@ def test_bad_command_lines(made, tmp_path):
     for what in (b"", b"\n\n\n", b"{}\n{}\n{}\n", os.urandom(5000)):
         (tmp_path / "junk").write_bytes(what)
         assert manifest("verify", *by(ledger), tmp_path / "junk", ok=False).returncode == 3
+    # A statement is no bundle and no image, whoever asks for the signature.
+    statement = (folder / "all").read_text().splitlines()[0]
+    order = json.dumps({"devstamp": "signing order 1", "statement": statement, "what": "statement"}, separators=(",", ":"))
+    (tmp_path / "order").write_text(order + "\n")
+    for kind, more in (("bundle", ["--digest", "00" * 32]), ("image", [])):
+        p = run(DEVSTAMP, kind, "sign-order", "--key", ledger.key, *more, "-o", tmp_path / "x", tmp_path / "order", ok=False)
+        assert p.returncode == 3 and "is of a statement" in p.stderr
+    p = run(DEVSTAMP, "bundle", "show", tmp_path / "order", ok=False)
+    assert p.returncode == 3 and "it is of a statement" in p.stderr
     os.chmod(ledger.key, 0o644)
     p = manifest("export", "--ledger", ledger.path, "--key", ledger.key, "-o", tmp_path / "x", ok=False)
     os.chmod(ledger.key, 0o600)

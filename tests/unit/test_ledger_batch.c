@@ -147,6 +147,7 @@ static void test_batch_brings_devices_and_is_whole(void **state)
     whole_device(t->station->l, 2);
     assert_int_equal(ds_ledger_device_pop(t->station->l, a.id, "ABCDEFGHJKLM", secret, &t->e), DS_OK);
     assert_int_equal(ds_ledger_event(t->station->l, 0, "fault", "bytes \xff\xfe that are no text", &t->e), DS_OK);
+    assert_int_equal(ds_ledger_event(t->station->l, 0, "fault", "\\x00 is no number", &t->e), DS_OK);
     assert_true(push(t, 0, -1));
     good_pull(t, 0, &done);
     assert_int_equal(done.devices, 2);

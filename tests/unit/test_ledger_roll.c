@@ -4,6 +4,8 @@
 // Rolls: what was written is read again; whatever is done to a file is seen, and told by entry.
 #include "roll_support.h"
 
+#include <openssl/pem.h>
+
 typedef struct bench {
     roll_key key;
     char folder[64], path[96];
@@ -397,6 +399,26 @@ static void test_roll_refuses_entries_it_cannot_hold(void **state)
     ds_roll_spool_free(s);
 }
 
+// docs/manifest.md's test vector: made once, and read ever since.
+static void test_roll_test_vector_is_read(void **state)
+{
+    bench *b = *state;
+    ds_roll_files f;
+    fault_list got;
+    static const char *const paths[] = {DS_TEST_DATA "/manifest/serials.list"};
+    FILE *pem = fopen(DS_TEST_DATA "/manifest/key.pub", "re");
+    assert_non_null(pem);
+    roll_key k = {.key = PEM_read_PUBKEY(pem, NULL, NULL, NULL)};
+    (void)fclose(pem);
+    key_digest(k.key, k.id[0]);
+    assert_int_equal(survey(&k, paths, 1, &got, &f, &b->e), DS_OK);
+    assert_int_equal(f.faults, 0);
+    assert_int_equal(f.head.kind, DS_STATEMENT_SERIALS);
+    assert_int_equal(f.head.count, 3);
+    ds_roll_files_free(&f);
+    EVP_PKEY_free(k.key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +431,7 @@ int main(void)
         BENCH(test_roll_lost_part_is_told_and_copies_make_up),
         BENCH(test_roll_parts_of_different_lists_do_not_mix),
         BENCH(test_roll_refuses_entries_it_cannot_hold),
+        BENCH(test_roll_test_vector_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
