@@ -42,18 +42,23 @@ static UNUSED bool on_pg(void)
     return engine && strcmp(engine, "postgresql") == 0;
 }
 
-static UNUSED int world_new(void **state)
+static UNUSED int world_in(void **state, bool pg)
 {
     world *w = ds_alloc(sizeof *w);
     snprintf(w->folder, sizeof w->folder, "/tmp/ds-ledger-XXXXXX");
     assert_non_null(mkdtemp(w->folder));
     snprintf(w->path, sizeof w->path, "%s/ledger.db", w->folder);
-    w->pg = on_pg();
+    w->pg = pg;
     if (w->pg)
         pg_new_place(w->path, sizeof w->path);
     assert_int_equal(ds_ledger_open(w->path, false, &w->l, &w->e), DS_OK);
     *state = w;
     return 0;
+}
+
+static UNUSED int world_new(void **state)
+{
+    return world_in(state, on_pg());
 }
 
 static UNUSED int world_free(void **state)
