@@ -10,11 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { REFUSED_IN_A_ROW = 20 }; // so many are no accident: a CA that is off, a policy of the service
+
 typedef struct run {
     ds_aws *c;
     ds_ledger *l;
     const ds_aws_registration *r;
     ds_aws_registered count;
+    unsigned in_a_row; // refused, each for itself
     enum ds_class rc;
     ds_err e;
 } run;
@@ -110,28 +113,36 @@ static bool is_its_own(enum ds_class rc, const ds_err *e)
     return rc == DS_USAGE || (rc == DS_INPUT && e->code == 0) || e->code == DS_AWS_REFUSED_DEVICE;
 }
 
+static void do_one(run *x, const ds_ledger_device *d, const ds_ledger_cert *c)
+{
+    x->e = DS_ERR_INIT;
+    x->rc = one(x, d, c, &x->e);
+    bool own = x->rc && is_its_own(x->rc, &x->e);
+    x->in_a_row = own ? x->in_a_row + 1 : 0;
+    x->count.failed += own;
+    if (own)
+        say(x, d, c, x->e.text);
+    if (own && x->in_a_row < REFUSED_IN_A_ROW)
+        x->rc = DS_OK;
+    else if (own)
+        (void)ds_wrap(&x->e, "%d in a row are refused, the last", REFUSED_IN_A_ROW);
+    if (x->rc)
+        (void)ds_wrap(&x->e, "device %s", d->serial);
+}
+
 static bool row(void *arg, const ds_ledger_device *d, const ds_ledger_cert *c)
 {
     run *x = arg;
     if (c->state == 0)
         return true;
-    if (c->revoked) {
+    if (c->revoked)
         x->count.revoked++;
-    } else if (c->state < DS_LEDGER_INSTALLED) {
+    else if (c->state < DS_LEDGER_INSTALLED)
         x->count.waiting++;
-    } else if (c->state == DS_LEDGER_REGISTERED && !x->r->all) {
+    else if (c->state == DS_LEDGER_REGISTERED && !x->r->all)
         x->count.before++;
-    } else {
-        x->e = DS_ERR_INIT;
-        x->rc = one(x, d, c, &x->e);
-        if (x->rc && is_its_own(x->rc, &x->e)) {
-            x->count.failed++;
-            say(x, d, c, x->e.text);
-            x->rc = DS_OK;
-        }
-        if (x->rc)
-            (void)ds_wrap(&x->e, "device %s", d->serial);
-    }
+    else
+        do_one(x, d, c);
     return x->rc == DS_OK;
 }
 
