@@ -76,8 +76,12 @@ def test_what_refuses_them_all_ends_the_run(cloud, fake, ledger, maker):
     args = ["register", "--ledger", ledger.path, "--with-ca", maker.dir / "subca.pem", "--rate", "1000"]
     failed = cloud.run(*args, code=8)
     assert "20 in a row are refused" in failed.stderr and fake.counts["RegisterCertificate"] == 20
+    failed = cloud.run(*args, "--jobs", "3", code=8)
+    assert "20 in a row are refused" in failed.stderr and 40 <= fake.counts["RegisterCertificate"] <= 42
     cloud.run("ca", "activate", "--dir", maker.dir)
-    cloud.run(*args)
+    fake.faults = [None] * 5 + ["throttle", "cut-after", "500", "cut"]
+    done = json.loads(cloud.run(*args, "--jobs", "8", "--json").stdout)
+    assert done["registered"] + done["already"] == 25 and done["already"] <= 1
     assert set(ledger.states().values()) == {REGISTERED}
 
 
