@@ -52,6 +52,7 @@ static const struct {
         {"key", AT(key)},
         {"account", AT(account)},
         {"task", AT(task)},
+    {"jobs", AT(jobs)},
 },
   flags[] = {
       {"dry-run", AT(dry_run)},   {"sni-only", AT(sni_only)},
@@ -117,6 +118,9 @@ static bool conclude(ds_cloud_args *o)
     if (o->tries && (!number(o->tries, 100, &n) || n < 1))
         return false;
     o->cloud.tries = o->tries ? (unsigned)n : 0;
+    if (o->jobs && (!number(o->jobs, 16, &n) || n < 1))
+        return false;
+    o->job_count = o->jobs ? (unsigned)n : 1;
     o->cloud.dry_run = o->dry_run ? stdout : NULL;
     if (o->access.pin_file && o->pin_fd)
         return false;

@@ -14,8 +14,9 @@ typedef struct ds_cloud_args {
     ds_signer_config access; // module and PIN
     const char *dir, *certificate, *sub_key, *subject, *template_name, *template_file, *role_arn, *ca_id, *recipe,
         *ledger, *with_ca, *policy, *from, *to, *name, *document, *output, *lambda_arn, *bucket, *key, *account, *task,
-        *pin_fd, *rate, *tries;
+        *pin_fd, *rate, *tries, *jobs;
     bool sni_only, inactive, auto_registration, things, all, json, dry_run, jitr, update, revoked, yes;
+    unsigned job_count; // 1 where none is named
     int operands; // argv's index of the first
 } ds_cloud_args;
 

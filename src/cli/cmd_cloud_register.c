@@ -22,6 +22,7 @@ static const char usage[] =
     "  --policy NAME       attach this policy\n"
     "  --things            make a thing for each, named as its serial number, and attach the certificate\n"
     "  --inactive          register them switched off\n"
+    "  --jobs N            work on N devices at once, where the way to the region is long (1, at most 16)\n"
     "  --all               those too that the ledger has as registered\n"
     "  --json              for machines\n"
     "\n" DS_CLOUD_COMMON;
@@ -72,7 +73,30 @@ static enum ds_class read_ca(const char *path, ds_buf *ret, ds_err *e)
     return path ? ds_cloud_text(path, ret, e) : DS_OK;
 }
 
-static enum ds_class run(const ds_cloud_args *o, ds_aws *c, json_t *list, ds_aws_registered *ret, ds_err *e)
+typedef struct clients {
+    ds_aws *list[DS_AWS_JOBS];
+    size_t count;
+} clients;
+
+// They keep to the limits together. A dry run is one's, so that what is printed is in order.
+static enum ds_class open_clients(const ds_cloud_args *o, clients *ret, ds_err *e)
+{
+    ds_aws_config cfg = o->cloud;
+    enum ds_class rc = DS_OK;
+    for (size_t wanted = o->dry_run ? 1 : o->job_count; !rc && ret->count < wanted; ret->count += rc == DS_OK) {
+        rc = ds_aws_open(&cfg, &ret->list[ret->count], e);
+        cfg.limits_of = ret->list[0];
+    }
+    return rc;
+}
+
+static void close_clients(clients *c)
+{
+    while (c->count)
+        ds_aws_close(c->list[--c->count]);
+}
+
+static enum ds_class run(const ds_cloud_args *o, const clients *c, json_t *list, ds_aws_registered *ret, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf ca = {0};
     ds_ledger *l = NULL;
@@ -93,7 +117,7 @@ static enum ds_class run(const ds_cloud_args *o, ds_aws *c, json_t *list, ds_aws
         .arg = &t,
     };
     if (!rc)
-        rc = ds_aws_register_all(c, l, &r, ret, e);
+        rc = ds_aws_register_all(c->list, c->count, l, &r, ret, e);
     ds_ledger_close(l);
     return rc;
 }
@@ -102,18 +126,18 @@ int ds_cloud_cmd_register(int argc, char **argv)
 {
     ds_err e = DS_ERR_INIT;
     ds_cloud_args o = {0};
-    ds_aws *c = NULL;
+    clients c = {0};
     ds_aws_registered r = {0};
     int code = 0;
-    if (!ds_cloud_args_read(argc, argv, "ledger with-ca policy things inactive all json", usage, &o, &code))
+    if (!ds_cloud_args_read(argc, argv, "ledger with-ca policy things inactive all json jobs", usage, &o, &code))
         return code;
     if (o.operands != argc || !o.ledger || (o.json && o.dry_run))
         return ds_cli_usage(usage, false);
     json_t *list = o.json ? json_array() : NULL;
-    enum ds_class rc = ds_aws_open(&o.cloud, &c, &e);
+    enum ds_class rc = open_clients(&o, &c, &e);
     if (!rc)
-        rc = run(&o, c, list, &r, &e);
-    ds_aws_close(c);
+        rc = run(&o, &c, list, &r, &e);
+    close_clients(&c);
     if (!o.dry_run)
         print_result(&r, list);
     json_decref(list);

@@ -69,6 +69,22 @@ def test_with_a_ca_the_service_checks_the_signature(cloud, fake, ledger, maker):
     assert ledger.states() == {"SN-1": REGISTERED, "SN-2": REGISTERED, "SN-odd": INSTALLED}
 
 
+def test_what_refuses_them_all_ends_the_run(cloud, fake, ledger, maker):
+    for i in range(25):
+        ledger.add(f"SN-{i:02}")
+    cloud.run("register-ca", "--dir", maker.dir, "--inactive")
+    args = ["register", "--ledger", ledger.path, "--with-ca", maker.dir / "subca.pem", "--rate", "1000"]
+    failed = cloud.run(*args, code=8)
+    assert "20 in a row are refused" in failed.stderr and fake.counts["RegisterCertificate"] == 20
+    failed = cloud.run(*args, "--jobs", "3", code=8)
+    assert "20 in a row are refused" in failed.stderr and 40 <= fake.counts["RegisterCertificate"] <= 42
+    cloud.run("ca", "activate", "--dir", maker.dir)
+    fake.faults = [None] * 5 + ["throttle", "cut-after", "500", "cut"]
+    done = json.loads(cloud.run(*args, "--jobs", "8", "--json").stdout)
+    assert done["registered"] + done["already"] == 25 and done["already"] <= 1
+    assert set(ledger.states().values()) == {REGISTERED}
+
+
 def test_killed_anywhere_it_is_run_again(cloud, fake, ledger):
     """The command is killed before and after the service did what was asked, at each call of a device's way."""
     for i in range(8):

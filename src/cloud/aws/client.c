@@ -10,6 +10,7 @@
 #include "src/cloud/aws/keys.h"
 #include "src/cloud/aws/limit.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,10 +19,16 @@ enum { TRIES = 8, CONNECT_MS = 10000, TOTAL_MS = 60000, RENEW_S = 300 };
 // How the service signs is named so since 2023; before it was "execute-api", and an endpoint may still say that.
 static const char *const services[] = {"iot", "execute-api"};
 
+// Calls of several clients, in threads of one process.
+typedef struct limits {
+    pthread_mutex_t mutex;
+    ds_aws_limiter limiter;
+} limits;
+
 struct ds_aws {
     ds_aws_http *http;
     ds_aws_keys keys;
-    ds_aws_limiter limiter;
+    limits own, *limits; // its own or another client's
     char region[DS_AWS_REGION];
     char *base, *profile;
     unsigned tries;
@@ -50,7 +57,9 @@ static enum ds_class set_base(ds_aws *c, const char *url, ds_err *e)
 enum ds_class ds_aws_open(const ds_aws_config *cfg, ds_aws **ret, ds_err *e)
 {
     ds_aws *c = ds_alloc(sizeof *c);
-    c->limiter.per_second = cfg->per_second;
+    pthread_mutex_init(&c->own.mutex, NULL);
+    c->own.limiter.per_second = cfg->per_second;
+    c->limits = cfg->limits_of ? cfg->limits_of->limits : &c->own;
     c->tries = cfg->tries ? cfg->tries : TRIES;
     c->dry_run = cfg->dry_run;
     c->profile = cfg->profile ? ds_strdup(cfg->profile) : NULL;
@@ -73,6 +82,7 @@ void ds_aws_close(ds_aws *c)
         return;
     ds_aws_keys_free(&c->keys);
     ds_aws_http_free(c->http);
+    pthread_mutex_destroy(&c->own.mutex);
     free(c->base);
     free(c->profile);
     free(c);
@@ -252,6 +262,14 @@ static enum ds_class parse(const ds_aws_answer *a, json_t **ret, ds_err *e)
     return ds_fail(e, DS_NETWORK, "the answer is no JSON object");
 }
 
+static void wait_for_turn(ds_aws *c, const char *action)
+{
+    pthread_mutex_lock(&c->limits->mutex);
+    int64_t wait = ds_aws_limit(&c->limits->limiter, action, ds_now_ms());
+    pthread_mutex_unlock(&c->limits->mutex);
+    ds_sleep_ms(wait);
+}
+
 static enum ds_class perform(ds_aws *c, const ds_aws_call *call, const char *url, const char *body, json_t **ret,
                              ds_err *e)
 {
@@ -263,7 +281,7 @@ static enum ds_class perform(ds_aws *c, const ds_aws_call *call, const char *url
         rc = fresh_keys(c, false, &here);
         if (rc)
             break;
-        ds_sleep_ms(ds_aws_limit(&c->limiter, call->action, ds_now_ms()));
+        wait_for_turn(c, call->action);
         rc = once(c, call, url, body, &a, &here);
         t.told_s = a.retry_after_s;
         if (!rc)

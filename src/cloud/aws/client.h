@@ -20,6 +20,7 @@ typedef struct ds_aws_config {
     const char *ca_file;          // NULL: the system's authorities
     unsigned per_second;          // calls of each kind; 0: the service's limits
     unsigned tries;               // of one call; 0: 8
+    ds_aws *limits_of;            // count calls together with that client, which is closed later; NULL: by itself
     FILE *dry_run;                // print each request there and make none; NULL: make them
 } ds_aws_config;
 

@@ -34,8 +34,11 @@ typedef struct ds_aws_registered {
 } ds_aws_registered;
 
 // What concerns one certificate alone is told through line and counted, and the next one follows; what concerns all
-// (keys, network, ledger) ends the run. In a dry run the ledger is not changed. ret is filled in either case.
-enum ds_class ds_aws_register_all(ds_aws *c, ds_ledger *l, const ds_aws_registration *r, ds_aws_registered *ret,
-                                  ds_err *e) DS_MUST;
+// (keys, network, ledger), or twenty such in a row, end the run. In a dry run the ledger is not changed. ret is filled
+// in either case.
+// Several clients work at once, each in a thread; line is called by one at a time.
+enum { DS_AWS_JOBS = 16 };
+enum ds_class ds_aws_register_all(ds_aws *const *clients, size_t client_count, ds_ledger *l,
+                                  const ds_aws_registration *r, ds_aws_registered *ret, ds_err *e) DS_MUST;
 
 #endif
