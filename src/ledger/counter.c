@@ -7,7 +7,6 @@
 #include "src/ledger/internal.h"
 
 enum { BLOCK = 16 };
-#define BLOCK_TEXT "16"
 
 // The station's block of this product; *ret_next 0 where it has none or it is used up.
 static enum ds_class load_block(ds_ledger *l, const char *product, int64_t *ret_next, ds_err *e)
@@ -28,23 +27,33 @@ static enum ds_class load_block(ds_ledger *l, const char *product, int64_t *ret_
     return rc;
 }
 
+// The product's row, locked: another thread of this station may have taken a block while we waited for it.
+static enum ds_class lock_counter(ds_ledger *l, const char *product, int64_t *ret_last, ds_err *e)
+{
+    enum ds_class rc =
+        ds_sql_run(&l->sql, "INSERT INTO counter(product, last) VALUES(?, 0) ON CONFLICT(product) DO NOTHING",
+                   DS_ARGS(DS_TEXT(product)), e);
+    return rc ? rc
+              : ds_sql_number(&l->sql, "SELECT last FROM counter WHERE product = ?" DS_SQL_LOCK,
+                              DS_ARGS(DS_TEXT(product)), 0, ret_last, e);
+}
+
 static enum ds_class take_block(ds_ledger *l, const char *product, int64_t *ret_next, ds_err *e)
 {
     int64_t last = 0;
-    enum ds_class rc =
-        ds_sql_run(&l->sql,
-                   "INSERT INTO counter(product, last) VALUES(?, " BLOCK_TEXT ") ON CONFLICT(product) DO "
-                   "UPDATE SET last = counter.last + " BLOCK_TEXT,
-                   DS_ARGS(DS_TEXT(product)), e);
+    enum ds_class rc = lock_counter(l, product, &last, e);
     if (!rc)
-        rc = ds_sql_number(&l->sql, "SELECT last FROM counter WHERE product = ?", DS_ARGS(DS_TEXT(product)), 0, &last,
-                           e);
-    *ret_next = last - BLOCK + 1;
+        rc = load_block(l, product, ret_next, e);
+    if (rc || *ret_next)
+        return rc;
+    *ret_next = last + 1;
+    rc = ds_sql_run(&l->sql, "UPDATE counter SET last = ? WHERE product = ?",
+                    DS_ARGS(DS_INT(last + BLOCK), DS_TEXT(product)), e);
     return rc ? rc
               : ds_sql_run(&l->sql,
                            "INSERT INTO counter_block(product, station, next, last) VALUES(?1, ?2, ?3, ?4) ON "
                            "CONFLICT(product, station) DO UPDATE SET next = ?3, last = ?4",
-                           DS_ARGS(DS_TEXT(product), DS_INT(l->station), DS_INT(*ret_next), DS_INT(last)), e);
+                           DS_ARGS(DS_TEXT(product), DS_INT(l->station), DS_INT(*ret_next), DS_INT(last + BLOCK)), e);
 }
 
 enum ds_class ds_ledger_counter_next(ds_ledger *l, const char *product, int64_t *ret, ds_err *e)

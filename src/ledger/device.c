@@ -170,29 +170,39 @@ static bool parse_mac(const char *text, uint8_t ret[6])
     return n == 12 && ds_unhex(digits, ret, 6);
 }
 
-// The index is on (chip, mac): each chip there is, found by one step in it, then that chip's address.
+// A file's index is on (chip, mac): each chip there is, found by one step in it, then that chip's address. A database's
+// is on (mac, chip).
 #define CHIPS                                                                                                        \
     "WITH RECURSIVE kind(chip) AS (SELECT min(chip) FROM device UNION ALL SELECT (SELECT min(d.chip) FROM device d " \
     "WHERE d.chip > kind.chip) FROM kind WHERE kind.chip IS NOT NULL) "
-#define OF_ANY_CHIP "AND chip IN (SELECT k.chip FROM kind k WHERE k.chip IS NOT NULL)"
+#define OF_ANY_CHIP "WHERE mac = ? AND chip IN (SELECT k.chip FROM kind k WHERE k.chip IS NOT NULL)"
+#define COUNT "SELECT count(*) FROM device "
+
+static enum ds_class find_mac(ds_ledger *l, const char *key, const uint8_t mac[6], ds_ledger_device *ret, ds_err *e)
+{
+    const bool pg = ds_sql_is_pg(&l->sql);
+    const ds_sql_arg *args = DS_ARGS(DS_BLOB(mac, 6));
+    int64_t same = 0;
+    bool found = false;
+    enum ds_class rc = ds_sql_number(&l->sql, pg ? COUNT "WHERE mac = ?" : CHIPS COUNT OF_ANY_CHIP, args, 0, &same, e);
+    if (!rc && same > 1)
+        return ds_fail(e, DS_INPUT, "%lld devices of different chips have the address %s", (long long)same, key);
+    if (!rc)
+        rc = load(l, pg ? COLUMNS "WHERE mac = ?" : CHIPS COLUMNS OF_ANY_CHIP, args, ret, &found, e);
+    if (!rc && !found)
+        return ds_fail(e, DS_INPUT, "the ledger knows no device with the address %s", key);
+    return rc;
+}
 
 static enum ds_class find(ds_ledger *l, const char *key, ds_ledger_device *ret, ds_err *e)
 {
     uint8_t mac[6];
     bool found;
     enum ds_class rc = load(l, COLUMNS "WHERE serial = ?", DS_ARGS(DS_TEXT(key)), ret, &found, e);
-    if (rc || found || !parse_mac(key, mac))
-        return rc ? rc : found ? DS_OK : ds_fail(e, DS_INPUT, "the ledger knows no device '%s'", key);
-    int64_t same = 0;
-    rc = ds_sql_number(&l->sql, CHIPS "SELECT count(*) FROM device WHERE mac = ? " OF_ANY_CHIP,
-                       DS_ARGS(DS_BLOB(mac, 6)), 0, &same, e);
-    if (!rc && same > 1)
-        return ds_fail(e, DS_INPUT, "%lld devices of different chips have the address %s", (long long)same, key);
-    if (!rc)
-        rc = load(l, CHIPS COLUMNS "WHERE mac = ? " OF_ANY_CHIP, DS_ARGS(DS_BLOB(mac, 6)), ret, &found, e);
-    if (!rc && !found)
-        return ds_fail(e, DS_INPUT, "the ledger knows no device with the address %s", key);
-    return rc;
+    if (rc || found)
+        return rc;
+    return parse_mac(key, mac) ? find_mac(l, key, mac, ret, e)
+                               : ds_fail(e, DS_INPUT, "the ledger knows no device '%s'", key);
 }
 
 enum ds_class ds_ledger_find(ds_ledger *l, const char *serial_or_mac, ds_ledger_device *ret, ds_err *e)

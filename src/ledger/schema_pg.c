@@ -32,7 +32,7 @@ static const char *const first[] = {
      "locked BIGINT NOT NULL DEFAULT 0 CHECK(locked IN (0, 1)),"
      "first_seen BIGINT NOT NULL,"
      "last_seen BIGINT NOT NULL,"
-     "UNIQUE(chip, mac))"),
+     "UNIQUE(mac, chip))"),
     ("CREATE TABLE IF NOT EXISTS certificate("
      "id BIGINT PRIMARY KEY,"
      "device BIGINT NOT NULL REFERENCES device(id),"

@@ -22,7 +22,8 @@ def programs():
 
 
 class Postgres:
-    def __init__(self):
+    def __init__(self, fsync=False):
+        self.options = [] if fsync else ["-F"]
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ds-pg-", dir="/tmp"))
         self.who = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
         self.password = os.urandom(12).hex()
@@ -49,7 +50,7 @@ class Postgres:
 
     def start(self):
         self.process = subprocess.Popen([programs() / "postgres", "-D", "data", "-p", str(self.port), "-h", "127.0.0.1", "-k", "",
-                                         "-F"], cwd=self.folder, stdout=self.log, stderr=self.log, **self.who)
+                                         *self.options], cwd=self.folder, stdout=self.log, stderr=self.log, **self.who)
         wait_for(lambda: self.query("SELECT 1", ok=False) == "1", what="PostgreSQL")
 
     def stop(self, how=signal.SIGQUIT):
@@ -71,8 +72,8 @@ class Postgres:
         for pid in pids:
             os.kill(pid, signal.SIGCONT if go_on else signal.SIGSTOP)
 
-    def query(self, sql, ok=True):
-        p = subprocess.run(["psql", "-w", "-Atqc", sql, self.place], env=self.env, capture_output=True, text=True, timeout=60)
+    def query(self, sql, ok=True, timeout=60):
+        p = subprocess.run(["psql", "-w", "-Atqc", sql, self.place], env=self.env, capture_output=True, text=True, timeout=timeout)
         assert not ok or p.returncode == 0, p.stderr
         return p.stdout.strip()
 
