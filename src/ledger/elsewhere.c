@@ -95,8 +95,7 @@ static enum ds_class take(ds_ledger *l, const ds_ledger_cert *c, const ds_ledger
     enum ds_class rc = ds_ledger_match_key(r->certificate, c->public_key_digest, e);
     if (!rc)
         rc = ds_sql_run(&l->sql, "UPDATE certificate SET csr = ?, not_before = ?, not_after = ? WHERE id = ?",
-                        DS_ARGS(DS_BLOB("", 0), DS_INT(r->not_before_utc), DS_INT(r->not_after_utc), DS_INT(c->id)),
-                        e);
+                        DS_ARGS(DS_BLOB("", 0), DS_INT(r->not_before_utc), DS_INT(r->not_after_utc), DS_INT(c->id)), e);
     if (!rc)
         rc = ds_sql_run(&l->sql,
                         "UPDATE certificate SET state = 2, der = ?, fingerprint = ?, signed_at = ? WHERE id = ?",
