@@ -29,7 +29,8 @@ enum ds_class ds_profile_check(const ds_profiles *p, const Devstamp__Signer__Sig
 enum ds_class ds_profile_check_validity(const ds_signer_profile *p, int64_t not_before_utc, int64_t not_after_utc,
                                         ds_err *e) DS_MUST;
 
-// Does a device's serial number fit the format ({mac}, {counter}, {counter:N} in plain text, or {list}: any)? mac: 12 hex digits.
+// Does a device's serial number fit the format ({mac}, {counter}, {counter:N} in plain text, or {list}: any)? mac: 12
+// hex digits.
 bool ds_profile_serial_fits(const char *format, const char *serial, const char *mac);
 
 #endif
