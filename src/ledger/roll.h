@@ -9,7 +9,7 @@
 //   then blocks of 256 entries: a line with the hashes of the block's entries and the proof that leads from them to
 //   the root, and the entries, one line each
 // So each part proves each of its entries alone, and an entry that was lost, edited, doubled or moved is told exactly.
-// Memory: the entries of one block, and 48 bytes for each block of files that are surveyed.
+// Memory: the entries of one block, and 48 bytes for each block of files that are surveyed (64 where it is written).
 #ifndef DS_LEDGER_ROLL_H
 #define DS_LEDGER_ROLL_H
 

@@ -123,7 +123,7 @@ static void tell_strange(ds_roll_reader *r)
 
 static enum ds_class header_line(ds_roll_reader *r, ds_buf *ret, ds_err *e)
 {
-    ds_view line;
+    ds_view line = {NULL, 0};
     bool more = false;
     enum ds_class rc = next_line(r, &line, &more, e);
     if (!rc && !more)
@@ -373,7 +373,7 @@ static enum ds_class read_entries(ds_roll_reader *r, ds_roll_block *b, ds_err *e
     matching *m = ds_alloc(sizeof *m);
     enum ds_class rc = DS_OK;
     bool more = true;
-    ds_view line;
+    ds_view line = {NULL, 0};
     ds_buf_clear(&r->kept);
     while (!(rc = next_line(r, &line, &more, e)) && more) {
         if (ds_roll_is_block_line(line)) {
@@ -395,7 +395,7 @@ static enum ds_class read_entries(ds_roll_reader *r, ds_roll_block *b, ds_err *e
 static enum ds_class find_block(ds_roll_reader *r, ds_roll_block *b, bool *ret_more, ds_err *e)
 {
     enum ds_class rc = DS_OK;
-    ds_view line;
+    ds_view line = {NULL, 0};
     bool more = true;
     for (;;) {
         if (r->pending.len == 0) {

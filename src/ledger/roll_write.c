@@ -17,16 +17,46 @@ typedef struct writer {
     const ds_roll_output *o;
     ds_hasher *h;
     uint64_t blocks;
+    ds_buf nodes;       // hashes
+    uint64_t level[64]; // where each level begins, in hashes
+    unsigned levels;
     ds_view entry[DS_ROLL_BLOCK];
     uint8_t leaf[DS_ROLL_BLOCK][32];
 } writer;
 
-static enum ds_class node(void *arg, unsigned level, uint64_t index, uint8_t ret[32], ds_err *e)
+// All nodes over the blocks' roots, level by level; the last of an odd number goes up as it is, which makes the same
+// tree as RFC 9162's splitting (2.1.1). Each proof is then looked up, and not computed again.
+static void build_tree(writer *w)
 {
-    const writer *w = arg;
-    (void)level, (void)e; // every block is a leaf
-    memcpy(ret, w->o->root[index], 32);
-    return DS_OK;
+    uint64_t n = w->blocks;
+    ds_buf_add(&w->nodes, w->o->root, n * 32);
+    w->level[0] = 0;
+    for (w->levels = 1; n > 1; w->levels++) {
+        uint64_t below = w->level[w->levels - 1], next = n / 2 + (n & 1);
+        w->level[w->levels] = below + n;
+        for (uint64_t i = 0; i < next; i++) {
+            uint8_t hash[2][32];
+            memcpy(hash[0], w->nodes.ptr + (below + 2 * i) * 32, 32);
+            if (2 * i + 1 < n) {
+                memcpy(hash[1], w->nodes.ptr + (below + 2 * i + 1) * 32, 32);
+                ds_roll_block_root(w->h, (const uint8_t(*)[32])hash, 2, hash[0]);
+            }
+            ds_buf_add(&w->nodes, hash[0], 32);
+        }
+        n = next;
+    }
+}
+
+static void prove(const writer *w, uint64_t block, ds_merkle_proof *ret)
+{
+    uint64_t n = w->blocks;
+    ret->count = 0;
+    for (unsigned k = 0; n > 1; k++) {
+        if ((block ^ 1) < n)
+            memcpy(ret->hash[ret->count++], w->nodes.ptr + (w->level[k] + (block ^ 1)) * 32, 32);
+        block /= 2;
+        n = n / 2 + (n & 1);
+    }
 }
 
 static void put_line(FILE *f, ds_view line)
@@ -51,7 +81,6 @@ static enum ds_class put_header(const writer *w, const ds_roll_place *place, FIL
 
 static enum ds_class put_block(writer *w, uint64_t block, FILE *f, ds_err *e)
 {
-    const ds_merkle_source source = {node, w, 0};
     ds_merkle_proof proof;
     DS_CLEANUP_BUF ds_buf line = {0};
     uint8_t root[32];
@@ -65,9 +94,7 @@ static enum ds_class put_block(writer *w, uint64_t block, FILE *f, ds_err *e)
     if (memcmp(root, w->o->root[block], 32) != 0)
         return ds_fail(e, DS_INPUT, "entries %llu and on are not what they were",
                        (unsigned long long)(block * DS_ROLL_BLOCK + 1));
-    rc = ds_merkle_prove_inclusion(&source, w->h, block, w->blocks, &proof, e);
-    if (rc)
-        return rc;
+    prove(w, block, &proof);
     ds_roll_block_write(block, (const uint8_t(*)[32])w->leaf, count, &proof, &line);
     put_line(f, ds_buf_view(&line));
     for (unsigned i = 0; i < count; i++)
@@ -129,6 +156,7 @@ enum ds_class ds_roll_write(const ds_roll_output *o, const char *path, unsigned 
     w->o = o;
     w->h = ds_hasher_new();
     w->blocks = blocks;
+    build_tree(w);
     enum ds_class rc = DS_OK;
     for (unsigned i = 0; !rc && i < parts; i++) {
         uint64_t first = blocks * i / parts * DS_ROLL_BLOCK, end = blocks * (i + 1) / parts * DS_ROLL_BLOCK;
@@ -139,6 +167,7 @@ enum ds_class ds_roll_write(const ds_roll_output *o, const char *path, unsigned 
         rc = write_part(w, &place, name, e);
     }
     ds_hasher_free(w->h);
+    ds_buf_free(&w->nodes);
     free(w);
     return rc;
 }

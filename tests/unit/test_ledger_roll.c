@@ -71,7 +71,7 @@ static uint64_t look(bench *b, const char *path, fault_list *faults)
 static void test_roll_of_any_length_is_whole(void **state)
 {
     bench *b = *state;
-    static const unsigned counts[] = {1, 2, 255, 256, 257, 511, 512, 513, 769, 1280, 1281};
+    static const unsigned counts[] = {1, 2, 255, 256, 257, 511, 512, 513, 769, 1280, 1281, 1793, 2817, 3329};
     fault_list faults;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         make(b, counts[i], 1);
