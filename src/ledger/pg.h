@@ -35,6 +35,7 @@ typedef struct ds_pg_conn {
     int64_t changes;
     enum ds_sql_fate fate;
     unsigned tries, doubles; // of a transaction that is run again
+    int64_t held_ms;         // since when
     int64_t until_ms;        // how long a lost database is waited for; 0: it is there
     bool marked, writing;
     uint8_t mark[32];

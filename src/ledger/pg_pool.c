@@ -3,6 +3,7 @@
 //
 // Which thread holds which connection.
 #include "src/ledger/pg.h"
+#include "src/base/clock.h"
 
 #include <string.h>
 
@@ -42,6 +43,7 @@ void ds_pg_hold(ds_sql *s)
     k->fate = DS_SQL_FAILED;
     k->tries = k->doubles = 0;
     k->until_ms = 0;
+    k->held_ms = ds_now_ms();
     k->marked = false;
 }
 

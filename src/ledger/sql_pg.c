@@ -244,6 +244,8 @@ static enum ds_sql_fate fate(ds_sql *s)
     ds_pg_conn *k = ds_pg_mine(s);
     if (!k || k->fate == DS_SQL_FAILED || ++k->tries > TRIES_MAX || k->doubles > DOUBLES_MAX)
         return DS_SQL_FAILED;
+    if (!k->lost && ds_now_ms() - k->held_ms > s->pg->place.wait_ms) // others hold what we need for too long
+        return DS_SQL_FAILED;
     uint8_t random;
     ds_random(&random, 1);
     unsigned scale = k->tries < 5 ? k->tries : 5;
