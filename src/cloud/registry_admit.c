@@ -118,7 +118,7 @@ static enum ds_class try_issuer(ds_registry *r, attempt *t, ds_known_ca *ca, ds_
     enum ds_class rc = revoked_by_serial(r, t, ca, e);
     if (!rc)
         rc = judge(r, t, ca, e);
-    if (!rc && !ds_registry_asks_log(ca) && limited(t, ca))
+    if (!rc && ca->info.role == DS_REGISTRY_DEVICES && !ds_registry_asks_log(ca) && limited(t, ca))
         rc = ds_fail(e, DS_POLICY, "too many unknown certificates were refused; let it try again later");
     if (!rc)
         rc = ds_admission_issuer(t->leaf, ca->cert, e);
@@ -219,6 +219,7 @@ static enum ds_class admit_unknown(ds_registry *r, attempt *t, ds_err *e)
     if (rc)
         return rc;
     memcpy(t->c.ca, t->ca->info.id, sizeof t->c.ca);
+    t->c.ca_number = (unsigned)t->ca->number;
     t->c.service = t->ca->info.role == DS_REGISTRY_SERVICES;
     if (t->c.service)
         return DS_OK;
@@ -264,6 +265,7 @@ static enum ds_class admit_known(ds_registry *r, attempt *t, const row *d, ds_er
     if (rc)
         return rc;
     memcpy(t->c.ca, t->ca->info.id, sizeof t->c.ca);
+    t->c.ca_number = (unsigned)t->ca->number;
     t->c.registered_utc = d->registered_utc;
     if (d->state == DS_REGISTRY_PENDING)
         return admit_pending(r, t, d, e);
