@@ -251,6 +251,7 @@ static enum ds_class admit_known(ds_registry *r, attempt *t, const row *d, ds_er
     ds_known_ca *ca = d->ca >= 1 && (size_t)d->ca <= r->ca_count ? &r->cas[d->ca - 1] : NULL;
     if (!ca)
         return ds_fail(e, DS_STORE, "registry %s: a device is of no CA", r->sql.path);
+    t->unknown = false; // refused or not, it is no stranger's flood
     if (d->state != DS_REGISTRY_ACTIVE && d->state != DS_REGISTRY_PENDING)
         return ds_fail(e, DS_POLICY, "the certificate is %s", ds_registry_state_name(d->state));
     enum ds_class rc = ds_admission_profile(t->leaf, t->a->now_utc, e);
