@@ -81,7 +81,7 @@ def make(endpoint, label, first, count):
     return out
 
 
-def run(endpoint, broker, port, crowd, processes, admitted=None):
+def run(endpoint, broker, port, crowd, processes):
     before = cpu(broker.pid)
     done = subprocess.run([CROWD, "run", "127.0.0.1", str(port), endpoint.sub.cert_file, crowd, str(processes)],
                           check=True, capture_output=True, text=True)  # fmt: skip
@@ -142,7 +142,7 @@ def measure(folder, devices, clients, rounds):
               f"by broker time {median(rows['peer'], 'cpu_ms') / median(rows['plugin'], 'cpu_ms'):.3f}", flush=True)  # fmt: skip
         first, again = [], []
         for i in range(3):
-            fresh = make(e, f"fresh{i}", 2000000 + i * 2000, 2000)
+            fresh = make(e, f"fresh{i}", 2000000 + i * clients, clients // 2)
             first.append(run(e, e.process, e.port, fresh, 1))
             again.append(run(e, e.process, e.port, fresh, 1))
         print(f"first connect {median(first, 'p50'):.2f} ms, p99 {median(first, 'p99'):.2f} ms; again {median(again, 'p50'):.2f} ms, "

@@ -139,7 +139,7 @@ static int on_connect(int event, void *event_data, void *userdata)
         tell(p, &c, now);
     if (rc)
         return refuse(p, client, e.text);
-    ds_rights_user(c.name, c.service, user);
+    ds_rights_user(c.name, c.service ? c.ca_number : 0, user);
     if (mosquitto_set_username(client, user) != MOSQ_ERR_SUCCESS)
         return refuse(p, client, "its name could not be set");
     if (c.news == DS_REGISTRY_REGISTERED)
@@ -156,6 +156,9 @@ static int on_access(int event, void *event_data, void *userdata)
     enum ds_rights_act act = check->access == MOSQ_ACL_WRITE         ? DS_RIGHTS_PUBLISH
                              : check->access == MOSQ_ACL_UNSUBSCRIBE ? DS_RIGHTS_UNSUBSCRIBE
                                                                      : DS_RIGHTS_READ;
+    unsigned service_ca = ds_rights_service_ca(user);
+    if (service_ca && !ds_registry_serves(p->registry, service_ca))
+        return MOSQ_ERR_ACL_DENIED; // its CA was switched off since it connected
     if (check->access == MOSQ_ACL_WRITE && check->retain)
         return MOSQ_ERR_ACL_DENIED; // kept for nobody: one client's topics could fill the broker for all
     return ds_rights_allow(&p->topics, user, check->topic, act) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;

@@ -5,18 +5,27 @@
 #include "endpoint/rights.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char service_mark[] = "svc/";
 
-void ds_rights_user(const char *name, bool service, char ret[DS_RIGHTS_USER_MAX])
+void ds_rights_user(const char *name, unsigned service_ca, char ret[DS_RIGHTS_USER_MAX])
 {
-    snprintf(ret, DS_RIGHTS_USER_MAX, "%s%s", service ? service_mark : "", name);
+    if (service_ca)
+        snprintf(ret, DS_RIGHTS_USER_MAX, "%s%u/%s", service_mark, service_ca, name);
+    else
+        snprintf(ret, DS_RIGHTS_USER_MAX, "%s", name);
 }
 
 static bool begins(const char *text, const char *prefix)
 {
     return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+unsigned ds_rights_service_ca(const char *user)
+{
+    return user && begins(user, service_mark) ? (unsigned)strtoul(user + sizeof service_mark - 1, NULL, 10) : 0;
 }
 
 // A filter with wildcards begins with what is allowed too, so what it selects lies below it; delivery is checked once

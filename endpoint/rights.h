@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Who may use which topic, decided by the user name the plugin gave a connection: a device's name, or "svc/<name>" for
-// one of the owner's services ('/' cannot be in a device's name).
+// Who may use which topic, decided by the user name the plugin gave a connection: a device's name, or
+// "svc/<number of its CA>/<name>" for one of the owner's services ('/' cannot be in a device's name).
 #ifndef DS_ENDPOINT_RIGHTS_H
 #define DS_ENDPOINT_RIGHTS_H
 
 #include "src/cloud/topics.h"
 
-#define DS_RIGHTS_USER_MAX 72
+#define DS_RIGHTS_USER_MAX 96
 
-void ds_rights_user(const char *name, bool service, char ret[DS_RIGHTS_USER_MAX]);
+// service_ca 0: a device.
+void ds_rights_user(const char *name, unsigned service_ca, char ret[DS_RIGHTS_USER_MAX]);
+// The number of the CA of a service; 0 for a device.
+unsigned ds_rights_service_ca(const char *user);
 
 enum ds_rights_act { DS_RIGHTS_PUBLISH, DS_RIGHTS_READ /* subscribe, delivery */, DS_RIGHTS_UNSUBSCRIBE };
 

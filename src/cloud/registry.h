@@ -121,7 +121,8 @@ enum ds_registry_news {        // what this very call changed, and what is to be
 typedef struct ds_registry_client {
     uint8_t id[32], ca[32];
     char name[65];
-    bool service; // of a services CA: nothing was recorded
+    unsigned ca_number; // of its CA, where it is admitted
+    bool service;       // of a services CA: nothing was recorded
     enum ds_registry_news news;
     int64_t registered_utc;
 } ds_registry_client;
@@ -133,6 +134,9 @@ typedef struct ds_registry_client {
 // tell.
 enum ds_class ds_registry_admit(ds_registry *r, const ds_registry_attempt *a, ds_registry_client *ret,
                                 ds_err *e) DS_MUST;
+
+// Is this CA still one whose services are admitted? As of the last look at the file: costs nothing.
+bool ds_registry_serves(const ds_registry *r, unsigned ca_number);
 
 // Write when devices were seen last; ds_registry_admit leaves that to be done now and then, together.
 enum ds_class ds_registry_flush(ds_registry *r, ds_err *e) DS_MUST;

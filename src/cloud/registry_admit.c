@@ -118,7 +118,7 @@ static enum ds_class try_issuer(ds_registry *r, attempt *t, ds_known_ca *ca, ds_
     enum ds_class rc = revoked_by_serial(r, t, ca, e);
     if (!rc)
         rc = judge(r, t, ca, e);
-    if (!rc && !ds_registry_asks_log(ca) && limited(t, ca))
+    if (!rc && ca->info.role == DS_REGISTRY_DEVICES && !ds_registry_asks_log(ca) && limited(t, ca))
         rc = ds_fail(e, DS_POLICY, "too many unknown certificates were refused; let it try again later");
     if (!rc)
         rc = ds_admission_issuer(t->leaf, ca->cert, e);
@@ -219,6 +219,7 @@ static enum ds_class admit_unknown(ds_registry *r, attempt *t, ds_err *e)
     if (rc)
         return rc;
     memcpy(t->c.ca, t->ca->info.id, sizeof t->c.ca);
+    t->c.ca_number = (unsigned)t->ca->number;
     t->c.service = t->ca->info.role == DS_REGISTRY_SERVICES;
     if (t->c.service)
         return DS_OK;
@@ -250,6 +251,7 @@ static enum ds_class admit_known(ds_registry *r, attempt *t, const row *d, ds_er
     ds_known_ca *ca = d->ca >= 1 && (size_t)d->ca <= r->ca_count ? &r->cas[d->ca - 1] : NULL;
     if (!ca)
         return ds_fail(e, DS_STORE, "registry %s: a device is of no CA", r->sql.path);
+    t->unknown = false; // refused or not, it is no stranger's flood
     if (d->state != DS_REGISTRY_ACTIVE && d->state != DS_REGISTRY_PENDING)
         return ds_fail(e, DS_POLICY, "the certificate is %s", ds_registry_state_name(d->state));
     enum ds_class rc = ds_admission_profile(t->leaf, t->a->now_utc, e);
@@ -264,6 +266,7 @@ static enum ds_class admit_known(ds_registry *r, attempt *t, const row *d, ds_er
     if (rc)
         return rc;
     memcpy(t->c.ca, t->ca->info.id, sizeof t->c.ca);
+    t->c.ca_number = (unsigned)t->ca->number;
     t->c.registered_utc = d->registered_utc;
     if (d->state == DS_REGISTRY_PENDING)
         return admit_pending(r, t, d, e);

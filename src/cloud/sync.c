@@ -57,6 +57,8 @@ static enum ds_class carry_revocations(sync *s, ds_err *e)
 static enum ds_class one(sync *s, const ds_registry_device *d, ds_err *e)
 {
     ds_ledger_cert c = {0};
+    if (d->state == DS_REGISTRY_PENDING)
+        return DS_OK; // nobody has taken it in yet
     enum ds_class rc = ds_ledger_cert_find(s->l, d->id, &c, e);
     if (rc)
         return rc;

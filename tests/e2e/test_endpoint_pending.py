@@ -65,3 +65,32 @@ def test_topics_are_the_owners_template(endpoint):
                     "fleet/SN0001/end end"]  # fmt: skip
     done = devstamp("registry", "set", "--registry", endpoint.registry, "--topics", "fleet/{name}/#,fleet/x/{name}/#", check=False)
     assert done.returncode == 2 and "another's topics" in done.stderr
+
+
+def test_init_again_changes_nothing_that_was_not_asked_for(endpoint):
+    def of_sub():
+        listed = json.loads(devstamp("registry", "list", "--registry", endpoint.registry, "--json").stdout)["cas"]
+        return next((c["registration"], c["policy"], c["rate"]) for c in listed if c["id"] == endpoint.sub.id)
+
+    again = ("registry", "init", "--registry", endpoint.registry, "--ca", endpoint.sub.cert_file)
+    assert of_sub() == ("auto", "jitr", 0)
+    devstamp(*again, "--registration", "pending", "--policy", "manifest", "--rate", "7")
+    assert of_sub() == ("pending", "manifest", 7)
+    devstamp(*again)
+    assert of_sub() == ("pending", "manifest", 7)
+
+
+def test_services_of_a_ca_that_is_switched_off_are_silenced(endpoint):
+    d = endpoint.device("SN0001")
+    watcher = endpoint.subscribe(endpoint.service, "backend", "devstamp/#")
+    assert endpoint.publish(d, "SN0001", "devstamp/SN0001/state", "before")[0] == 0
+    watcher.wait("before")
+    devstamp("registry", "set", "--registry", endpoint.registry, "--ca-id", endpoint.ops.id, "--state", "inactive")
+    mark, deadline, sent = None, time.monotonic() + 20, 0
+    while mark is None and time.monotonic() < deadline:  # within a second
+        sent += 1
+        assert endpoint.publish(d, "SN0001", "devstamp/SN0001/state", f"after-{sent}-")[0] == 0
+        time.sleep(0.3)
+        mark = sent if f"after-{sent}-" not in watcher.text() else None
+    assert mark
+    assert endpoint.publish(endpoint.service, "backend", "devstamp/SN0001/command", "go")[0] != 0

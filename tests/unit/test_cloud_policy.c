@@ -186,7 +186,8 @@ static enum ds_class admit_from(place *p, const party *d, const char *id, const 
 static void test_flood_of_bad_certificates_costs_its_source(void **state)
 {
     place *p = *state;
-    party known = make_device("SN1", &p->sub), late = make_device("SN2", &p->sub), thief = p->sub;
+    party known = make_device("SN1", &p->sub), late = make_device("SN2", &p->sub), later = make_device("SN4", &p->sub),
+          thief = p->sub;
     thief.key = EVP_EC_gen("P-256");
     party bad = make_device("SN3", &thief);
     assert_int_equal(admit_from(p, &known, "SN1", "192.0.2.1"), DS_OK);
@@ -197,9 +198,14 @@ static void test_flood_of_bad_certificates_costs_its_source(void **state)
     assert_has(p->e.text, "too many");
     assert_int_equal(admit_from(p, &known, "SN1", "192.0.2.1"), DS_OK);
     assert_int_equal(admit_from(p, &late, "SN2", "192.0.2.2"), DS_OK);
+    // A registered device that was switched off and goes on trying is no flood.
+    assert_int_equal(ds_registry_set_device(p->r, "SN2", DS_REGISTRY_INACTIVE, &p->e), DS_OK);
+    for (unsigned i = 0; i < 400; i++)
+        assert_int_equal(admit_from(p, &late, "SN2", "192.0.2.3"), DS_POLICY);
+    assert_int_equal(admit_from(p, &later, "SN4", "192.0.2.3"), DS_OK);
     EVP_PKEY_free(thief.key);
-    party *all[] = {&known, &late, &bad};
-    for (size_t i = 0; i < 3; i++)
+    party *all[] = {&known, &late, &later, &bad};
+    for (size_t i = 0; i < 4; i++)
         party_free(all[i]);
 }
 

@@ -213,6 +213,10 @@ static void test_service_is_admitted_and_not_recorded(void **state)
     ds_registry_client c = {0};
     assert_int_equal(admit_at(p, &s, "backend", NOW, &c), DS_OK);
     assert_true(c.service && c.news == DS_REGISTRY_NOTHING);
+    assert_true(ds_registry_serves(p->r, c.ca_number));
+    assert_false(ds_registry_serves(p->r, 0));
+    assert_false(ds_registry_serves(p->r, 2)); // signs devices
+    assert_false(ds_registry_serves(p->r, 99));
     assert_int_equal(registered(p), 0);
     party_free(&s);
 }

@@ -115,6 +115,26 @@ static void test_sync_refuses_what_was_revoked_before_its_first_connect(void **s
     party_free(&b);
 }
 
+// A device that nobody has activated is no registration yet.
+static void test_sync_leaves_pending_devices_alone(void **state)
+{
+    place *p = *state;
+    party a = line_device(p, 1, "SN1", DS_LEDGER_INSTALLED);
+    ds_registry_client c;
+    ds_registry_sync_result done;
+    uint8_t ca[32];
+    const enum ds_registry_registration await = DS_REGISTRY_AWAIT;
+    SHA256(p->sub.der.ptr, p->sub.der.len, ca);
+    assert_int_equal(ds_registry_set_ca(p->r, ca, &(ds_registry_ca_change){.registration = &await}, &p->e), DS_OK);
+    assert_int_equal(admit_at(p, &a, "SN1", NOW, &c), DS_POLICY);
+    assert_int_equal(ds_registry_sync(p->r, p->w->l, NULL, NULL, &done, &p->e), DS_OK);
+    assert_int_equal(done.marked + done.already + done.unknown, 0);
+    assert_int_equal(ds_registry_set_device(p->r, "SN1", DS_REGISTRY_ACTIVE, &p->e), DS_OK);
+    assert_int_equal(ds_registry_sync(p->r, p->w->l, NULL, NULL, &done, &p->e), DS_OK);
+    assert_int_equal(done.marked, 1);
+    party_free(&a);
+}
+
 static void test_set_device_revokes_an_id_it_does_not_know(void **state)
 {
     place *p = *state;
@@ -137,6 +157,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PLACE(test_sync_carries_registrations_and_revocations),
         PLACE(test_sync_refuses_what_was_revoked_before_its_first_connect),
+        PLACE(test_sync_leaves_pending_devices_alone),
         PLACE(test_set_device_revokes_an_id_it_does_not_know),
     };
     return cmocka_run_group_tests_name("cloud: sync", tests, NULL, NULL);
