@@ -23,7 +23,7 @@
 
 enum {
     LOOK_MS = 250,     // how often the registry is asked for changes
-    BUDGET_MS = 100,   // how long the broker waits for us at most, where many are to be disconnected
+    BUDGET_MS = 200,   // how long the broker waits for us at most, where many are to be disconnected
     FLUSH_MS = 1000,   // how often it is written who was there
     SUMMARY_MS = 10000 // how often refusals that have no line of their own are counted in one
 };
@@ -139,7 +139,7 @@ static int on_connect(int event, void *event_data, void *userdata)
         tell(p, &c, now);
     if (rc)
         return refuse(p, client, e.text);
-    ds_rights_user(c.name, c.service ? c.ca_number : 0, user);
+    ds_rights_user(&(ds_rights_who){c.ca_number, c.service, c.name}, user);
     if (mosquitto_set_username(client, user) != MOSQ_ERR_SUCCESS)
         return refuse(p, client, "its name could not be set");
     if (c.news == DS_REGISTRY_REGISTERED)
@@ -152,16 +152,17 @@ static int on_access(int event, void *event_data, void *userdata)
     (void)event;
     const plugin *p = userdata;
     const struct mosquitto_evt_acl_check *check = event_data;
-    const char *user = mosquitto_client_username(check->client);
+    ds_rights_who who;
     enum ds_rights_act act = check->access == MOSQ_ACL_WRITE         ? DS_RIGHTS_PUBLISH
                              : check->access == MOSQ_ACL_UNSUBSCRIBE ? DS_RIGHTS_UNSUBSCRIBE
                                                                      : DS_RIGHTS_READ;
-    unsigned service_ca = ds_rights_service_ca(user);
-    if (service_ca && !ds_registry_serves(p->registry, service_ca))
-        return MOSQ_ERR_ACL_DENIED; // its CA was switched off since it connected
+    if (!ds_rights_read(mosquitto_client_username(check->client), &who))
+        return MOSQ_ERR_ACL_DENIED;
+    if (!ds_registry_ca_is_active(p->registry, who.ca))
+        return MOSQ_ERR_ACL_DENIED; // switched off since it connected: silent at once, and disconnected soon
     if (check->access == MOSQ_ACL_WRITE && check->retain)
         return MOSQ_ERR_ACL_DENIED; // kept for nobody: one client's topics could fill the broker for all
-    return ds_rights_allow(&p->topics, user, check->topic, act) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+    return ds_rights_allow(&p->topics, &who, check->topic, act) ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
 }
 
 // By its client id, which is its name: the broker finds that at once, a user name only by looking at everybody.

@@ -10,33 +10,39 @@
 
 static const char service_mark[] = "svc/";
 
-void ds_rights_user(const char *name, unsigned service_ca, char ret[DS_RIGHTS_USER_MAX])
-{
-    if (service_ca)
-        snprintf(ret, DS_RIGHTS_USER_MAX, "%s%u/%s", service_mark, service_ca, name);
-    else
-        snprintf(ret, DS_RIGHTS_USER_MAX, "%s", name);
-}
-
 static bool begins(const char *text, const char *prefix)
 {
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-unsigned ds_rights_service_ca(const char *user)
+void ds_rights_user(const ds_rights_who *who, char ret[DS_RIGHTS_USER_MAX])
 {
-    return user && begins(user, service_mark) ? (unsigned)strtoul(user + sizeof service_mark - 1, NULL, 10) : 0;
+    snprintf(ret, DS_RIGHTS_USER_MAX, "%s%u/%s", who->service ? service_mark : "", who->ca, who->name);
+}
+
+bool ds_rights_read(const char *user, ds_rights_who *ret)
+{
+    if (!user)
+        return false;
+    bool service = begins(user, service_mark);
+    const char *number = service ? user + sizeof service_mark - 1 : user;
+    char *end = NULL;
+    unsigned long ca = strtoul(number, &end, 10);
+    if (end == number || *end != '/' || !end[1] || ca == 0)
+        return false;
+    *ret = (ds_rights_who){.ca = (unsigned)ca, .service = service, .name = end + 1};
+    return true;
 }
 
 // A filter with wildcards begins with what is allowed too, so what it selects lies below it; delivery is checked once
 // more.
-bool ds_rights_allow(const ds_topics *topics, const char *user, const char *topic, enum ds_rights_act act)
+bool ds_rights_allow(const ds_topics *topics, const ds_rights_who *who, const char *topic, enum ds_rights_act act)
 {
-    if (!user || !user[0] || !topic)
+    if (!topic)
         return false;
     if (act == DS_RIGHTS_UNSUBSCRIBE)
         return true;
-    if (!begins(user, service_mark))
-        return ds_topics_own(topics, user, topic);
+    if (!who->service)
+        return ds_topics_own(topics, who->name, topic);
     return ds_topics_any(topics, topic) || (act == DS_RIGHTS_READ && begins(topic, "$aws/events/"));
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: the devstamp authors
 //
-// Who may use which topic, decided by the user name the plugin gave a connection: a device's name, or
-// "svc/<number of its CA>/<name>" for one of the owner's services ('/' cannot be in a device's name).
+// Who may use which topic, decided by the user name the plugin gave a connection: "<number of its CA>/<name>" for a
+// device, "svc/<number of its CA>/<name>" for one of the owner's services.
 #ifndef DS_ENDPOINT_RIGHTS_H
 #define DS_ENDPOINT_RIGHTS_H
 
@@ -10,15 +10,19 @@
 
 #define DS_RIGHTS_USER_MAX 96
 
-// service_ca 0: a device.
-void ds_rights_user(const char *name, unsigned service_ca, char ret[DS_RIGHTS_USER_MAX]);
-// The number of the CA of a service; 0 for a device.
-unsigned ds_rights_service_ca(const char *user);
+typedef struct ds_rights_who {
+    unsigned ca;
+    bool service;
+    const char *name; // borrowed
+} ds_rights_who;
+void ds_rights_user(const ds_rights_who *who, char ret[DS_RIGHTS_USER_MAX]);
+// False: no user name of ours, or NULL.
+bool ds_rights_read(const char *user, ds_rights_who *ret);
 
 enum ds_rights_act { DS_RIGHTS_PUBLISH, DS_RIGHTS_READ /* subscribe, delivery */, DS_RIGHTS_UNSUBSCRIBE };
 
-// user NULL: nobody, nothing. A device: its own topics by the owner's patterns alone. A service: reads and publishes
-// where any device's topics are, and reads $aws/events/…, which nobody but the broker publishes.
-bool ds_rights_allow(const ds_topics *topics, const char *user, const char *topic, enum ds_rights_act act);
+// A device: its own topics by the owner's patterns alone. A service: reads and publishes where any device's topics are,
+// and reads $aws/events/…, which nobody but the broker publishes.
+bool ds_rights_allow(const ds_topics *topics, const ds_rights_who *who, const char *topic, enum ds_rights_act act);
 
 #endif

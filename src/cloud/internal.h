@@ -20,6 +20,7 @@ typedef struct ds_isolated {
 // A CA as it is kept in memory.
 typedef struct ds_known_ca {
     int64_t number;
+    int64_t changed;     // the number of its last change
     ds_registry_ca info; // der is NULL
     X509 *cert;
     ds_buf isolated; // ds_isolated after ds_isolated

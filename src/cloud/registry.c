@@ -129,13 +129,14 @@ static enum ds_class read_ca(ds_registry *r, int64_t number, ds_known_ca *ret, d
     bool more = false;
     enum ds_class rc = ds_sql_query(&r->sql,
                                     "SELECT id, role, active, registration, policy, rate, registered_at, log_size, "
-                                    "log_key IS NOT NULL, subject, der FROM ca WHERE number = ?",
+                                    "log_key IS NOT NULL, subject, der, changed FROM ca WHERE number = ?",
                                     DS_ARGS(DS_INT(number)), &q, e);
     if (!rc)
         rc = ds_sql_next(&r->sql, q, &more, e);
     if (rc || !more)
         return rc ? rc : ds_fail(e, DS_STORE, "registry %s: a CA is gone", r->sql.path);
     *ret = (ds_known_ca){.number = number,
+                         .changed = ds_sql_int(q, 11),
                          .info = {.role = (enum ds_registry_role)ds_sql_int(q, 1),
                                   .active = ds_sql_int(q, 2) != 0,
                                   .registration = (enum ds_registry_registration)ds_sql_int(q, 3),

@@ -135,8 +135,8 @@ typedef struct ds_registry_client {
 enum ds_class ds_registry_admit(ds_registry *r, const ds_registry_attempt *a, ds_registry_client *ret,
                                 ds_err *e) DS_MUST;
 
-// Is this CA still one whose services are admitted? As of the last look at the file: costs nothing.
-bool ds_registry_serves(const ds_registry *r, unsigned ca_number);
+// Is this CA (by ds_registry_client.ca_number) still active? As of the last look at the file: costs nothing.
+bool ds_registry_ca_is_active(const ds_registry *r, unsigned ca_number);
 
 // Write when devices were seen last; ds_registry_admit leaves that to be done now and then, together.
 enum ds_class ds_registry_flush(ds_registry *r, ds_err *e) DS_MUST;
@@ -149,7 +149,9 @@ enum ds_class ds_registry_topics(ds_registry *r, char ret[1024], ds_err *e) DS_M
 // Who is to be disconnected, a part at a time. Begin with ds_registry_watch_init at the broker's start.
 typedef struct ds_registry_watch {
     int64_t seen;        // changes up to this one were told
-    int64_t next, last;  // device numbers to look at still, because a CA changed; none where next > last
+    int64_t since;       // CAs that changed after this one are gone through
+    size_t ca;           // the number of the CA that is now; behind the last one: none is
+    int64_t next;        // its devices from this number on
     bool topics_changed; // set by ds_registry_watch; the caller clears it
 } ds_registry_watch;
 typedef void (*ds_registry_name_fn)(void *arg, const char *name);

@@ -105,12 +105,9 @@ enum ds_class ds_registry_set_ca(ds_registry *r, const uint8_t id[32], const ds_
     return rc ? rc : ds_sql_end(&r->sql, change_ca(r, number, change, e), e);
 }
 
-bool ds_registry_serves(const ds_registry *r, unsigned ca_number)
+bool ds_registry_ca_is_active(const ds_registry *r, unsigned ca_number)
 {
-    if (ca_number < 1 || ca_number > r->ca_count)
-        return false;
-    const ds_registry_ca *ca = &r->cas[ca_number - 1].info;
-    return ca->role == DS_REGISTRY_SERVICES && ca->active;
+    return ca_number >= 1 && ca_number <= r->ca_count && r->cas[ca_number - 1].info.active;
 }
 
 enum ds_class ds_registry_each_ca(ds_registry *r, ds_registry_ca_fn fn, void *arg, ds_err *e)

@@ -50,6 +50,7 @@
     "CREATE UNIQUE INDEX device_one_active ON device(name) WHERE state = 1;"                                          \
     "CREATE INDEX device_name ON device(name);"                                                                       \
     "CREATE INDEX device_serial ON device(ca, serial);"                                                               \
+    "CREATE INDEX device_ca ON device(ca);"                                                                           \
     "CREATE INDEX device_changed ON device(changed) WHERE changed > 0;"                                               \
     "CREATE TRIGGER device_fixed BEFORE UPDATE ON device WHEN NEW.number <> OLD.number OR NEW.id <> OLD.id"           \
     " OR NEW.name <> OLD.name OR NEW.ca <> OLD.ca OR NEW.serial <> OLD.serial"                                        \

@@ -2,17 +2,17 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // Who is to be disconnected. A device's row keeps the number of its last change, so that a million others are not
-// looked at; only where a CA changed (or what is known of its log) all rows are gone through, a part at a time.
+// looked at; only where a CA changed its devices are gone through, a part at a time.
 #include "src/base/clock.h"
 #include "src/cloud/internal.h"
 
-enum { CHANGES = 16, ROWS = 500 }; // looked at between two looks at the clock
+enum { CHANGES = 16, ROWS = 500 }; // looked at between two looks at the clock; ROWS is the LIMIT below
 
 enum ds_class ds_registry_watch_init(ds_registry *r, ds_registry_watch *w, ds_err *e)
 {
     enum ds_class rc = ds_registry_refresh(r, e);
     if (!rc)
-        *w = (ds_registry_watch){.seen = r->change, .next = 1, .topics_changed = true};
+        *w = (ds_registry_watch){.seen = r->change, .ca = SIZE_MAX, .topics_changed = true};
     return rc;
 }
 
@@ -37,57 +37,82 @@ static enum ds_class tell_changed(ds_registry *r, int64_t from, int64_t to, ds_r
     return rc;
 }
 
-static enum ds_class is_out(ds_registry *r, ds_sql_rows *q, bool *ret, ds_err *e)
+static enum ds_class is_out(ds_registry *r, const ds_known_ca *ca, ds_sql_rows *q, bool *ret, ds_err *e)
 {
-    int64_t number = ds_sql_int(q, 1);
     uint8_t id[32];
     ds_expected x;
-    *ret = true;
-    if (number < 1 || (size_t)number > r->ca_count || !r->cas[number - 1].info.active)
+    *ret = !ca->info.active;
+    if (*ret)
         return DS_OK;
-    const ds_known_ca *ca = &r->cas[number - 1];
-    *ret = false;
-    if (!ds_registry_asks_log(ca))
-        return DS_OK;
-    ds_sql_blob(q, 2, id, sizeof id);
-    enum ds_class rc = ds_registry_find_expected(r, number, id, &x, e);
+    ds_sql_blob(q, 1, id, sizeof id);
+    enum ds_class rc = ds_registry_find_expected(r, ca->number, id, &x, e);
     *ret = !rc && ds_registry_judge(ca, &x);
     return rc;
 }
 
-static enum ds_class tell_rows(ds_registry *r, int64_t from, ds_registry_name_fn fn, void *arg, ds_err *e)
+// *next: behind the last row that was looked at; 0 where there is no further one.
+static enum ds_class tell_rows(ds_registry *r, const ds_known_ca *ca, int64_t *next, ds_registry_name_fn fn, void *arg,
+                               ds_err *e)
 {
     ds_sql_rows *q;
     bool more = true, out = false;
-    enum ds_class rc =
-        ds_sql_query(&r->sql, "SELECT name, ca, id FROM device WHERE number >= ? AND number < ? AND state = 1",
-                     DS_ARGS(DS_INT(from), DS_INT(from + ROWS)), &q, e);
+    int64_t from = *next, behind = 0;
+    int rows = 0;
+    enum ds_class rc = ds_sql_query(&r->sql,
+                                    "SELECT name, id, number, state FROM device WHERE ca = ? AND number >= ? "
+                                    "ORDER BY number LIMIT 500",
+                                    DS_ARGS(DS_INT(ca->number), DS_INT(from)), &q, e);
     while (!rc && more) {
         char name[65];
         rc = ds_sql_next(&r->sql, q, &more, e);
         if (rc || !more)
             break;
-        rc = is_out(r, q, &out, e);
+        rows++;
+        behind = ds_sql_int(q, 2) + 1;
+        if (ds_sql_int(q, 3) != DS_REGISTRY_ACTIVE)
+            continue;
+        rc = is_out(r, ca, q, &out, e);
         ds_sql_text(q, 0, name, sizeof name);
         if (rc)
             ds_sql_done(q);
         else if (out)
             fn(arg, name);
     }
+    if (!rc)
+        *next = rows < ROWS ? 0 : behind;
     return rc;
 }
 
-// Have the CAs changed since? Then everybody of now is gone through; who comes later is judged as he comes.
-static enum ds_class begin_scan(ds_registry *r, ds_registry_watch *w, ds_err *e)
+// Have CAs changed since? Then everybody of now is gone through; who comes later is judged as he comes.
+static void begin_scan(const ds_registry *r, ds_registry_watch *w)
 {
-    int64_t changed = 0;
+    bool changed = false;
     w->topics_changed = true;
-    enum ds_class rc =
-        ds_sql_number(&r->sql, "SELECT count(*) FROM ca WHERE changed > ?", DS_ARGS(DS_INT(w->seen)), 0, &changed, e);
-    if (rc || !changed)
-        return rc;
+    for (size_t i = 0; i < r->ca_count; i++)
+        changed |= r->cas[i].changed > w->seen;
+    if (!changed)
+        return;
+    if (w->ca > r->ca_count) // else an earlier change was not gone through to the end
+        w->since = w->seen;
+    w->ca = 1;
     w->next = 1;
-    return ds_sql_number(&r->sql, "SELECT max(number) FROM device", NULL, 0, &w->last, e);
+}
+
+static enum ds_class scan_some(ds_registry *r, ds_registry_watch *w, ds_registry_name_fn fn, void *arg, ds_err *e)
+{
+    const ds_known_ca *ca = &r->cas[w->ca - 1];
+    bool admits_all = ca->info.active && !ds_registry_asks_log(ca);
+    int64_t next = w->next;
+    enum ds_class rc = DS_OK;
+    if (ca->changed <= w->since || admits_all)
+        next = 0;
+    else
+        rc = tell_rows(r, ca, &next, fn, arg, e);
+    if (rc)
+        return rc;
+    w->next = next ? next : 1;
+    w->ca += next ? 0 : 1;
+    return DS_OK;
 }
 
 enum ds_class ds_registry_watch_next(ds_registry *r, ds_registry_watch *w, int64_t budget_ms, ds_registry_name_fn fn,
@@ -97,18 +122,15 @@ enum ds_class ds_registry_watch_next(ds_registry *r, ds_registry_watch *w, int64
     *ret_more = false;
     enum ds_class rc = ds_registry_refresh(r, e);
     if (!rc && w->seen < r->change)
-        rc = begin_scan(r, w, e);
+        begin_scan(r, w);
     for (; !rc && w->seen < r->change && ds_now_ms() <= until;) {
         int64_t to = r->change - w->seen < CHANGES ? r->change : w->seen + CHANGES;
         rc = tell_changed(r, w->seen, to, fn, arg, e);
         if (!rc)
             w->seen = to;
     }
-    while (!rc && w->next <= w->last && ds_now_ms() <= until) {
-        rc = tell_rows(r, w->next, fn, arg, e);
-        if (!rc)
-            w->next += ROWS;
-    }
-    *ret_more = w->seen < r->change || w->next <= w->last;
+    while (!rc && w->ca <= r->ca_count && ds_now_ms() <= until)
+        rc = scan_some(r, w, fn, arg, e);
+    *ret_more = w->seen < r->change || w->ca <= r->ca_count;
     return rc;
 }

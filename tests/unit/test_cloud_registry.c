@@ -213,10 +213,14 @@ static void test_service_is_admitted_and_not_recorded(void **state)
     ds_registry_client c = {0};
     assert_int_equal(admit_at(p, &s, "backend", NOW, &c), DS_OK);
     assert_true(c.service && c.news == DS_REGISTRY_NOTHING);
-    assert_true(ds_registry_serves(p->r, c.ca_number));
-    assert_false(ds_registry_serves(p->r, 0));
-    assert_false(ds_registry_serves(p->r, 2)); // signs devices
-    assert_false(ds_registry_serves(p->r, 99));
+    uint8_t ops[32];
+    SHA256(p->ops.der.ptr, p->ops.der.len, ops);
+    assert_true(ds_registry_ca_is_active(p->r, c.ca_number));
+    assert_false(ds_registry_ca_is_active(p->r, 0));
+    assert_false(ds_registry_ca_is_active(p->r, 99));
+    assert_int_equal(ds_registry_set_ca(p->r, ops, &switched_off, &p->e), DS_OK);
+    assert_int_equal(admit_at(p, &s, "backend", NOW, &c), DS_POLICY);
+    assert_false(ds_registry_ca_is_active(p->r, 3));
     assert_int_equal(registered(p), 0);
     party_free(&s);
 }
