@@ -30,7 +30,9 @@ static int print_label(const char *path, const char *who, bool as_text)
     if (!rc)
         rc = ds_ledger_find(ledger, who, &d, &e);
     if (!rc && !d.pop[0])
-        rc = ds_hint((ds_fail(&e, DS_INPUT, "%s has no proof of possession yet", d.serial), &e), "provision it first");
+        rc = ds_hint((ds_fail(&e, DS_INPUT, "%s has no proof of possession here", d.serial), &e),
+                     d.stage[0] ? "print the label where it was provisioned: secrets do not travel between ledgers"
+                                : "provision it first");
     if (!rc) {
         qr = as_text ? ds_label_text(d.serial, d.pop, &e) : ds_label_qr(d.serial, d.pop, &e);
         rc = qr ? DS_OK : e.cls;

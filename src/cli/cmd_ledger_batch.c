@@ -176,18 +176,24 @@ int ds_ledger_cmd_pull(int argc, char **argv)
     return DS_EXIT_OK;
 }
 
+typedef struct stations_told {
+    bool any, whole;
+} stations_told;
+
 static void tell_station(void *arg, const ds_ledger_station *s)
 {
     char head[65];
-    bool *whole = arg;
+    stations_told *told = arg;
+    told->any = true;
     ds_hex(s->head, 32, head);
     printf("sha256:%s: %llu events, head %s\n", s->key, (unsigned long long)s->events, head);
     if (s->broken)
         printf("  broken at event %llu: it, or one before it, was changed\n", (unsigned long long)s->broken);
     if (s->events != s->last)
-        printf("  %llu events before number %llu are not here: pull the batches between\n",
+        printf("  %llu events before number %llu are not here: pull the batches between, or "
+               "have the station push anew (--from-event 0)\n",
                (unsigned long long)(s->last - s->events), (unsigned long long)s->last);
-    *whole = *whole && !s->broken && s->events == s->last;
+    told->whole = told->whole && !s->broken && s->events == s->last;
 }
 
 int ds_ledger_cmd_stations(int argc, char **argv)
@@ -195,7 +201,7 @@ int ds_ledger_cmd_stations(int argc, char **argv)
     ds_list_args a;
     ds_err e = DS_ERR_INIT;
     ds_ledger *l = NULL;
-    bool whole = true;
+    stations_told told = {.whole = true};
     int code = 0;
     if (!ds_list_args_read(argc, argv, stations_usage, " ledger ", &a, &code))
         return code;
@@ -203,7 +209,9 @@ int ds_ledger_cmd_stations(int argc, char **argv)
         return ds_cli_usage(stations_usage, false);
     enum ds_class rc = ds_ledger_open(a.ledger, true, &l, &e);
     if (!rc)
-        rc = ds_ledger_each_station(l, tell_station, &whole, &e);
+        rc = ds_ledger_each_station(l, tell_station, &told, &e);
     ds_ledger_close(l);
-    return rc ? ds_cli_fail(&e) : whole ? DS_EXIT_OK : DS_EXIT_STORE;
+    if (!rc && !told.any)
+        fputs("no batches were pulled into this ledger\n", stderr);
+    return rc ? ds_cli_fail(&e) : told.whole ? DS_EXIT_OK : DS_EXIT_STORE;
 }

@@ -136,6 +136,8 @@ static enum ds_class isolate(ds_registry *r, const ds_registry_options *o, enum 
         rc = ds_registry_isolate(r, &i, e);
     if (!rc && state != DS_REGISTRY_ACTIVE)
         rc = ds_registry_each_ca(r, note_log, i.ca, e);
+    if (!rc)
+        puts("noted; devstamp registry report names whom it keeps out");
     return rc;
 }
 

@@ -116,7 +116,10 @@ static enum ds_class recognise(ds_sql *s, ds_pg_conn *k, const plan *p, ds_err *
     if (!s->pg->read_only)
         return bring_forward(s, k, p, e);
     if (!version)
-        return ds_fail(e, DS_STORE, "%s %s: the database holds no %s", s->what, s->path, s->what);
+        return ds_hint(
+            (ds_fail(e, DS_STORE, "%s %s: the database holds no %s that this user may see", s->what, s->path, s->what),
+             e),
+            "devstamp ledger init makes it; or its owner lets this user read: docs/ledger.md");
     return ds_hint((ds_fail(e, DS_STORE, "%s %s: has schema %lld, this program reads %d", s->what, s->path,
                             (long long)version, p->schema->version),
                     e),

@@ -74,7 +74,7 @@ static void test_schema_newer_or_strange_is_refused(void **state)
     assert_has(w->e.text, "is no ledger");
     assert_null(try_sql(w, "DROP TABLE chain, counter, counter_block, device, certificate, event, proof"));
     assert_int_equal(ds_ledger_open(w->path, true, &l, &w->e), DS_STORE);
-    assert_has(w->e.text, "holds no ledger");
+    assert_has(w->e.text, "holds no ledger that this user may see");
     assert_int_equal(ds_ledger_open(w->path, false, &l, &w->e), DS_OK);
     ds_ledger_close(l);
 }
