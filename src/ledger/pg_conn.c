@@ -102,13 +102,26 @@ static void log_notice(void *arg, const char *text)
     ds_log(DS_LOG_INFO, "PostgreSQL: %.*s", (int)strcspn(text, "\r\n"), text);
 }
 
+// Of several hosts libpq goes from one that is silent to the next by itself only where it waits itself, each for the
+// place's connect_timeout.
+static bool reach(ds_pg *p, ds_pg_conn *k, int64_t *deadline_ms)
+{
+    const char *const *keys = (const char *const *)p->place.keys, *const *values = (const char *const *)p->place.values;
+    k->c = p->place.many ? PQconnectdbParams(keys, values, 0) : PQconnectStartParams(keys, values, 0);
+    if (k->c)
+        PQsetNoticeProcessor(k->c, log_notice, NULL);
+    if (!k->c || PQstatus(k->c) == CONNECTION_BAD)
+        return false;
+    if (!p->place.many)
+        return dial(k->c, *deadline_ms);
+    *deadline_ms = ds_now_ms() + ATTEMPT_MS;
+    return true;
+}
+
 static bool connect_once(ds_pg *p, ds_pg_conn *k, int64_t deadline_ms, char **ret_why)
 {
     ds_pg_drop(k);
-    k->c = PQconnectStartParams((const char *const *)p->place.keys, (const char *const *)p->place.values, 0);
-    if (k->c)
-        PQsetNoticeProcessor(k->c, log_notice, NULL);
-    bool good = k->c && PQstatus(k->c) != CONNECTION_BAD && dial(k->c, deadline_ms) && PQsetnonblocking(k->c, 1) == 0 &&
+    bool good = reach(p, k, &deadline_ms) && PQsetnonblocking(k->c, 1) == 0 &&
                 set_up(k->c, p->read_only, deadline_ms) && PQenterPipelineMode(k->c);
     if (good)
         return true;

@@ -4,6 +4,7 @@
 // What only a shared database has: places, schema versions, several stations at once, and a database that goes away.
 #include "ledger_support.h"
 #include "src/ledger/internal.h"
+#include "src/ledger/pg.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -50,6 +51,76 @@ static void test_place_with_a_password_is_refused_unsaid(void **state)
         if (i < 4)
             assert_has(e.hint, "PGPASSFILE");
     }
+}
+
+static const char *setting(const ds_pg_place *p, const char *key)
+{
+    const char *last = "";
+    for (size_t i = 0; p->keys[i]; i++)
+        if (strcmp(p->keys[i], key) == 0)
+            last = p->values[i];
+    return last;
+}
+
+// Whoever owns the network must not talk a station out of TLS, wherever the host is said.
+static void test_other_computers_must_be_proven(void **state)
+{
+    world *w = *state;
+    static const struct {
+        const char *place, *env, *value, *tls;
+    } cases[] = {
+        {"postgresql://u@127.0.0.1/d", NULL, NULL, ""},
+        {"host=/run/postgresql user=u", NULL, NULL, ""},
+        {"postgresql://u@db.example/d", NULL, NULL, "verify-full"},
+        {"postgresql://u@db.example/d?sslmode=require", NULL, NULL, "require"},
+        {"host=localhost hostaddr=192.0.2.1 user=u", NULL, NULL, "verify-full"},
+        {"user=u dbname=d", "PGHOST", "db.example", "verify-full"},
+        {"user=u dbname=d", "PGHOSTADDR", "192.0.2.1", "verify-full"},
+        {"postgresql://u@db.example/d", "PGSSLMODE", "prefer", ""},
+        {"service=silent", NULL, NULL, "verify-full"},
+        {"service=said", NULL, NULL, ""},
+        {"service=here", NULL, NULL, ""},
+        {"user=u", "PGSERVICE", "silent", "verify-full"},
+    };
+    DS_CLEANUP_FREE char *path = ds_asprintf("%s/services", w->folder);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("[silent]\nhost=db.example\n[said]\nhost=db.example\nsslmode=disable\n[here]\nhost=localhost\n", f);
+    fclose(f);
+    setenv("PGSERVICEFILE", path, 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ds_pg_place p;
+        if (cases[i].env)
+            setenv(cases[i].env, cases[i].value, 1);
+        assert_int_equal(ds_pg_place_read(cases[i].place, false, &p, &w->e), DS_OK);
+        if (strcmp(setting(&p, "sslmode"), cases[i].tls) != 0)
+            fail_msg("%zu: %s: sslmode '%s'", i, cases[i].place, setting(&p, "sslmode"));
+        ds_pg_place_free(&p);
+        if (cases[i].env)
+            unsetenv(cases[i].env);
+    }
+    unsetenv("PGSERVICEFILE");
+    unlink(path);
+}
+
+// A host that is switched off says nothing, not even no.
+static void test_host_that_is_silent_is_passed_over(void **state)
+{
+    world *w = *state;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int silent = socket(AF_UNIX, SOCK_STREAM, 0);
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/.s.PGSQL.5432", w->folder);
+    assert_int_equal(bind(silent, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(silent, 8), 0);
+    DS_CLEANUP_FREE char *place = ds_asprintf("host=%s,%s connect_timeout=3 user=postgres %s", w->folder, pg_one.folder,
+                                              strstr(w->path, "options="));
+    ds_ledger *l = NULL;
+    if (ds_ledger_open_as(place, "a", false, &l, &w->e))
+        fail_msg("%s", w->e.text);
+    device_n(l, 1);
+    ds_ledger_close(l);
+    close(silent);
+    unlink(at.sun_path);
 }
 
 static void test_place_that_nobody_answers_fails_at_once(void **state)
@@ -573,6 +644,8 @@ int main(void)
         cmocka_unit_test(test_place_is_told_from_a_file),
         cmocka_unit_test(test_place_with_a_password_is_refused_unsaid),
         cmocka_unit_test(test_place_that_nobody_answers_fails_at_once),
+        TEST(test_other_computers_must_be_proven),
+        TEST(test_host_that_is_silent_is_passed_over),
         TEST(test_schema_newer_or_strange_is_refused),
         TEST(test_read_only_changes_nothing),
         TEST(test_station_needs_few_rights),
