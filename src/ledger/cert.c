@@ -151,7 +151,7 @@ static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_le
     }
     if (had->state > DS_LEDGER_RESERVED)
         return DS_OK;
-    enum ds_class rc = ds_ledger_may_take_over(l, had->id, e);
+    enum ds_class rc = ds_ledger_may_take_over(l, had, e);
     if (rc || (same_subject && same_validity(r, had)))
         return rc;
     return correct(l, r, had, e);

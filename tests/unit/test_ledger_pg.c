@@ -4,25 +4,12 @@
 // What only a shared database has: places, schema versions, several stations at once, and a database that goes away.
 #include "ledger_support.h"
 #include "src/ledger/internal.h"
-#include "src/ledger/pg.h"
 
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
-
-static time_t clock_back; // seconds by which this program's clock is behind
-
-// In place of the C library's.
-int clock_gettime(clockid_t id, struct timespec *ret)
-{
-    int rc = (int)syscall(SYS_clock_gettime, id, ret);
-    if (rc == 0 && id == CLOCK_REALTIME)
-        ret->tv_sec -= clock_back;
-    return rc;
-}
 
 static void test_place_is_told_from_a_file(void **state)
 {
@@ -51,76 +38,6 @@ static void test_place_with_a_password_is_refused_unsaid(void **state)
         if (i < 4)
             assert_has(e.hint, "PGPASSFILE");
     }
-}
-
-static const char *setting(const ds_pg_place *p, const char *key)
-{
-    const char *last = "";
-    for (size_t i = 0; p->keys[i]; i++)
-        if (strcmp(p->keys[i], key) == 0)
-            last = p->values[i];
-    return last;
-}
-
-// Whoever owns the network must not talk a station out of TLS, wherever the host is said.
-static void test_other_computers_must_be_proven(void **state)
-{
-    world *w = *state;
-    static const struct {
-        const char *place, *env, *value, *tls;
-    } cases[] = {
-        {"postgresql://u@127.0.0.1/d", NULL, NULL, ""},
-        {"host=/run/postgresql user=u", NULL, NULL, ""},
-        {"postgresql://u@db.example/d", NULL, NULL, "verify-full"},
-        {"postgresql://u@db.example/d?sslmode=require", NULL, NULL, "require"},
-        {"host=localhost hostaddr=192.0.2.1 user=u", NULL, NULL, "verify-full"},
-        {"user=u dbname=d", "PGHOST", "db.example", "verify-full"},
-        {"user=u dbname=d", "PGHOSTADDR", "192.0.2.1", "verify-full"},
-        {"postgresql://u@db.example/d", "PGSSLMODE", "prefer", ""},
-        {"service=silent", NULL, NULL, "verify-full"},
-        {"service=said", NULL, NULL, ""},
-        {"service=here", NULL, NULL, ""},
-        {"user=u", "PGSERVICE", "silent", "verify-full"},
-    };
-    DS_CLEANUP_FREE char *path = ds_asprintf("%s/services", w->folder);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs("[silent]\nhost=db.example\n[said]\nhost=db.example\nsslmode=disable\n[here]\nhost=localhost\n", f);
-    fclose(f);
-    setenv("PGSERVICEFILE", path, 1);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        ds_pg_place p;
-        if (cases[i].env)
-            setenv(cases[i].env, cases[i].value, 1);
-        assert_int_equal(ds_pg_place_read(cases[i].place, false, &p, &w->e), DS_OK);
-        if (strcmp(setting(&p, "sslmode"), cases[i].tls) != 0)
-            fail_msg("%zu: %s: sslmode '%s'", i, cases[i].place, setting(&p, "sslmode"));
-        ds_pg_place_free(&p);
-        if (cases[i].env)
-            unsetenv(cases[i].env);
-    }
-    unsetenv("PGSERVICEFILE");
-    unlink(path);
-}
-
-// A host that is switched off says nothing, not even no.
-static void test_host_that_is_silent_is_passed_over(void **state)
-{
-    world *w = *state;
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    int silent = socket(AF_UNIX, SOCK_STREAM, 0);
-    snprintf(at.sun_path, sizeof at.sun_path, "%s/.s.PGSQL.5432", w->folder);
-    assert_int_equal(bind(silent, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(listen(silent, 8), 0);
-    DS_CLEANUP_FREE char *place = ds_asprintf("host=%s,%s connect_timeout=3 user=postgres %s", w->folder, pg_one.folder,
-                                              strstr(w->path, "options="));
-    ds_ledger *l = NULL;
-    if (ds_ledger_open_as(place, "a", false, &l, &w->e))
-        fail_msg("%s", w->e.text);
-    device_n(l, 1);
-    ds_ledger_close(l);
-    close(silent);
-    unlink(at.sun_path);
 }
 
 static void test_place_that_nobody_answers_fails_at_once(void **state)
@@ -333,66 +250,6 @@ static enum ds_class record_log(world *w, ds_ledger *l, uint8_t ca_byte)
     uint8_t ca[32] = {ca_byte}, root[32] = {7};
     const ds_ledger_log log = {ca, 1, root, 0, NULL, 0};
     return ds_ledger_signer_head(l, &log, &w->e);
-}
-
-static void test_reservation_of_another_station_is_not_signed_twice(void **state)
-{
-    world *w = *state;
-    ds_ledger *a = open_as(w, "a"), *b = open_as(w, "b");
-    ds_ledger_device d = device_n(a, 1);
-    stamp s = stamp_new("lamp");
-    ds_ledger_cert first = {0}, c = {0};
-    assert_int_equal(reserve(a, d.id, &s, &first, &w->e), DS_OK);
-    assert_int_equal(reserve(b, d.id, &s, &c, &w->e), DS_POLICY);
-    assert_has(w->e.text, "reserved by station a");
-    assert_has(w->e.hint, "finish the device there");
-    assert_int_equal(record_log(w, a, 1), DS_OK);
-    assert_int_equal(record_log(w, b, 2), DS_OK);
-    assert_int_equal(reserve(b, d.id, &s, &c, &w->e), DS_POLICY); // two signers
-    uint8_t ca[32] = {1}, root[32];
-    uint64_t entries;
-    bool has;
-    assert_int_equal(ds_ledger_signer_known(b, ca, &entries, root, &has, &w->e), DS_OK);
-    assert_int_equal(entries, 0);                 // that log is a's to compare
-    assert_int_equal(record_log(w, b, 1), DS_OK); // b uses a's signer from now on
-    assert_int_equal(reserve(b, d.id, &s, &c, &w->e), DS_OK);
-    assert_memory_equal(c.serial, first.serial, 16);
-    ds_buf der = certify(c.serial, s.key);
-    assert_int_equal(ds_ledger_cert_signed(b, c.id, ds_buf_view(&der), &w->e), DS_OK);
-    ds_ledger_cert_free(&first);
-    assert_int_equal(reserve(a, d.id, &s, &first, &w->e), DS_OK);
-    assert_int_equal(first.state, DS_LEDGER_SIGNED);
-    ds_buf_free(&der);
-    ds_ledger_cert_free(&first);
-    ds_ledger_cert_free(&c);
-    stamp_free(&s);
-    ds_ledger_close(a);
-    ds_ledger_close(b);
-}
-
-// A computer without a battery begins in 1970: its ids carry its number all the same.
-static void test_ids_of_a_clock_before_all_are_the_stations(void **state)
-{
-    world *w = *state;
-    ds_ledger *both[2] = {open_as(w, "a"), open_as(w, "b")};
-    lines out;
-    clock_back = time(NULL) - 86400;
-    for (unsigned i = 0; i < 4; i++) {
-        ds_ledger_device d = device_n(both[i % 2], i);
-        assert_int_equal(ds_ledger_station_of(d.id), both[i % 2]->station);
-    }
-    clock_back = 0;
-    stamp s = stamp_new("lamp");
-    ds_ledger_cert c = {0};
-    assert_int_equal(reserve(both[0], device_n(both[0], 0).id, &s, &c, &w->e), DS_OK);
-    ds_ledger_cert_free(&c);
-    assert_int_equal(reserve(both[0], device_n(both[0], 0).id, &s, &c, &w->e), DS_OK); // its own, and so gone on with
-    check(w->l, &out);
-    assert_null(strstr(out.text, "chain"));
-    ds_ledger_cert_free(&c);
-    stamp_free(&s);
-    ds_ledger_close(both[0]);
-    ds_ledger_close(both[1]);
 }
 
 // What stations sign beside each other is each one's own to account for.
@@ -644,15 +501,11 @@ int main(void)
         cmocka_unit_test(test_place_is_told_from_a_file),
         cmocka_unit_test(test_place_with_a_password_is_refused_unsaid),
         cmocka_unit_test(test_place_that_nobody_answers_fails_at_once),
-        TEST(test_other_computers_must_be_proven),
-        TEST(test_host_that_is_silent_is_passed_over),
         TEST(test_schema_newer_or_strange_is_refused),
         TEST(test_read_only_changes_nothing),
         TEST(test_station_needs_few_rights),
         TEST(test_schema_is_made_once_by_many),
         TEST(test_stations_at_once_share_numbers_and_devices),
-        TEST(test_reservation_of_another_station_is_not_signed_twice),
-        TEST(test_ids_of_a_clock_before_all_are_the_stations),
         TEST(test_signer_heads_of_stations_do_not_mix),
         TEST(test_event_that_is_not_utf8_is_kept),
         TEST(test_chain_begins_with_the_stations_name),
