@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ATTEMPT_MS = 10000, PAUSE_MS = 100, PAUSE_MAX_MS = 2000 };
+enum { ATTEMPT_MS = 10000, PAUSE_MS = 100, PAUSE_MAX_MS = 2000, READING_MS = 3600000 };
 
 void ds_pg_drop(ds_pg_conn *k)
 {
@@ -232,7 +232,9 @@ static enum ds_class take_result(ds_sql *s, ds_pg_conn *k, PGresult *r, PGresult
 
 enum ds_class ds_pg_sync(ds_sql *s, ds_pg_conn *k, struct pg_result **ret, ds_err *e)
 {
-    int64_t deadline = ds_now_ms() + s->pg->place.wait_ms;
+    // A reading transaction (check) has queries over whole tables, and holds nobody up.
+    bool patient = k->in_transaction && !k->writing && s->pg->place.wait_ms < READING_MS;
+    int64_t deadline = ds_now_ms() + (patient ? READING_MS : s->pg->place.wait_ms);
     PGresult *last = NULL;
     enum ds_class rc = DS_OK;
     if (!k->c || !PQpipelineSync(k->c))

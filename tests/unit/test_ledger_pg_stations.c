@@ -101,6 +101,24 @@ static void test_host_that_is_silent_is_passed_over(void **state)
     unlink(at.sun_path);
 }
 
+// A query over a large table takes longer than anybody would wait for a database that stands still.
+static void test_check_of_a_large_record_is_waited_for(void **state)
+{
+    world *w = *state;
+    DS_CLEANUP_FREE char *place = ds_asprintf("%s connect_timeout=1", w->path);
+    ds_ledger *l = NULL;
+    int64_t one = 0;
+    assert_int_equal(ds_ledger_open_as(place, "a", false, &l, &w->e), DS_OK);
+    ds_ledger_lock(l);
+    assert_int_equal(ds_sql_begin_read(&l->sql, &w->e), DS_OK);
+    enum ds_class rc = ds_sql_number(&l->sql, "SELECT count(*) FROM pg_sleep(1.5)", NULL, 0, &one, &w->e);
+    if (ds_sql_end(&l->sql, rc, &w->e))
+        fail_msg("%s", w->e.text);
+    ds_ledger_unlock(l);
+    assert_int_equal(one, 1);
+    ds_ledger_close(l);
+}
+
 static enum ds_class record_log(world *w, ds_ledger *l, uint8_t ca_byte)
 {
     uint8_t ca[32] = {ca_byte}, root[32] = {7};
@@ -232,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_other_computers_must_be_proven),
         TEST(test_host_that_is_silent_is_passed_over),
+        TEST(test_check_of_a_large_record_is_waited_for),
         TEST(test_reservation_of_another_station_is_not_signed_twice),
         TEST(test_reservation_is_not_taken_over_by_a_signer_of_before),
         TEST(test_reservation_elsewhere_is_never_taken_over),
