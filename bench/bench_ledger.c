@@ -88,7 +88,9 @@ static enum ds_class add(ds_ledger *l, uint64_t n, ds_err *e)
 {
     made m;
     ds_sql_arg device, cert;
+    char text[80];
     make(n, &m);
+    snprintf(text, sizeof text, "serial number %s", m.serial);
     enum ds_class rc = ds_ledger_new_id(l, &device, e);
     if (!rc)
         rc = ds_ledger_new_id(l, &cert, e);
@@ -99,7 +101,7 @@ static enum ds_class add(ds_ledger *l, uint64_t n, ds_err *e)
     if (!rc)
         rc = ds_ledger_append(l, device.number, DS_LEDGER_KIND_DEVICE, "first seen", e);
     if (!rc)
-        rc = ds_ledger_append(l, device.number, DS_LEDGER_KIND_DEVICE, m.serial, e);
+        rc = ds_ledger_append(l, device.number, DS_LEDGER_KIND_DEVICE, text, e);
     static const char *const words[] = {"reserved", "signed", "installed", "registered"};
     for (int i = 0; !rc && i < 4; i++)
         rc = note(l, device.number, words[i], i ? m.fingerprint : m.number, i ? 32 : 16, e);

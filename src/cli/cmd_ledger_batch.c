@@ -70,7 +70,7 @@ static enum ds_class push(const ds_list_args *a, ds_err *e)
     ds_batch_range range = {0};
     uint64_t from = a->from;
     bool quiet = strcmp(a->out, "-") == 0;
-    enum ds_class rc = ds_ledger_open(a->ledger, false, &l, e);
+    enum ds_class rc = ds_list_open_ledger(a, false, &l, e);
     if (!rc && !a->has_from)
         rc = ds_ledger_push_known(l, &from, e);
     if (!rc)

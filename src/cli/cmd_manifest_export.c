@@ -164,7 +164,7 @@ static enum ds_class export_ledger(const ds_list_args *a, X509 *ca, ds_err *e)
     c.by_ca = ca;
     if (ca && X509_digest(ca, EVP_sha256(), c.ca_id, &len) != 1)
         return ds_ossl_fail(e, DS_INTERNAL, "digest of the CA");
-    enum ds_class rc = ds_ledger_open(a->ledger, !c.name[0], &l, e);
+    enum ds_class rc = ds_list_open_ledger(a, !c.name[0], &l, e);
     if (!rc)
         rc = ds_roll_spool_new(a->out, &s, e);
     if (!rc)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum option_id {
     LEDGER = 256,
@@ -225,6 +226,13 @@ bool ds_list_args_read(int argc, char **argv, const char *usage, const char *all
 ds_roll_options ds_list_options(const ds_list_args *a, ds_roll_fault_fn fault, void *arg)
 {
     return (ds_roll_options){{a->signed_by, a->signed_by_count}, fault, arg};
+}
+
+enum ds_class ds_list_open_ledger(const ds_list_args *a, bool read_only, ds_ledger **ret, ds_err *e)
+{
+    if (!ds_ledger_is_database(a->ledger) && access(a->ledger, F_OK) != 0)
+        return ds_fail_errno(e, DS_STORE, errno, "ledger %s", a->ledger);
+    return ds_ledger_open(a->ledger, read_only, ret, e);
 }
 
 enum ds_class ds_list_sign(const ds_list_args *a, ds_view statement, ds_statement_signature *ret, ds_err *e)

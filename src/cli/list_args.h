@@ -35,6 +35,9 @@ bool ds_list_args_read(int argc, char **argv, const char *usage, const char *all
 
 ds_roll_options ds_list_options(const ds_list_args *a, ds_roll_fault_fn fault, void *arg);
 
+// The ledger the options name, which must be there: a wrong path is no empty ledger.
+enum ds_class ds_list_open_ledger(const ds_list_args *a, bool read_only, ds_ledger **ret, ds_err *e) DS_MUST;
+
 // Have the statement signed by the key that the options name.
 enum ds_class ds_list_sign(const ds_list_args *a, ds_view statement, ds_statement_signature *ret, ds_err *e) DS_MUST;
 

@@ -88,11 +88,12 @@ enum ds_class ds_manifest_choice_parse(const char *about, ds_manifest_choice *re
     return DS_OK;
 }
 
+// A ledger does not ask who signed: its rows may come from a batch, or from whoever may write to a database.
 static bool is_of_ca(ds_view der, X509 *ca)
 {
     const unsigned char *p = der.ptr;
     DS_CLEANUP_X509 X509 *x = d2i_X509(NULL, &p, (long)der.len);
-    return x && X509_check_issued(ca, x) == X509_V_OK;
+    return x && X509_check_issued(ca, x) == X509_V_OK && X509_verify(x, X509_get0_pubkey(ca)) == 1;
 }
 
 bool ds_manifest_fits(const ds_manifest_choice *c, const ds_ledger_entry *x)

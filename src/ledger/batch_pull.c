@@ -309,11 +309,12 @@ static enum ds_class walk_chain(ds_ledger *l, ds_ledger_station *s, ds_err *e)
 static enum ds_class stations(ds_ledger *l, ds_buf *keys, ds_err *e)
 {
     ds_sql_rows *q;
-    bool more = true;
-    if (ds_sql_query(&l->sql, "SELECT DISTINCT station FROM batch_event ORDER BY station", NULL, &q, NULL))
-        return DS_OK; // no table: nothing was ever pulled
-    enum ds_class rc;
-    while (!(rc = ds_sql_next(&l->sql, q, &more, e)) && more) {
+    bool more = true, has = false;
+    enum ds_class rc = ds_ledger_lists_have(l, "batch_event", &has, e);
+    if (rc || !has)
+        return rc;
+    rc = ds_sql_query(&l->sql, "SELECT DISTINCT station FROM batch_event ORDER BY station", NULL, &q, e);
+    while (!rc && !(rc = ds_sql_next(&l->sql, q, &more, e)) && more) {
         ds_ledger_station s = {.events = 0};
         ds_sql_text(q, 0, s.key, sizeof s.key);
         ds_buf_add(keys, &s, sizeof s);

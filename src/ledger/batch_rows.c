@@ -58,6 +58,13 @@ static ds_sql_arg optional_time(int64_t utc)
     return utc ? DS_INT(utc) : DS_NULL_ARG;
 }
 
+// As of any device that is given one.
+static enum ds_class note_serial(ds_ledger *l, int64_t id, const char *serial, ds_err *e)
+{
+    DS_CLEANUP_FREE char *text = ds_asprintf("serial number %s", serial);
+    return serial[0] ? ds_ledger_append(l, id, DS_LEDGER_KIND_DEVICE, text, e) : DS_OK;
+}
+
 static enum ds_class insert_device(ds_ledger *l, const ds_ledger_device *d, int64_t *ret_id, ds_err *e)
 {
     ds_sql_arg number;
@@ -72,7 +79,9 @@ static enum ds_class insert_device(ds_ledger *l, const ds_ledger_device *d, int6
             e);
     if (!rc)
         rc = find_id(l, d, ret_id, e);
-    return rc ? rc : ds_ledger_append(l, *ret_id, DS_LEDGER_KIND_DEVICE, "came in a batch", e);
+    if (!rc)
+        rc = ds_ledger_append(l, *ret_id, DS_LEDGER_KIND_DEVICE, "came in a batch", e);
+    return rc ? rc : note_serial(l, *ret_id, d->serial, e);
 }
 
 // What is newer there becomes so here; what is given once and for good stays.
@@ -87,7 +96,7 @@ static enum ds_class update_device(ds_ledger *l, const ds_ledger_device *d, cons
     }
     if (!newer && !numbered && d->locked <= had->locked && d->first_seen_utc >= had->first_seen_utc)
         return DS_OK;
-    return ds_sql_run(
+    enum ds_class rc = ds_sql_run(
         &l->sql,
         "UPDATE device SET product = ?, serial = ?, stage = ?, locked = ?, first_seen = ?, last_seen = ? WHERE id = ?",
         DS_ARGS(DS_TEXT(numbered ? d->product : had->product), optional_text(numbered ? d->serial : had->serial),
@@ -95,6 +104,7 @@ static enum ds_class update_device(ds_ledger *l, const ds_ledger_device *d, cons
                 DS_INT(d->first_seen_utc < had->first_seen_utc ? d->first_seen_utc : had->first_seen_utc),
                 DS_INT(newer ? d->last_seen_utc : had->last_seen_utc), DS_INT(had->id)),
         e);
+    return rc || !numbered ? rc : note_serial(l, had->id, d->serial, e);
 }
 
 enum ds_class ds_batch_put_device(ds_ledger *l, const ds_ledger_device *d, int64_t *ret_id, bool *ret_fresh, ds_err *e)

@@ -138,6 +138,12 @@ static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_le
         return ds_hint(e, "finish it with the station file it was begun with, or give it up (devstamp ledger revoke) "
                           "and erase its flash");
     }
+    if (had->state == DS_LEDGER_RESERVED && !had->csr.len) { // requests do not travel: it is one of a batch
+        ds_fail(e, DS_POLICY, "the certificate's reservation came in a batch: the signer there may have signed it");
+        return ds_hint(e, "finish the device at its station and pull that station's next batch; or revoke the "
+                          "reservation (devstamp ledger revoke) and erase the device's flash, so that it makes "
+                          "another key");
+    }
     bool same_subject = strcmp(had->subject, r->subject) == 0;
     if (had->state > DS_LEDGER_RESERVED && !same_subject) {
         ds_fail(e, DS_POLICY, "the certificate was signed as %s, and %s is demanded", had->subject, r->subject);
@@ -145,7 +151,7 @@ static enum ds_class reuse(ds_ledger *l, const ds_ledger_reserve *r, const ds_le
     }
     if (had->state > DS_LEDGER_RESERVED)
         return DS_OK;
-    enum ds_class rc = ds_ledger_may_take_over(l, had->id, e);
+    enum ds_class rc = ds_ledger_may_take_over(l, had, e);
     if (rc || (same_subject && same_validity(r, had)))
         return rc;
     return correct(l, r, had, e);

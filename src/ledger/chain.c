@@ -15,7 +15,7 @@ enum { EVENT_TEXT_MAX = 16384 };
 
 // An id: 41 bits of milliseconds since 2020, 12 of the station, 10 that count. One station's only grow, whatever its
 // clock does; those of several are in order of their clocks.
-enum { STATION_SHIFT = 10, TIME_SHIFT = 22 };
+enum { STATION_SHIFT = 10, TIME_SHIFT = 22, TIME_BITS = 41 };
 static const int64_t EPOCH_MS = 1577836800000;
 
 static void put_le64(ds_buf *b, int64_t v)
@@ -104,15 +104,18 @@ enum ds_class ds_ledger_write_tip(ds_ledger *l, ds_err *e)
 
 static int64_t id_after(int64_t last, int64_t station)
 {
+    const int64_t least = station << STATION_SHIFT; // a clock before 2020 gives no other station's id
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - EPOCH_MS;
-    int64_t first = ms << TIME_SHIFT | station << STATION_SHIFT;
-    if (ms > 0 && first > last)
+    int64_t first = ms > 0 && ms < INT64_C(1) << TIME_BITS ? ms << TIME_SHIFT | least : 0;
+    if (last < least)
+        last = least;
+    if (first > last)
         return first;
     if ((last + 1) & ((1 << STATION_SHIFT) - 1))
         return last + 1;
-    return ((last >> TIME_SHIFT) + 1) << TIME_SHIFT | station << STATION_SHIFT;
+    return ((last >> TIME_SHIFT) + 1) << TIME_SHIFT | least;
 }
 
 enum ds_class ds_ledger_new_id(ds_ledger *l, ds_sql_arg *ret, ds_err *e)

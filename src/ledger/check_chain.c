@@ -112,9 +112,15 @@ typedef struct evidence {
         "certificate c WHERE c.device = e.device AND " condition " AND " SAYS(HEX, word, id) ")",                 \
             "evidence chain: a certificate was %s, and is missing or was set back"                                \
     }
+#define NUMBERED                                                                                               \
+    {                                                                                                          \
+        "SELECT d.serial FROM device d WHERE d.serial IS NOT NULL AND NOT EXISTS(SELECT 1 FROM event e WHERE " \
+        "e.device = d.id AND e.kind = '" DS_LEDGER_KIND_DEVICE "' AND e.text = 'serial number ' || d.serial)", \
+            "device %s: nothing in the evidence chain says that it was given this serial number"               \
+    }
 #define PAIRS(HEX)                                                               \
     {                                                                            \
-        STATE_EVENT(HEX, "reserved", "c.serial", "1 = 1"),                       \
+        NUMBERED, STATE_EVENT(HEX, "reserved", "c.serial", "1 = 1"),             \
             STATE_EVENT(HEX, "signed", "c.fingerprint", "c.state >= 2"),         \
             STATE_EVENT(HEX, "installed", "c.fingerprint", "c.state >= 3"),      \
             STATE_EVENT(HEX, "registered", "c.fingerprint", "c.state >= 4"),     \
@@ -125,7 +131,7 @@ typedef struct evidence {
             EVENT_STATE(HEX, "registered", "c.fingerprint", "c.state >= 4"),     \
             EVENT_STATE(HEX, "revoked", "c.serial", "c.revoked_at IS NOT NULL"), \
     }
-enum { PAIR_COUNT = 10 };
+enum { PAIR_COUNT = 11 };
 static const evidence pairs[PAIR_COUNT] = PAIRS(DS_SQL_HEX), pg_pairs[PAIR_COUNT] = PAIRS(DS_SQL_HEX_PG);
 
 static enum ds_class check_pairs(ds_ledger_checker *k, const evidence *pair, ds_err *e)

@@ -43,8 +43,10 @@ bool ds_ledger_again(ds_ledger *l, enum ds_class *rc, ds_err *e);
 enum ds_class ds_ledger_register(ds_ledger *l, const char *name, bool read_only, ds_err *e) DS_MUST;
 
 // May this station go on with a reservation? DS_POLICY: another station made it, and its signer, which is another than
-// ours, may have signed it.
-enum ds_class ds_ledger_may_take_over(ds_ledger *l, int64_t cert, ds_err *e) DS_MUST;
+// ours, or a CA elsewhere may have signed it.
+enum ds_class ds_ledger_may_take_over(ds_ledger *l, const ds_ledger_cert *c, ds_err *e) DS_MUST;
+// The CA whose log a station of a database recorded last, by its fingerprint's digits; "" where it recorded none.
+enum ds_class ds_ledger_ca_of(ds_ledger *l, int64_t station, char ret[65], ds_err *e) DS_MUST;
 
 // A new row's id: NULL for a file, which counts by itself. In a transaction.
 enum ds_class ds_ledger_new_id(ds_ledger *l, ds_sql_arg *ret, ds_err *e) DS_MUST;

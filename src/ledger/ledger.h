@@ -99,7 +99,8 @@ typedef struct ds_ledger_reserve {
 // Reserve, or return what was reserved (any later state) for this device and this public key: the same CSR asked again
 // gives the same certificate. DS_POLICY: the public key was shown by another device; or the device has a live
 // certificate for another key; or the certificate was signed for another subject; or another station of the database
-// reserved it and did not record it as signed, and the two do not use one signer: it may have been signed there.
+// reserved it and did not record it as signed, and the two do not use one signer: it may have been signed there; or
+// the reservation came in a batch, for the same reason.
 //
 // A reservation that was never signed follows a corrected recipe: with another subject or another length of validity
 // (or none: 99991231235959Z) it takes CSR, subject and validity of this call and keeps its serial number; with the

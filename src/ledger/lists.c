@@ -21,6 +21,18 @@ enum ds_class ds_ledger_lists_ready(ds_ledger *l, ds_err *e)
     return rc;
 }
 
+enum ds_class ds_ledger_lists_have(ds_ledger *l, const char *table, bool *ret, ds_err *e)
+{
+    int64_t n = 1;
+    enum ds_class rc =
+        ds_sql_is_pg(&l->sql)
+            ? DS_OK
+            : ds_sql_number(&l->sql, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?",
+                            DS_ARGS(DS_TEXT(table)), 0, &n, e);
+    *ret = n > 0;
+    return rc;
+}
+
 enum ds_class ds_ledger_export_add(ds_ledger *l, const char *name, const uint8_t root[32], const uint8_t (*list)[32],
                                    size_t count, ds_err *e)
 {
@@ -42,12 +54,15 @@ enum ds_class ds_ledger_export_add(ds_ledger *l, const char *name, const uint8_t
 static enum ds_class exported(ds_ledger *l, const char *name, const char *fingerprint, char root[65], ds_err *e)
 {
     ds_sql_rows *q;
-    bool more = false;
+    bool more = false, has = false;
     root[0] = '\0';
-    if (ds_sql_query(&l->sql, "SELECT root FROM manifest_export WHERE name = ? AND fingerprint = ?",
-                     DS_ARGS(DS_TEXT(name), DS_TEXT(fingerprint)), &q, NULL))
-        return DS_OK; // no table: nothing was recorded
-    enum ds_class rc = ds_sql_next(&l->sql, q, &more, e);
+    enum ds_class rc = ds_ledger_lists_have(l, "manifest_export", &has, e);
+    if (rc || !has)
+        return rc;
+    rc = ds_sql_query(&l->sql, "SELECT root FROM manifest_export WHERE name = ? AND fingerprint = ?",
+                      DS_ARGS(DS_TEXT(name), DS_TEXT(fingerprint)), &q, e);
+    if (!rc)
+        rc = ds_sql_next(&l->sql, q, &more, e);
     if (!rc && more) {
         ds_sql_text(q, 0, root, 65);
         ds_sql_done(q);

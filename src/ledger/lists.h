@@ -24,6 +24,8 @@
 
 // Make the tables in a file where they are not there; inside a transaction. A database has them from its schema.
 enum ds_class ds_ledger_lists_ready(ds_ledger *l, ds_err *e) DS_MUST;
+// Is that table of them there? Where it is not, nothing was written to it yet. The caller holds the ledger.
+enum ds_class ds_ledger_lists_have(ds_ledger *l, const char *table, bool *ret, ds_err *e) DS_MUST;
 
 // Serial numbers that were made before their devices, for a product, each to be claimed once (the format "{list}" of
 // ds_ledger_device_serial). root names the list. All or nothing; the same list again changes nothing. next gives the

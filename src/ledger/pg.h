@@ -19,7 +19,8 @@ enum { DS_PG_CONNECTIONS = 8, DS_PG_STATEMENTS = 128, DS_PG_PENDING_MAX = 200 };
 typedef struct ds_pg_place {
     char *name; // without secrets
     char **keys, **values;
-    int wait_ms; // how long an answer, or a database that is away, is waited for
+    int wait_ms;          // how long an answer, or a database that is away, is waited for
+    bool read_only, many; // many: it names several hosts
 } ds_pg_place;
 enum ds_class ds_pg_place_read(const char *text, bool read_only, ds_pg_place *ret, ds_err *e) DS_MUST;
 void ds_pg_place_free(ds_pg_place *p);

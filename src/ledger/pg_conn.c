@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ATTEMPT_MS = 10000, PAUSE_MS = 100, PAUSE_MAX_MS = 2000 };
+enum { ATTEMPT_MS = 10000, PAUSE_MS = 100, PAUSE_MAX_MS = 2000, READING_MS = 3600000 };
 
 void ds_pg_drop(ds_pg_conn *k)
 {
@@ -102,13 +102,26 @@ static void log_notice(void *arg, const char *text)
     ds_log(DS_LOG_INFO, "PostgreSQL: %.*s", (int)strcspn(text, "\r\n"), text);
 }
 
+// Of several hosts libpq goes from one that is silent to the next by itself only where it waits itself, each for the
+// place's connect_timeout.
+static bool reach(ds_pg *p, ds_pg_conn *k, int64_t *deadline_ms)
+{
+    const char *const *keys = (const char *const *)p->place.keys, *const *values = (const char *const *)p->place.values;
+    k->c = p->place.many ? PQconnectdbParams(keys, values, 0) : PQconnectStartParams(keys, values, 0);
+    if (k->c)
+        PQsetNoticeProcessor(k->c, log_notice, NULL);
+    if (!k->c || PQstatus(k->c) == CONNECTION_BAD)
+        return false;
+    if (!p->place.many)
+        return dial(k->c, *deadline_ms);
+    *deadline_ms = ds_now_ms() + ATTEMPT_MS;
+    return true;
+}
+
 static bool connect_once(ds_pg *p, ds_pg_conn *k, int64_t deadline_ms, char **ret_why)
 {
     ds_pg_drop(k);
-    k->c = PQconnectStartParams((const char *const *)p->place.keys, (const char *const *)p->place.values, 0);
-    if (k->c)
-        PQsetNoticeProcessor(k->c, log_notice, NULL);
-    bool good = k->c && PQstatus(k->c) != CONNECTION_BAD && dial(k->c, deadline_ms) && PQsetnonblocking(k->c, 1) == 0 &&
+    bool good = reach(p, k, &deadline_ms) && PQsetnonblocking(k->c, 1) == 0 &&
                 set_up(k->c, p->read_only, deadline_ms) && PQenterPipelineMode(k->c);
     if (good)
         return true;
@@ -219,7 +232,9 @@ static enum ds_class take_result(ds_sql *s, ds_pg_conn *k, PGresult *r, PGresult
 
 enum ds_class ds_pg_sync(ds_sql *s, ds_pg_conn *k, struct pg_result **ret, ds_err *e)
 {
-    int64_t deadline = ds_now_ms() + s->pg->place.wait_ms;
+    // A reading transaction (check) has queries over whole tables, and holds nobody up.
+    bool patient = k->in_transaction && !k->writing && s->pg->place.wait_ms < READING_MS;
+    int64_t deadline = ds_now_ms() + (patient ? READING_MS : s->pg->place.wait_ms);
     PGresult *last = NULL;
     enum ds_class rc = DS_OK;
     if (!k->c || !PQpipelineSync(k->c))

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_S = 60, WAIT_S_MAX = 3600, EXTRA = 6 };
+enum { WAIT_S = 60, WAIT_S_MAX = 3600, WAIT_SHARED_MS = 10000, EXTRA = 6 };
 
 static bool is_uri(const char *text)
 {
@@ -77,12 +77,24 @@ static bool is_local(const char *hosts)
     return true;
 }
 
-static const char *hosts_of(const PQconninfoOption *all)
+// What libpq will use, out of place, environment and service; freed by the caller. It is told so that it goes no
+// further than reading: with a setting that it refuses before it connects.
+static PQconninfoOption *all_of(const ds_pg_place *p)
 {
-    const char *hosts = value_of(all, "host"), *env = getenv("PGHOST");
-    if (!hosts)
-        hosts = value_of(all, "hostaddr");
-    return hosts ? hosts : env ? env : "";
+    size_t n = 0;
+    while (p->keys[n])
+        n++;
+    const char **keys = ds_alloc((n + 2) * sizeof *keys), **values = ds_alloc((n + 2) * sizeof *values);
+    memcpy(keys, p->keys, n * sizeof *keys);
+    memcpy(values, p->values, n * sizeof *values);
+    keys[n] = "channel_binding";
+    values[n] = "read, and do not connect";
+    PGconn *c = PQconnectStartParams(keys, values, 0);
+    PQconninfoOption *all = PQconninfo(c);
+    PQfinish(c);
+    free(keys);
+    free(values);
+    return all;
 }
 
 static void add(ds_pg_place *p, size_t *n, const char *key, const char *value)
@@ -91,30 +103,57 @@ static void add(ds_pg_place *p, size_t *n, const char *key, const char *value)
     p->values[(*n)++] = ds_strdup(value);
 }
 
-static void take(const PQconninfoOption *all, bool read_only, ds_pg_place *p)
+static bool is_ours(const char *key)
+{
+    return strcmp(key, "client_encoding") == 0 || strcmp(key, "connect_timeout") == 0;
+}
+
+// What depends on hosts and settings, wherever they are said. libpq's own default is not taken for somebody's wish.
+static void complete(const PQconninfoOption *said, ds_pg_place *p, size_t n)
+{
+    PQconninfoOption *all = all_of(p);
+    const char *host = all ? value_of(all, "host") : NULL, *address = all ? value_of(all, "hostaddr") : NULL,
+               *tls = all ? value_of(all, "sslmode") : NULL,
+               *session = all ? value_of(all, "target_session_attrs") : NULL;
+    const char *list = host ? host : address ? address : "";
+    int hosts = 1;
+    if (!value_of(said, "sslmode") && !getenv("PGSSLMODE") && (!tls || strcmp(tls, "prefer") == 0) &&
+        !(is_local(host ? host : "") && is_local(address ? address : "")))
+        add(p, &n, "sslmode", "verify-full");
+    for (const char *c = list; *c; c++)
+        hosts += *c == ',';
+    p->many = hosts > 1;
+    if (p->many && !p->read_only && !value_of(said, "target_session_attrs") &&
+        (!session || strcmp(session, "any") == 0))
+        add(p, &n, "target_session_attrs", "read-write");
+    // Of several hosts, one that is silent must leave time for the others: libpq counts for each. It takes 2 s at
+    // least.
+    int share = (p->wait_ms < WAIT_SHARED_MS ? p->wait_ms : WAIT_SHARED_MS) / hosts / 1000;
+    DS_CLEANUP_FREE char *s = ds_asprintf("%d", share > 2 ? share : 2);
+    if (p->many)
+        add(p, &n, "connect_timeout", s);
+    PQconninfoFree(all);
+}
+
+static void take(const PQconninfoOption *all, ds_pg_place *p)
 {
     size_t n = 0;
-    const char *hosts = hosts_of(all);
     for (const PQconninfoOption *o = all; o->keyword; o++)
         n++;
     p->keys = ds_alloc((n + EXTRA + 1) * sizeof *p->keys);
     p->values = ds_alloc((n + EXTRA + 1) * sizeof *p->values);
     n = 0;
     for (const PQconninfoOption *o = all; o->keyword; o++)
-        if (o->val && o->val[0] && strcmp(o->keyword, "client_encoding") != 0)
+        if (o->val && o->val[0] && !is_ours(o->keyword))
             add(p, &n, o->keyword, o->val);
     add(p, &n, "client_encoding", "UTF8");
     if (!value_of(all, "application_name"))
         add(p, &n, "fallback_application_name", "devstamp");
-    if (!value_of(all, "sslmode") && !value_of(all, "service") && !getenv("PGSSLMODE") && !getenv("PGSERVICE") &&
-        !is_local(hosts))
-        add(p, &n, "sslmode", "verify-full");
-    if (!read_only && strchr(hosts, ',') && !value_of(all, "target_session_attrs"))
-        add(p, &n, "target_session_attrs", "read-write");
     if (!value_of(all, "tcp_user_timeout")) {
         DS_CLEANUP_FREE char *ms = ds_asprintf("%d", p->wait_ms);
         add(p, &n, "tcp_user_timeout", ms);
     }
+    complete(all, p, n);
 }
 
 static enum ds_class take_wait(const char *text, ds_pg_place *p, ds_err *e)
@@ -139,7 +178,8 @@ enum ds_class ds_pg_place_read(const char *text, bool read_only, ds_pg_place *re
         rc = take_wait(value_of(all, "connect_timeout"), ret, e);
     if (!rc) {
         ret->name = name_of(all);
-        take(all, read_only, ret);
+        ret->read_only = read_only;
+        take(all, ret);
     }
     PQconninfoFree(all);
     return rc;

@@ -140,7 +140,14 @@ static enum ds_class open_file(ds_roll_files *f, uint32_t file, ds_err *e)
     ds_roll_close(f->reader);
     f->reader = NULL;
     f->open_file = file;
-    return ds_roll_open(f->path[file], &(ds_roll_options){.keys = f->options.keys}, &f->reader, e);
+    enum ds_class rc = ds_roll_open(f->path[file], &(ds_roll_options){.keys = f->options.keys}, &f->reader, e);
+    if (!rc && memcmp(ds_roll_get_head(f->reader)->root, f->head.root, 32) != 0) // of another list, by the same key
+        rc = ds_fail(e, DS_INPUT, "%s: was changed while it was read", f->path[file]);
+    if (rc) {
+        ds_roll_close(f->reader);
+        f->reader = NULL;
+    }
+    return rc;
 }
 
 enum ds_class ds_roll_load(ds_roll_files *f, uint64_t block, ds_roll_block *ret, ds_err *e)

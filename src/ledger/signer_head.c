@@ -106,7 +106,7 @@ static enum ds_class read_known(const ds_ledger *l, const ds_buf *records, const
     if (fields < 2 || !ds_unhex(hex, ret->root, 32))
         return ds_fail(e, DS_STORE, "ledger %s: the record of the issuance log cannot be read", l->sql.path);
     ret->recorded = true;
-    ret->has_root = fields == 3 && strcmp(word, "rfc9162") == 0;
+    ret->has_root = fields == 3 && ret->entries && strcmp(word, "rfc9162") == 0;
     return DS_OK;
 }
 
@@ -161,6 +161,20 @@ static enum ds_class count(ds_ledger *l, const ds_buf *records, const char *ca, 
     return refuse(e);
 }
 
+// Is there nothing to tell? Of an empty log there is not; but whose signer a station of a database uses is told by its
+// last record (station.c), so that a change of it is written down whatever that log has.
+static enum ds_class is_told(ds_ledger *l, const ds_ledger_log *log, const known *had, const char *ca, bool *ret,
+                             ds_err *e)
+{
+    char last[65] = "";
+    *ret = log->entries == had->entries && (had->has_root || !had->recorded || !log->entries);
+    if (!*ret || !ds_sql_is_pg(&l->sql))
+        return DS_OK;
+    enum ds_class rc = ds_ledger_ca_of(l, l->station, last, e);
+    *ret = !last[0] || strcmp(last, ca) == 0;
+    return rc;
+}
+
 static enum ds_class take(ds_ledger *l, const ds_ledger_log *log, const char *ca, const char *text, ds_err *e)
 {
     DS_CLEANUP_BUF ds_buf records = {0};
@@ -172,11 +186,10 @@ static enum ds_class take(ds_ledger *l, const ds_ledger_log *log, const char *ca
         rc = compare(log, &had, e);
     if (!rc)
         rc = count(l, &records, ca, log->entries, e);
-    if (rc)
-        return rc;
-    // Of an empty log there is nothing to tell.
-    bool told = log->entries == had.entries && (had.has_root || !had.recorded);
-    return told ? DS_OK : ds_ledger_append(l, 0, DS_LEDGER_KIND_SIGNER, text, e);
+    bool told = false;
+    if (!rc)
+        rc = is_told(l, log, &had, ca, &told, e);
+    return rc || told ? rc : ds_ledger_append(l, 0, DS_LEDGER_KIND_SIGNER, text, e);
 }
 
 enum ds_class ds_ledger_signer_head(ds_ledger *l, const ds_ledger_log *log, ds_err *e)

@@ -65,8 +65,7 @@ enum ds_class ds_ledger_register(ds_ledger *l, const char *name, bool read_only,
     return rc;
 }
 
-// The CA whose log this station recorded last, by its fingerprint's digits; "" where it recorded none.
-static enum ds_class ca_of(ds_ledger *l, int64_t station, char ret[65], ds_err *e)
+enum ds_class ds_ledger_ca_of(ds_ledger *l, int64_t station, char ret[65], ds_err *e)
 {
     ds_sql_rows *q;
     bool more = false;
@@ -105,16 +104,17 @@ static enum ds_class refuse_take_over(ds_ledger *l, int64_t station, ds_err *e)
                    "flash, so that it makes another key");
 }
 
-enum ds_class ds_ledger_may_take_over(ds_ledger *l, int64_t cert, ds_err *e)
+enum ds_class ds_ledger_may_take_over(ds_ledger *l, const ds_ledger_cert *c, ds_err *e)
 {
     char theirs[65], ours[65];
-    int64_t station = ds_ledger_station_of(cert);
+    int64_t station = ds_ledger_station_of(c->id);
     if (!ds_sql_is_pg(&l->sql) || station == l->station)
         return DS_OK;
-    enum ds_class rc = ca_of(l, station, theirs, e);
+    enum ds_class rc = ds_ledger_ca_of(l, station, theirs, e);
     if (!rc)
-        rc = ca_of(l, l->station, ours, e);
-    if (rc || (theirs[0] && strcmp(theirs, ours) == 0)) // one log: it gives out what it has
+        rc = ds_ledger_ca_of(l, l->station, ours, e);
+    if (rc)
         return rc;
-    return refuse_take_over(l, station, e);
+    bool one_log = !c->elsewhere && theirs[0] && strcmp(theirs, ours) == 0; // it gives out what it has
+    return one_log ? DS_OK : refuse_take_over(l, station, e);
 }

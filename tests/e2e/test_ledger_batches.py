@@ -70,6 +70,8 @@ def test_batches_are_refused_with_clear_words(tmp_path):
     assert p.returncode == 3 and "entry 1: edited" in p.stdout and "nothing was taken over" in p.stderr
     p = ledger("push", here, "--key", key, "--from-event", "9", "-o", tmp_path / "x", ok=False)
     assert p.returncode == 3 and "has 1 events, and 9 were pushed" in p.stderr
+    p = ledger("push", tmp_path / "typo.db", "--key", key, "-o", tmp_path / "x", ok=False)  # a wrong path is no empty ledger
+    assert p.returncode == 6 and "No such file" in p.stderr and not (tmp_path / "typo.db").exists()
     for args in (["push"], ["push", "--ledger", here], ["pull", "--ledger", company, batch], ["stations"],
                  ["push", "--ledger", here, "--key", key, "--registry", here, "-o", batch]):
         assert run(DEVSTAMP, "ledger", *args, ok=False).returncode == 2, args

@@ -55,6 +55,18 @@ class Authority:
         )
 
 
+class Forger:
+    """Makes certificates that say they are by an authority."""
+
+    def __init__(self, authority):
+        self.authority = authority
+
+    def sign(self, *args):
+        der = bytearray(self.authority.sign(*args).public_bytes(serialization.Encoding.DER))
+        der[-1] ^= 1
+        return x509.load_der_x509_certificate(bytes(der))
+
+
 class Ledger:
     """A ledger with rows that no station made; the devices share a key type, not keys."""
 
@@ -238,6 +250,9 @@ def test_the_choice(made, tmp_path):
     assert p.returncode == 3 and "'SN00001'" in p.stderr and not (tmp_path / "x").exists()
     p = manifest("export", "--ledger", ledger.path, "--key", ledger.key, "-o", tmp_path / "x", "--product", "cup", ok=False)
     assert p.returncode == 3 and "no such device" in p.stderr
+    for new in ([], ["--new"]):  # a wrong path is no empty ledger
+        p = manifest("export", "--ledger", tmp_path / "typo", "--key", ledger.key, "--name", "cloud", *new, "-o", tmp_path / "x", ok=False)
+        assert p.returncode == 6 and "No such file" in p.stderr and not (tmp_path / "typo").exists()
     # Each consumer hears of each device once.
     assert len(listed("--name", "aws", "--new", "--product", "fan")) == 4
     assert listed("--name", "aws", "--new") == ["SN00002", "SN00003"]
@@ -246,6 +261,8 @@ def test_the_choice(made, tmp_path):
     assert len(listed("--name", "azure", "--new")) == 6
     ledger.add(a, 1, signed=1700000000)  # whatever its clock said
     assert listed("--name", "aws", "--new") == ["SN00008"]
+    ledger.add(Forger(b), 1)
+    assert "SN00009" in listed() and listed("--ca", b.file) == fans
 
 
 def test_formats_of_others(few, tmp_path):

@@ -4,10 +4,11 @@
 // Batches between ledgers: carried once or often, in any order, edited, and in contradiction to what is there.
 #include "roll_support.h"
 #include "src/ledger/batch.h"
+#include "src/ledger/walk.h"
 
 typedef struct two {
     world *station; // and its folder
-    char path[128], batch[3][128];
+    char path[96], batch[3][128];
     ds_ledger *company;
     roll_key key;
     ds_err e;
@@ -374,6 +375,55 @@ static void test_chain_that_was_begun_anew_is_refused(void **state)
     assert_int_equal(pull(t, 1, &done), DS_POLICY);
 }
 
+// What was only reserved when the batch was pushed may be signed at the station since: no other signer is asked.
+static void test_reservation_of_a_batch_is_not_taken_over(void **state)
+{
+    two *t = *state;
+    ds_ledger_pulled done;
+    stamp s = stamp_new("lamp");
+    ds_ledger_cert c = {0};
+    assert_int_equal(reserve(t->station->l, device_n(t->station->l, 1).id, &s, &c, &t->e), DS_OK);
+    ds_ledger_cert_free(&c);
+    assert_true(push(t, 0, -1));
+    good_pull(t, 0, &done);
+    ds_ledger_device d = device_n(t->company, 1);
+    ds_ledger_reserve r = {.device = d.id,
+                           .csr = ds_buf_view(&s.csr),
+                           .public_key_digest = s.digest,
+                           .subject = "CN=lamp",
+                           .not_before_utc = 1700000000,
+                           .not_after_utc = 1900000000};
+    ds_ledger_cert none = {.id = 77};
+    assert_int_equal(ds_ledger_cert_reserve(t->company, &r, &none, &t->e), DS_POLICY);
+    assert_has(t->e.text, "came in a batch");
+    r.not_after_utc = 1800000000; // a corrected recipe
+    assert_int_equal(ds_ledger_cert_reserve(t->company, &r, &none, &t->e), DS_POLICY);
+    assert_int_equal(none.id, 77);
+    stamp_free(&s);
+}
+
+// A record that cannot be read is no record of nothing.
+static void test_stations_that_cannot_be_read_are_told(void **state)
+{
+    two *t = *state;
+    ds_ledger_station s;
+    world company = {.pg = on_pg()};
+    uint8_t fingerprint[32] = {1}, root[32];
+    bool was = true;
+    assert_int_equal(ds_ledger_each_station(t->company, copy_station, &s, &t->e), DS_OK); // none, yet
+    assert_int_equal(ds_ledger_exported(t->company, "cloud", fingerprint, &was, root, &t->e), DS_OK);
+    assert_false(was);
+    const uint8_t list[1][32] = {{2}};
+    assert_int_equal(ds_ledger_export_add(t->company, "cloud", root, list, 1, &t->e), DS_OK);
+    snprintf(company.path, sizeof company.path, "%s", t->path);
+    char *said = try_sql(&company, "ALTER TABLE batch_event RENAME COLUMN station TO other;"
+                                   "ALTER TABLE manifest_export RENAME COLUMN root TO other");
+    if (said)
+        fail_msg("%s", said);
+    assert_int_equal(ds_ledger_each_station(t->company, copy_station, &s, &t->e), DS_STORE);
+    assert_int_equal(ds_ledger_exported(t->company, "cloud", fingerprint, &was, root, &t->e), DS_STORE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +438,8 @@ int main(void)
         TWO(test_second_live_certificate_is_refused),
         TWO(test_key_of_another_device_is_refused),
         TWO(test_chain_that_was_begun_anew_is_refused),
+        TWO(test_reservation_of_a_batch_is_not_taken_over),
+        TWO(test_stations_that_cannot_be_read_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,6 +117,8 @@ static const struct {
      "is not what the evidence chain says"},
     {"DELETE FROM proof WHERE id = " FIRST("proof"), "2 proofs were stored, 1 are here", NULL, NULL},
     {"UPDATE device SET locked = 0 WHERE id = " FIRST("device"), "not marked locked", NULL, NULL},
+    {"UPDATE device SET serial = 'L-0003' WHERE id = " LAST("device"),
+     "device L-0003: nothing in the evidence chain says that it was given this serial number", NULL, NULL},
     {"DELETE FROM device WHERE id = " LAST("device"), "belongs to no device", NULL, NULL},
     {"DROP INDEX certificate_one_live; INSERT INTO certificate SELECT 9, device, state, randomblob(16), "
      "randomblob(32), csr, subject, not_before, not_after, der, randomblob(32), reserved_at, signed_at, "

@@ -252,41 +252,6 @@ static enum ds_class record_log(world *w, ds_ledger *l, uint8_t ca_byte)
     return ds_ledger_signer_head(l, &log, &w->e);
 }
 
-static void test_reservation_of_another_station_is_not_signed_twice(void **state)
-{
-    world *w = *state;
-    ds_ledger *a = open_as(w, "a"), *b = open_as(w, "b");
-    ds_ledger_device d = device_n(a, 1);
-    stamp s = stamp_new("lamp");
-    ds_ledger_cert first = {0}, c = {0};
-    assert_int_equal(reserve(a, d.id, &s, &first, &w->e), DS_OK);
-    assert_int_equal(reserve(b, d.id, &s, &c, &w->e), DS_POLICY);
-    assert_has(w->e.text, "reserved by station a");
-    assert_has(w->e.hint, "finish the device there");
-    assert_int_equal(record_log(w, a, 1), DS_OK);
-    assert_int_equal(record_log(w, b, 2), DS_OK);
-    assert_int_equal(reserve(b, d.id, &s, &c, &w->e), DS_POLICY); // two signers
-    uint8_t ca[32] = {1}, root[32];
-    uint64_t entries;
-    bool has;
-    assert_int_equal(ds_ledger_signer_known(b, ca, &entries, root, &has, &w->e), DS_OK);
-    assert_int_equal(entries, 0);                 // that log is a's to compare
-    assert_int_equal(record_log(w, b, 1), DS_OK); // b uses a's signer from now on
-    assert_int_equal(reserve(b, d.id, &s, &c, &w->e), DS_OK);
-    assert_memory_equal(c.serial, first.serial, 16);
-    ds_buf der = certify(c.serial, s.key);
-    assert_int_equal(ds_ledger_cert_signed(b, c.id, ds_buf_view(&der), &w->e), DS_OK);
-    ds_ledger_cert_free(&first);
-    assert_int_equal(reserve(a, d.id, &s, &first, &w->e), DS_OK);
-    assert_int_equal(first.state, DS_LEDGER_SIGNED);
-    ds_buf_free(&der);
-    ds_ledger_cert_free(&first);
-    ds_ledger_cert_free(&c);
-    stamp_free(&s);
-    ds_ledger_close(a);
-    ds_ledger_close(b);
-}
-
 // What stations sign beside each other is each one's own to account for.
 static void test_signer_heads_of_stations_do_not_mix(void **state)
 {
@@ -541,7 +506,6 @@ int main(void)
         TEST(test_station_needs_few_rights),
         TEST(test_schema_is_made_once_by_many),
         TEST(test_stations_at_once_share_numbers_and_devices),
-        TEST(test_reservation_of_another_station_is_not_signed_twice),
         TEST(test_signer_heads_of_stations_do_not_mix),
         TEST(test_event_that_is_not_utf8_is_kept),
         TEST(test_chain_begins_with_the_stations_name),

@@ -4,6 +4,8 @@
 // Rolls: what was written is read again; whatever is done to a file is seen, and told by entry.
 #include "roll_support.h"
 
+#include <sys/stat.h>
+
 #include <openssl/pem.h>
 
 typedef struct bench {
@@ -41,18 +43,23 @@ static int bench_free(void **state)
 
 #define BENCH(f) cmocka_unit_test_setup_teardown(f, bench_new, bench_free)
 
-static void make(bench *b, unsigned count, unsigned parts)
+static void make_named(bench *b, const char *name, unsigned count, unsigned parts)
 {
     ds_roll_spool *s = NULL;
     ds_roll_head head = {.kind = DS_STATEMENT_DEVICES, .about = "{\"product\":\"lamp\"}"};
     assert_int_equal(ds_roll_spool_new(b->path, &s, &b->e), DS_OK);
     for (unsigned i = 0; i < count; i++) {
         char text[64];
-        int n = snprintf(text, sizeof text, "{\"serial\":\"SN%04u\"}", i + 1);
+        int n = snprintf(text, sizeof text, "{\"serial\":\"%s%04u\"}", name, i + 1);
         assert_int_equal(ds_roll_spool_add(s, (ds_view){(uint8_t *)text, (size_t)n}, &b->e), DS_OK);
     }
     roll_write(&b->key, s, &head, b->path, parts);
     ds_roll_spool_free(s);
+}
+
+static void make(bench *b, unsigned count, unsigned parts)
+{
+    make_named(b, "SN", count, parts);
 }
 
 // One file surveyed.
@@ -387,6 +394,33 @@ static void test_roll_parts_of_different_lists_do_not_mix(void **state)
     assert_has(b->e.text, "another list");
 }
 
+static long size_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return (long)st.st_size;
+}
+
+// Another list by the same key, put in the place of the one that was looked at.
+static void test_roll_exchanged_after_the_survey_is_refused(void **state)
+{
+    bench *b = *state;
+    ds_roll_files f;
+    fault_list got;
+    ds_roll_block *block = ds_alloc(sizeof *block);
+    const char *const paths[] = {b->path};
+    make(b, 10, 1);
+    long size = size_of(b->path);
+    assert_int_equal(survey(&b->key, paths, 1, &got, &f, &b->e), DS_OK);
+    do // signatures are of different lengths
+        make_named(b, "XX", 10, 1);
+    while (size_of(b->path) != size);
+    assert_int_equal(ds_roll_load(&f, 0, block, &b->e), DS_INPUT);
+    assert_has(b->e.text, "was changed while it was read");
+    ds_roll_files_free(&f);
+    free(block);
+}
+
 static void test_roll_refuses_entries_it_cannot_hold(void **state)
 {
     bench *b = *state;
@@ -430,6 +464,7 @@ int main(void)
         BENCH(test_roll_splits_and_joins_to_the_same_bytes),
         BENCH(test_roll_lost_part_is_told_and_copies_make_up),
         BENCH(test_roll_parts_of_different_lists_do_not_mix),
+        BENCH(test_roll_exchanged_after_the_survey_is_refused),
         BENCH(test_roll_refuses_entries_it_cannot_hold),
         BENCH(test_roll_test_vector_is_read),
     };
