@@ -89,6 +89,14 @@ static bool limited(const attempt *t, ds_known_ca *ca)
            !ds_bucket_open(&ca->refusals, ca_rate, t->now_ms);
 }
 
+static enum ds_class revoked_unseen(ds_registry *r, const attempt *t, ds_err *e)
+{
+    int64_t never = 0;
+    enum ds_class rc = ds_sql_number(&r->sql, "SELECT count(*) FROM refused WHERE id = ?",
+                                     DS_ARGS(DS_BLOB(t->c.id, 32)), 0, &never, e);
+    return rc || !never ? rc : ds_fail(e, DS_POLICY, "the certificate is revoked, and was before it first connected");
+}
+
 static enum ds_class revoked_by_serial(ds_registry *r, const attempt *t, const ds_known_ca *ca, ds_err *e)
 {
     uint8_t serial[DS_REGISTRY_SERIAL];
@@ -156,14 +164,19 @@ static enum ds_class find_issuer(ds_registry *r, attempt *t, ds_err *e)
                    named ? "another CA issued the certificate" : "no registered CA issued the certificate");
 }
 
+// Who was revoked while we waited for the lock stays out: nobody looks at that again once it is registered.
 static enum ds_class insert(ds_registry *r, const attempt *t, enum ds_registry_state state, ds_err *e)
 {
     const ds_registry_client *c = &t->c;
     uint8_t serial[DS_REGISTRY_SERIAL];
     int64_t taken = 0;
     size_t len = ds_registry_serial(t->leaf, serial);
-    enum ds_class rc = ds_sql_number(&r->sql, "SELECT count(*) FROM device WHERE name = ? AND state = 1",
-                                     DS_ARGS(DS_TEXT(c->name)), 0, &taken, e);
+    enum ds_class rc = revoked_unseen(r, t, e);
+    if (!rc)
+        rc = revoked_by_serial(r, t, t->ca, e);
+    if (!rc)
+        rc = ds_sql_number(&r->sql, "SELECT count(*) FROM device WHERE name = ? AND state = 1",
+                           DS_ARGS(DS_TEXT(c->name)), 0, &taken, e);
     if (!rc && taken)
         return ds_fail(e, DS_POLICY, "another certificate of the name '%s' is active", c->name);
     if (!rc)
@@ -206,12 +219,8 @@ static enum ds_class enrol(ds_registry *r, attempt *t, ds_err *e)
 
 static enum ds_class admit_unknown(ds_registry *r, attempt *t, ds_err *e)
 {
-    int64_t never = 0;
     t->unknown = true;
-    enum ds_class rc = ds_sql_number(&r->sql, "SELECT count(*) FROM refused WHERE id = ?",
-                                     DS_ARGS(DS_BLOB(t->c.id, 32)), 0, &never, e);
-    if (!rc && never)
-        rc = ds_fail(e, DS_POLICY, "the certificate is revoked, and was before it first connected");
+    enum ds_class rc = revoked_unseen(r, t, e);
     if (!rc)
         rc = ds_admission_profile(t->leaf, t->a->now_utc, e);
     if (!rc)

@@ -104,10 +104,10 @@ enum ds_class ds_registry_set_device(ds_registry *r, const char *name_or_id, enu
 enum ds_class ds_registry_revoke(ds_registry *r, const uint8_t id[32], bool *ret_fresh, ds_err *e)
 {
     char key[65];
-    int64_t known = 0;
+    int64_t known = 0; // what is said of it before it connected counts for nothing once it is registered
     enum ds_class rc = ds_sql_number(&r->sql,
-                                     "SELECT (SELECT count(*) FROM refused WHERE id = ?1) + (SELECT count(*) FROM "
-                                     "device WHERE id = ?1 AND state = 3)",
+                                     "SELECT ifnull((SELECT state = 3 FROM device WHERE id = ?1), (SELECT count(*) "
+                                     "FROM refused WHERE id = ?1))",
                                      DS_ARGS(DS_BLOB(id, 32)), 0, &known, e);
     if (!rc)
         *ret_fresh = !known;
