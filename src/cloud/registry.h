@@ -80,8 +80,10 @@ typedef struct ds_registry_device {
 typedef bool (*ds_registry_device_fn)(void *arg, const ds_registry_device *d);
 // In order of registration; fn may not use the registry.
 enum ds_class ds_registry_each(ds_registry *r, ds_registry_device_fn fn, void *arg, ds_err *e) DS_MUST;
-// The newest certificate of this name, or the one of this id (64 hex digits). An id that never connected may be
-// revoked: its first connect is then refused. DS_POLICY: revoked is final. DS_INPUT: unknown.
+// The certificate of this id (64 hex digits), or of this name: the active one, else the newest that is not revoked; to
+// make one active, it must be the only one that is not. An id that never connected may be revoked: its first connect is
+// then refused. DS_POLICY: revoked is final, another of that name is active, or which one is not clear. DS_INPUT:
+// unknown.
 enum ds_class ds_registry_set_device(ds_registry *r, const char *name_or_id, enum ds_registry_state state,
                                      ds_err *e) DS_MUST;
 
