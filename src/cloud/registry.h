@@ -64,6 +64,10 @@ typedef struct ds_registry_ca_change {
     const unsigned *rate;
     const uint8_t *log_key;
 } ds_registry_ca_change;
+// Register a CA of devices together with what is wished of it, all or nothing: it is never there with more than that.
+// What is not wished stays as it is; of a new CA it is as of ds_registry_add_ca with DS_REGISTRY_AUTO.
+enum ds_class ds_registry_add_devices_ca(ds_registry *r, ds_view certificate, const ds_registry_ca_change *wished,
+                                         uint8_t ret_id[32], ds_err *e) DS_MUST;
 // Takes effect at the next connect, and within a second on who is connected. DS_INPUT: no such CA.
 enum ds_class ds_registry_set_ca(ds_registry *r, const uint8_t id[32], const ds_registry_ca_change *change,
                                  ds_err *e) DS_MUST;

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,24 @@ def test_ca_without_auto_registration_admits_the_known_only(endpoint):
     assert endpoint.publish(known, "SN0001", "devstamp/SN0001/hello")[0] == 0
     assert endpoint.publish(new, "SN0002", "devstamp/SN0002/hello")[0] != 0
     assert list(endpoint.devices()) == ["SN0001"]
+
+
+def test_a_ca_is_never_there_with_less_than_was_wished(endpoint):
+    """Cut off in the middle, 'init' has not left a CA behind whose every certificate is admitted."""
+    before = listing_of(endpoint.registry)["cas"]
+    with sqlite3.connect(endpoint.registry) as db:
+        db.execute("CREATE TRIGGER cut BEFORE UPDATE OF policy ON ca BEGIN SELECT RAISE(ABORT, 'cut'); END")
+    other = make(endpoint.folder, "other", "Other CA", ca=True)
+    wish = ["registry", "init", "--registry", endpoint.registry, "--ca", other.cert_file, "--policy", "logged",
+            "--registration", "pending", "--rate", "7"]
+    assert devstamp(*wish, check=False).returncode != 0
+    assert listing_of(endpoint.registry)["cas"] == before
+    with sqlite3.connect(endpoint.registry) as db:
+        db.execute("DROP TRIGGER cut")
+    devstamp(*wish)
+    devstamp("registry", "init", "--registry", endpoint.registry, "--ca", other.cert_file)  # changes nothing of that
+    ca = listing_of(endpoint.registry)["cas"][-1]
+    assert (ca["policy"], ca["registration"], ca["rate"]) == ("logged", "pending", 7)
 
 
 def test_broker_without_registry_does_not_start(endpoint):
