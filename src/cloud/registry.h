@@ -16,6 +16,9 @@ typedef struct ds_registry ds_registry;
 enum ds_class ds_registry_open(const char *path, bool create, ds_registry **ret, ds_err *e) DS_MUST;
 enum ds_class ds_registry_open_read_only(const char *path, ds_registry **ret, ds_err *e) DS_MUST;
 void ds_registry_close(ds_registry *r);
+// How long a write waits for another program that has the file; 5 s as opened. For a broker, which serves nobody while
+// it waits.
+void ds_registry_wait_at_most(ds_registry *r, int ms);
 
 enum ds_registry_role {      // what a CA is trusted for
     DS_REGISTRY_DEVICES = 1, // its certificates are devices, registered at first connect

@@ -72,15 +72,18 @@ enum ds_class ds_registry_flush(ds_registry *r, ds_err *e)
     return rc;
 }
 
-static enum ds_class note_seen(ds_registry *r, const row *d, int64_t now_utc, ds_err *e)
+// A device gets in whether or not that can be written.
+static void note_seen(ds_registry *r, const row *d, int64_t now_utc)
 {
+    ds_err lost = DS_ERR_INIT;
     for (size_t i = r->seen_count; i-- > 0;)
         if (r->seen[i].device == d->number) {
             r->seen[i].at_utc = now_utc;
-            return DS_OK;
+            return;
         }
     r->seen[r->seen_count++] = (ds_seen){d->number, now_utc};
-    return r->seen_count == DS_SEEN_MAX ? ds_registry_flush(r, e) : DS_OK;
+    if (r->seen_count == DS_SEEN_MAX && ds_registry_flush(r, &lost))
+        r->seen_count = 0;
 }
 
 static bool limited(const attempt *t, ds_known_ca *ca)
@@ -279,7 +282,9 @@ static enum ds_class admit_known(ds_registry *r, attempt *t, const row *d, ds_er
     t->c.registered_utc = d->registered_utc;
     if (d->state == DS_REGISTRY_PENDING)
         return admit_pending(r, t, d, e);
-    return is_long_ago(d->seen_utc, t->a->now_utc) ? note_seen(r, d, t->a->now_utc, e) : DS_OK;
+    if (is_long_ago(d->seen_utc, t->a->now_utc))
+        note_seen(r, d, t->a->now_utc);
+    return DS_OK;
 }
 
 static enum ds_class decide(ds_registry *r, attempt *t, ds_err *e)

@@ -5,6 +5,8 @@
 // and a registry of the first version, which had none of these.
 #include "cloud_support.h"
 
+#include "src/cloud/internal.h"
+
 static void id_of(const party *d, uint8_t ret[32])
 {
     SHA256(d->der.ptr, d->der.len, ret);
@@ -214,6 +216,12 @@ static enum ds_class admit_from(place *p, const party *d, const char *id, const 
     return ds_registry_admit(p->r, &(ds_registry_attempt){ds_buf_view(&d->der), NULL, id, source, NOW}, &c, &p->e);
 }
 
+// However long this test is held up, nothing of it has drained away.
+static void keep_full(place *p, const char *source)
+{
+    ds_sources_of(&p->r->sources, source)->spent = INT64_C(1) << 40;
+}
+
 // A flood from one address shuts that address's unknown certificates out, and nobody else's.
 static void test_flood_of_bad_certificates_costs_its_source(void **state)
 {
@@ -225,7 +233,11 @@ static void test_flood_of_bad_certificates_costs_its_source(void **state)
     assert_int_equal(admit_from(p, &known, "SN1", "192.0.2.1"), DS_OK);
     for (unsigned i = 0; i < 400; i++)
         assert_int_equal(admit_from(p, &bad, "SN3", "192.0.2.1"), DS_POLICY);
+    assert_true(ds_sources_of(&p->r->sources, "192.0.2.1")->spent > 0);
+    keep_full(p, "192.0.2.1");
+    assert_int_equal(admit_from(p, &bad, "SN3", "192.0.2.1"), DS_POLICY);
     assert_has(p->e.text, "too many");
+    keep_full(p, "192.0.2.1");
     assert_int_equal(admit_from(p, &late, "SN2", "192.0.2.1"), DS_POLICY);
     assert_has(p->e.text, "too many");
     assert_int_equal(admit_from(p, &known, "SN1", "192.0.2.1"), DS_OK);

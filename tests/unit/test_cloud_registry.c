@@ -5,6 +5,7 @@
 // recorded.
 #include "cloud_support.h"
 
+#include "src/base/clock.h"
 #include "src/cloud/internal.h"
 
 #include <sys/stat.h>
@@ -250,6 +251,33 @@ static void test_revoked_while_it_connects(void **state)
     party_free(&b);
 }
 
+// Another program has the file and does not let go: who is registered gets in, and nobody waits long.
+static void test_file_held_by_another_program(void **state)
+{
+    place *p = *state;
+    party a = make_device("SN1", &p->sub), b = make_device("SN2", &p->sub);
+    sqlite3 *other = NULL;
+    ds_registry_client c;
+    assert_int_equal(admit_at(p, &a, "SN1", NOW, &c), DS_OK);
+    ds_registry_wait_at_most(p->r, 10);
+    assert_int_equal(sqlite3_open(p->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    int64_t begun_ms = ds_now_ms();
+    assert_int_equal(admit_at(p, &b, "SN2", NOW, &c), DS_STORE);
+    assert_has(p->e.text, "another program");
+    p->r->seen_count = DS_SEEN_MAX - 1; // as if so many others had been there
+    memset(p->r->seen, 0, sizeof p->r->seen);
+    assert_int_equal(admit_at(p, &a, "SN1", NOW + 100, &c), DS_OK);
+    assert_int_equal(admit_at(p, &a, "SN1", NOW + 200, &c), DS_OK);
+    assert_int_equal(ds_registry_flush(p->r, &p->e), DS_STORE);
+    assert_true(ds_now_ms() - begun_ms < 4000); // with what a command waits it would be 15 s
+    sqlite3_close(other);
+    assert_int_equal(ds_registry_flush(p->r, &p->e), DS_OK);
+    assert_int_equal(admit_at(p, &b, "SN2", NOW, &c), DS_OK);
+    party_free(&a);
+    party_free(&b);
+}
+
 // Registered all the same, as an earlier version did in that case: revoking it again finds it.
 static void test_revoking_again_finds_who_is_registered(void **state)
 {
@@ -376,6 +404,7 @@ int main(void)
         PLACE(test_admit_by_client_id_and_one_certificate_a_name),
         PLACE(test_service_is_admitted_and_not_recorded),
         PLACE(test_revoked_while_it_connects),
+        PLACE(test_file_held_by_another_program),
         PLACE(test_revoking_again_finds_who_is_registered),
         PLACE(test_ca_roles_and_switches),
         PLACE(test_changes_by_others_are_seen_once),
