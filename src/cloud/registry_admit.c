@@ -220,6 +220,21 @@ static enum ds_class enrol(ds_registry *r, attempt *t, ds_err *e)
     return state == DS_REGISTRY_PENDING ? pending(e) : DS_OK;
 }
 
+static void note_service(ds_registry *r, const attempt *t)
+{
+    ds_service s = {.ca = t->ca->number};
+    memcpy(s.id, t->c.id, sizeof s.id);
+    memcpy(s.name, t->c.name, sizeof s.name);
+    s.serial_len = ds_registry_serial(t->leaf, s.serial);
+    for (size_t i = 0; i < r->service_count; i++)
+        if (memcmp(r->services[i].id, s.id, sizeof s.id) == 0)
+            return;
+    if (r->service_count < DS_SERVICES_MAX)
+        r->services[r->service_count++] = s;
+    else
+        r->services[r->service_oldest++ % DS_SERVICES_MAX] = s;
+}
+
 static enum ds_class admit_unknown(ds_registry *r, attempt *t, ds_err *e)
 {
     t->unknown = true;
@@ -233,8 +248,10 @@ static enum ds_class admit_unknown(ds_registry *r, attempt *t, ds_err *e)
     memcpy(t->c.ca, t->ca->info.id, sizeof t->c.ca);
     t->c.ca_number = (unsigned)t->ca->number;
     t->c.service = t->ca->info.role == DS_REGISTRY_SERVICES;
-    if (t->c.service)
+    if (t->c.service) {
+        note_service(r, t);
         return DS_OK;
+    }
     if (t->ca->info.registration == DS_REGISTRY_OFF)
         return ds_fail(e, DS_POLICY, "the certificate is not registered, and its CA does not register by itself");
     return enrol(r, t, e);

@@ -79,10 +79,13 @@ static enum ds_class set_unseen(ds_registry *r, const char *key, enum ds_registr
         ds_fail(e, DS_INPUT, "the registry knows no device '%s'", key);
         return ds_hint(e, "a certificate that never connected has no name here: give its id (devstamp ledger show)");
     }
-    if (state == DS_REGISTRY_REVOKED)
+    int64_t change = 0; // it may be a service's that is connected
+    enum ds_class rc = state == DS_REGISTRY_REVOKED ? ds_registry_count_change(r, &change, e) : DS_OK;
+    if (!rc && state == DS_REGISTRY_REVOKED)
         return ds_sql_run(&r->sql, "INSERT OR IGNORE INTO refused(id, refused_at) VALUES(?, ?)",
                           DS_ARGS(DS_BLOB(id, 32), DS_INT(ds_utc_now())), e);
-    enum ds_class rc = refused(r, id, &never, e);
+    if (!rc)
+        rc = refused(r, id, &never, e);
     if (!rc && never)
         return ds_fail(e, DS_POLICY, "device '%s': a revoked certificate stays revoked", key);
     return rc ? rc : ds_fail(e, DS_INPUT, "the registry knows no device '%s'", key);

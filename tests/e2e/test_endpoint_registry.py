@@ -12,7 +12,9 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from endpoint_fixtures import DEVSTAMP, Endpoint, devstamp, listing_of, make
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from endpoint_fixtures import DAY, DEVSTAMP, Endpoint, devstamp, listing_of, make, now
 
 
 @pytest.fixture
@@ -78,6 +80,27 @@ def test_certificate_revoked_before_its_first_connect_is_refused(endpoint):
     assert endpoint.devices() == {}
     assert endpoint.publish(spare, "SN0001", "devstamp/SN0001/hello")[0] == 0
     assert set_state(endpoint, "--device", d.id, "--state", "active", check=False).returncode == 8
+
+
+def test_service_that_is_revoked_is_disconnected(endpoint):
+    """Who reads everything is not recorded, and is thrown out all the same."""
+    endpoint.start()
+    good, stolen, listed = (make(endpoint.folder, n, n, endpoint.ops) for n in ("good", "stolen", "listed"))
+    ears = {i: endpoint.subscribe(i, i.certificate.subject.rfc4514_string()[3:], "devstamp/#") for i in (good, stolen, listed)}
+    set_state(endpoint, "--device", stolen.id, "--state", "revoked")
+    ears[stolen].wait("not authorised", 20)
+    assert ears[listed].process.poll() is None
+    soon = now() + DAY
+    crl = (x509.CertificateRevocationListBuilder().issuer_name(endpoint.ops.certificate.subject).last_update(now() - DAY)
+           .next_update(soon).add_extension(x509.CRLNumber(1), False)
+           .add_revoked_certificate(x509.RevokedCertificateBuilder().revocation_date(now() - DAY)
+                                    .serial_number(listed.certificate.serial_number).build())
+           .sign(endpoint.ops.key, hashes.SHA256()))  # fmt: skip
+    (endpoint.folder / "ops.crl").write_bytes(crl.public_bytes(serialization.Encoding.PEM))
+    devstamp("registry", "import-crl", "--registry", endpoint.registry, "--crl", endpoint.folder / "ops.crl")
+    ears[listed].wait("not authorised", 20)
+    assert ears[good].process.poll() is None
+    ears[good].close()
 
 
 def test_ca_switched_off_is_refused_at_once(endpoint):
