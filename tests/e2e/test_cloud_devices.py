@@ -287,6 +287,19 @@ def test_activating_lets_in_nobody_the_ledger_revoked_or_never_knew(cloud, fake,
     assert statuses(fake)[awsfake.id_of(pem)] == "PENDING_ACTIVATION"
 
 
+def test_what_the_service_says_reaches_no_terminal_as_it_is(cloud, fake, ledger):
+    ledger.add("SN-1")
+
+    def refuse(p):
+        raise awsfake.Error("CertificateValidationException", "\x1b]0;owned\x07")
+
+    fake.account.RegisterCertificateWithoutCA = refuse
+    told = cloud.run("register", "--ledger", ledger.path, code=1).stdout
+    fake.account.put_certificate(ledger.pem("SN-1"), "X\x1b[2J", "", "SNI_ONLY")
+    told += cloud.run("check", "--ledger", ledger.path, code=1).stdout
+    assert "owned" in told and "[2J" in told and "\x1b" not in told and "\x07" not in told
+
+
 def test_deleting_takes_it_from_everything_first(cloud, fake, ledger):
     ledger.add("SN-1")
     fake.account.policies["devices"] = "{}"
