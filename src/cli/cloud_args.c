@@ -53,7 +53,7 @@ static const struct {
         {"key", AT(key)},
         {"account", AT(account)},
         {"task", AT(task)},
-    {"jobs", AT(jobs)},
+        {"jobs", AT(jobs)},
 },
   flags[] = {
       {"dry-run", AT(dry_run)},   {"sni-only", AT(sni_only)},

@@ -17,7 +17,7 @@ typedef struct ds_cloud_args {
         *pin_fd, *rate, *tries, *jobs;
     bool sni_only, inactive, auto_registration, things, all, json, dry_run, jitr, update, revoked, yes;
     unsigned job_count; // 1 where none is named
-    int operands; // argv's index of the first
+    int operands;       // argv's index of the first
 } ds_cloud_args;
 
 // Read the options named in allowed ("ledger json"); region, profile, endpoint-url, ca-file, rate, dry-run and help
