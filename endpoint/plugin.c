@@ -22,10 +22,12 @@
 #include <string.h>
 
 enum {
-    LOOK_MS = 250,     // how often the registry is asked for changes
-    BUDGET_MS = 200,   // how long the broker waits for us at most, where many are to be disconnected
-    FLUSH_MS = 1000,   // how often it is written who was there
-    SUMMARY_MS = 10000 // how often refusals that have no line of their own are counted in one
+    LOOK_MS = 250,      // how often the registry is asked for changes
+    BUDGET_MS = 200,    // how long the broker waits for us at most, where many are to be disconnected
+    WAIT_MS = 500,      // how long for another program that writes to the registry
+    FLUSH_MS = 1000,    // how often it is written who was there
+    PUT_OFF_MS = 15000, // how long until that is tried again where it failed
+    SUMMARY_MS = 10000  // how often refusals that have no line of their own are counted in one
 };
 static const ds_rate refusal_lines = {.per_s = 1, .burst = 50};
 
@@ -202,8 +204,10 @@ static void write_seen(plugin *p, int64_t now_ms)
     if (now_ms < p->flush_at_ms)
         return;
     p->flush_at_ms = now_ms + FLUSH_MS;
-    if (ds_registry_flush(p->registry, &e))
-        log_err(MOSQ_LOG_WARNING, "write who was seen", &e);
+    if (!ds_registry_flush(p->registry, &e))
+        return;
+    p->flush_at_ms = now_ms + PUT_OFF_MS;
+    log_err(MOSQ_LOG_WARNING, "write who was seen", &e);
 }
 
 static void summarise(plugin *p, int64_t now_ms)
@@ -274,6 +278,7 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *identifier, void **userdata, st
         free(p);
         return MOSQ_ERR_UNKNOWN;
     }
+    ds_registry_wait_at_most(p->registry, WAIT_MS);
     *userdata = p;
     for (size_t i = 0; i < sizeof callbacks / sizeof *callbacks; i++) {
         int rc = mosquitto_callback_register(identifier, callbacks[i].event, callbacks[i].fn, NULL, p);

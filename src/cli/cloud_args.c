@@ -5,6 +5,7 @@
 #include "src/cli/cloud_args.h"
 
 #include "src/base/file.h"
+#include "src/base/log.h"
 #include "src/pki/cert.h"
 
 #include <errno.h>
@@ -192,6 +193,13 @@ enum ds_class ds_cloud_time(const char *text, int64_t *ret, ds_err *e)
         }
     }
     return ds_fail(e, DS_USAGE, "'%s' is no time: 2026-01-31T14:00:00Z or 2026-01-31", text);
+}
+
+char *ds_cloud_clean(const char *text)
+{
+    char *copy = ds_strdup(text);
+    ds_log_clean(copy);
+    return copy;
 }
 
 enum ds_class ds_cloud_text(const char *path, ds_buf *ret, ds_err *e)

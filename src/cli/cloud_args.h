@@ -39,6 +39,9 @@ enum ds_class ds_cloud_ca_id(const ds_cloud_args *o, char ret[65], ds_err *e) DS
 // A time of an option: RFC 3339 with Z, or a date alone (its first second). DS_USAGE otherwise.
 enum ds_class ds_cloud_time(const char *text, int64_t *ret, ds_err *e) DS_MUST;
 
+// A copy without control characters of what may come from the service and goes to a terminal: the caller's.
+char *ds_cloud_clean(const char *text);
+
 // A file's text of at most 64 KiB, with a terminating zero.
 enum ds_class ds_cloud_text(const char *path, ds_buf *ret, ds_err *e) DS_MUST;
 

@@ -40,17 +40,21 @@ static void print_task(const json_t *j)
 {
     const char *status = json_string_value(json_object_get(j, "status"));
     const char *message = json_string_value(json_object_get(j, "message"));
-    printf("%s: %lld registered, %lld refused, %lld %%%s%s\n", status ? status : "?",
+    DS_CLEANUP_FREE char *shown = ds_cloud_clean(status ? status : "?");
+    DS_CLEANUP_FREE char *said = ds_cloud_clean(message ? message : "");
+    printf("%s: %lld registered, %lld refused, %lld %%%s%s\n", shown,
            (long long)json_integer_value(json_object_get(j, "successCount")),
            (long long)json_integer_value(json_object_get(j, "failureCount")),
-           (long long)json_integer_value(json_object_get(j, "percentageProgress")), message ? ": " : "",
-           message ? message : "");
+           (long long)json_integer_value(json_object_get(j, "percentageProgress")), message ? ": " : "", said);
 }
 
 static void print_list(const json_t *ids)
 {
-    for (size_t i = 0; i < json_array_size(ids); i++)
-        printf("%s in progress\n", json_string_value(json_array_get(ids, i)));
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const char *id = json_string_value(json_array_get(ids, i));
+        DS_CLEANUP_FREE char *shown = ds_cloud_clean(id ? id : "?");
+        printf("%s in progress\n", shown);
+    }
     if (!json_array_size(ids))
         printf("no task is in progress\n");
 }

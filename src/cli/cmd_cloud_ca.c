@@ -33,8 +33,9 @@ static void print_ca(const json_t *d)
     char at[21];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *v = json_string_value(json_object_get(d, names[i]));
+        DS_CLEANUP_FREE char *shown = ds_cloud_clean(v ? v : "");
         if (v)
-            printf("%s%s", i ? "  " : "", v);
+            printf("%s%s", i ? "  " : "", shown);
     }
     double created = json_number_value(json_object_get(d, "creationDate"));
     if (created > 0 && created < 253402300799.0) {

@@ -23,12 +23,13 @@ static const char usage[] =
 static void line(void *arg, const char *device, const char *id, const char *what)
 {
     json_t *list = arg;
+    DS_CLEANUP_FREE char *shown = ds_cloud_clean(what);
     if (list)
         json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "device", device, "certificate", id, "what", what));
     else if (device[0])
-        printf("device %s (certificate %s): %s\n", device, id, what);
+        printf("device %s (certificate %s): %s\n", device, id, shown);
     else
-        printf("certificate %s: %s\n", id, what);
+        printf("certificate %s: %s\n", id, shown);
 }
 
 static void print_result(const ds_aws_checked *r, json_t *list)

@@ -34,10 +34,11 @@ typedef struct told {
 static void line(void *arg, const char *device, const char *id, const char *what)
 {
     const told *t = arg;
+    DS_CLEANUP_FREE char *shown = ds_cloud_clean(what);
     if (t->list)
         json_array_append_new(t->list, json_pack("{s:s, s:s, s:s}", "device", device, "certificate", id, "what", what));
     else
-        printf("device %s (certificate %s): %s\n", device, id, what);
+        printf("device %s (certificate %s): %s\n", device, id, shown);
 }
 
 static void print_result(const ds_aws_registered *r, json_t *list)

@@ -168,35 +168,8 @@ static bool parse(int argc, char **argv, ds_registry_options *o, bool *ret_help)
     return optind == argc;
 }
 
-typedef struct same {
-    uint8_t id[32];
-    enum ds_registry_registration registration;
-} same;
-
-static bool find_same(void *arg, const ds_registry_ca *ca)
-{
-    same *s = arg;
-    if (memcmp(s->id, ca->id, sizeof s->id) == 0 && ca->role == DS_REGISTRY_DEVICES)
-        s->registration = ca->registration;
-    return true;
-}
-
-// What was not asked for stays as it is, and is "auto" for a CA that is new.
-static enum ds_class first_connect(ds_registry *r, X509 *ca, const ds_registry_wishes *w,
-                                   enum ds_registry_registration *ret, ds_err *e)
-{
-    ds_cert_info info;
-    same s = {.registration = DS_REGISTRY_AUTO};
-    enum ds_class rc = ds_cert_describe(ca, &info, e);
-    if (rc)
-        return rc;
-    memcpy(s.id, info.fingerprint, sizeof s.id);
-    rc = ds_registry_each_ca(r, find_same, &s, e);
-    *ret = w && w->change.registration ? w->registration : s.registration;
-    return rc;
-}
-
-// The first certificate of the file in this role; further ones (a chain up to the root) as anchors.
+// The first certificate of the file in this role; further ones (a chain up to the root) as anchors. What is wished is
+// of a CA of devices.
 static enum ds_class add_file(ds_registry *r, const char *path, enum ds_registry_role role, const ds_registry_wishes *w,
                               ds_err *e)
 {
@@ -207,14 +180,11 @@ static enum ds_class add_file(ds_registry *r, const char *path, enum ds_registry
     for (int i = 0; !rc && i < sk_X509_num(all); i++) {
         DS_CLEANUP_BUF ds_buf der = {0};
         enum ds_registry_role as = i == 0 ? role : DS_REGISTRY_ANCHOR;
-        enum ds_registry_registration first = DS_REGISTRY_OFF;
         rc = ds_cert_der(sk_X509_value(all, i), &der, e);
         if (!rc && as == DS_REGISTRY_DEVICES)
-            rc = first_connect(r, sk_X509_value(all, i), w, &first, e);
-        if (!rc)
-            rc = ds_registry_add_ca(r, ds_buf_view(&der), as, first, id, e);
-        if (!rc && w && as == DS_REGISTRY_DEVICES)
-            rc = ds_registry_set_ca(r, id, &w->change, e);
+            rc = ds_registry_add_devices_ca(r, ds_buf_view(&der), &w->change, id, e);
+        else if (!rc)
+            rc = ds_registry_add_ca(r, ds_buf_view(&der), as, DS_REGISTRY_OFF, id, e);
         if (rc)
             break;
         ds_hex(id, sizeof id, hex);

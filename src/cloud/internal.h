@@ -34,6 +34,16 @@ typedef struct ds_seen {
     int64_t device, at_utc;
 } ds_seen;
 
+// A service that was admitted since this was opened: nothing of it is in the file, and who is revoked must be found.
+// Of more than so many the oldest are forgotten.
+enum { DS_SERVICES_MAX = 1024, DS_REGISTRY_SERIAL = 20 };
+typedef struct ds_service {
+    uint8_t id[32], serial[DS_REGISTRY_SERIAL];
+    size_t serial_len;
+    int64_t ca;
+    char name[65];
+} ds_service;
+
 struct ds_registry {
     ds_sql sql;
     int64_t data_version; // the file as it was when we last looked for changes of others
@@ -44,6 +54,8 @@ struct ds_registry {
     ds_sources sources;
     ds_seen seen[DS_SEEN_MAX];
     size_t seen_count;
+    ds_service services[DS_SERVICES_MAX];
+    size_t service_count, service_oldest;
 };
 
 extern const ds_sql_schema ds_registry_schema;
@@ -70,7 +82,6 @@ const char *ds_registry_judge(const ds_known_ca *ca, const ds_expected *x);
 bool ds_registry_asks_log(const ds_known_ca *ca);
 
 // A certificate's serial number without zeros before it; its length, 0 where it is zero or too long.
-enum { DS_REGISTRY_SERIAL = 20 };
 size_t ds_registry_serial(const X509 *cert, uint8_t ret[DS_REGISTRY_SERIAL]);
 
 // Is this the certificate of a device (or service) at this time? RFC 5280 4.2.1.3, 4.2.1.9, 4.2.1.12: no CA, may sign,

@@ -79,6 +79,11 @@ void ds_registry_close(ds_registry *r)
     free(r);
 }
 
+void ds_registry_wait_at_most(ds_registry *r, int ms)
+{
+    sqlite3_busy_timeout(r->sql.db, ms);
+}
+
 enum ds_class ds_registry_count_change(ds_registry *r, int64_t *ret, ds_err *e)
 {
     enum ds_class rc = ds_sql_run(&r->sql, "UPDATE setting SET change = change + 1", NULL, e);

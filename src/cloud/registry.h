@@ -16,6 +16,9 @@ typedef struct ds_registry ds_registry;
 enum ds_class ds_registry_open(const char *path, bool create, ds_registry **ret, ds_err *e) DS_MUST;
 enum ds_class ds_registry_open_read_only(const char *path, ds_registry **ret, ds_err *e) DS_MUST;
 void ds_registry_close(ds_registry *r);
+// How long a write waits for another program that has the file; 5 s as opened. For a broker, which serves nobody while
+// it waits.
+void ds_registry_wait_at_most(ds_registry *r, int ms);
 
 enum ds_registry_role {      // what a CA is trusted for
     DS_REGISTRY_DEVICES = 1, // its certificates are devices, registered at first connect
@@ -64,6 +67,10 @@ typedef struct ds_registry_ca_change {
     const unsigned *rate;
     const uint8_t *log_key;
 } ds_registry_ca_change;
+// Register a CA of devices together with what is wished of it, all or nothing: it is never there with more than that.
+// What is not wished stays as it is; of a new CA it is as of ds_registry_add_ca with DS_REGISTRY_AUTO.
+enum ds_class ds_registry_add_devices_ca(ds_registry *r, ds_view certificate, const ds_registry_ca_change *wished,
+                                         uint8_t ret_id[32], ds_err *e) DS_MUST;
 // Takes effect at the next connect, and within a second on who is connected. DS_INPUT: no such CA.
 enum ds_class ds_registry_set_ca(ds_registry *r, const uint8_t id[32], const ds_registry_ca_change *change,
                                  ds_err *e) DS_MUST;
@@ -80,8 +87,10 @@ typedef struct ds_registry_device {
 typedef bool (*ds_registry_device_fn)(void *arg, const ds_registry_device *d);
 // In order of registration; fn may not use the registry.
 enum ds_class ds_registry_each(ds_registry *r, ds_registry_device_fn fn, void *arg, ds_err *e) DS_MUST;
-// The newest certificate of this name, or the one of this id (64 hex digits). An id that never connected may be
-// revoked: its first connect is then refused. DS_POLICY: revoked is final. DS_INPUT: unknown.
+// The certificate of this id (64 hex digits), or of this name: the active one, else the newest that is not revoked; to
+// make one active, it must be the only one that is not. An id that never connected may be revoked: its first connect is
+// then refused. DS_POLICY: revoked is final, another of that name is active, or which one is not clear. DS_INPUT:
+// unknown.
 enum ds_class ds_registry_set_device(ds_registry *r, const char *name_or_id, enum ds_registry_state state,
                                      ds_err *e) DS_MUST;
 

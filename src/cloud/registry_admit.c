@@ -72,21 +72,32 @@ enum ds_class ds_registry_flush(ds_registry *r, ds_err *e)
     return rc;
 }
 
-static enum ds_class note_seen(ds_registry *r, const row *d, int64_t now_utc, ds_err *e)
+// A device gets in whether or not that can be written.
+static void note_seen(ds_registry *r, const row *d, int64_t now_utc)
 {
+    ds_err lost = DS_ERR_INIT;
     for (size_t i = r->seen_count; i-- > 0;)
         if (r->seen[i].device == d->number) {
             r->seen[i].at_utc = now_utc;
-            return DS_OK;
+            return;
         }
     r->seen[r->seen_count++] = (ds_seen){d->number, now_utc};
-    return r->seen_count == DS_SEEN_MAX ? ds_registry_flush(r, e) : DS_OK;
+    if (r->seen_count == DS_SEEN_MAX && ds_registry_flush(r, &lost))
+        r->seen_count = 0;
 }
 
 static bool limited(const attempt *t, ds_known_ca *ca)
 {
     return (t->source && !ds_bucket_open(t->source, source_rate, t->now_ms)) ||
            !ds_bucket_open(&ca->refusals, ca_rate, t->now_ms);
+}
+
+static enum ds_class revoked_unseen(ds_registry *r, const attempt *t, ds_err *e)
+{
+    int64_t never = 0;
+    enum ds_class rc = ds_sql_number(&r->sql, "SELECT count(*) FROM refused WHERE id = ?",
+                                     DS_ARGS(DS_BLOB(t->c.id, 32)), 0, &never, e);
+    return rc || !never ? rc : ds_fail(e, DS_POLICY, "the certificate is revoked, and was before it first connected");
 }
 
 static enum ds_class revoked_by_serial(ds_registry *r, const attempt *t, const ds_known_ca *ca, ds_err *e)
@@ -156,14 +167,19 @@ static enum ds_class find_issuer(ds_registry *r, attempt *t, ds_err *e)
                    named ? "another CA issued the certificate" : "no registered CA issued the certificate");
 }
 
+// Who was revoked while we waited for the lock stays out: nobody looks at that again once it is registered.
 static enum ds_class insert(ds_registry *r, const attempt *t, enum ds_registry_state state, ds_err *e)
 {
     const ds_registry_client *c = &t->c;
     uint8_t serial[DS_REGISTRY_SERIAL];
     int64_t taken = 0;
     size_t len = ds_registry_serial(t->leaf, serial);
-    enum ds_class rc = ds_sql_number(&r->sql, "SELECT count(*) FROM device WHERE name = ? AND state = 1",
-                                     DS_ARGS(DS_TEXT(c->name)), 0, &taken, e);
+    enum ds_class rc = revoked_unseen(r, t, e);
+    if (!rc)
+        rc = revoked_by_serial(r, t, t->ca, e);
+    if (!rc)
+        rc = ds_sql_number(&r->sql, "SELECT count(*) FROM device WHERE name = ? AND state = 1",
+                           DS_ARGS(DS_TEXT(c->name)), 0, &taken, e);
     if (!rc && taken)
         return ds_fail(e, DS_POLICY, "another certificate of the name '%s' is active", c->name);
     if (!rc)
@@ -204,14 +220,25 @@ static enum ds_class enrol(ds_registry *r, attempt *t, ds_err *e)
     return state == DS_REGISTRY_PENDING ? pending(e) : DS_OK;
 }
 
+static void note_service(ds_registry *r, const attempt *t)
+{
+    ds_service s = {.ca = t->ca->number};
+    memcpy(s.id, t->c.id, sizeof s.id);
+    memcpy(s.name, t->c.name, sizeof s.name);
+    s.serial_len = ds_registry_serial(t->leaf, s.serial);
+    for (size_t i = 0; i < r->service_count; i++)
+        if (memcmp(r->services[i].id, s.id, sizeof s.id) == 0)
+            return;
+    if (r->service_count < DS_SERVICES_MAX)
+        r->services[r->service_count++] = s;
+    else
+        r->services[r->service_oldest++ % DS_SERVICES_MAX] = s;
+}
+
 static enum ds_class admit_unknown(ds_registry *r, attempt *t, ds_err *e)
 {
-    int64_t never = 0;
     t->unknown = true;
-    enum ds_class rc = ds_sql_number(&r->sql, "SELECT count(*) FROM refused WHERE id = ?",
-                                     DS_ARGS(DS_BLOB(t->c.id, 32)), 0, &never, e);
-    if (!rc && never)
-        rc = ds_fail(e, DS_POLICY, "the certificate is revoked, and was before it first connected");
+    enum ds_class rc = revoked_unseen(r, t, e);
     if (!rc)
         rc = ds_admission_profile(t->leaf, t->a->now_utc, e);
     if (!rc)
@@ -221,8 +248,10 @@ static enum ds_class admit_unknown(ds_registry *r, attempt *t, ds_err *e)
     memcpy(t->c.ca, t->ca->info.id, sizeof t->c.ca);
     t->c.ca_number = (unsigned)t->ca->number;
     t->c.service = t->ca->info.role == DS_REGISTRY_SERVICES;
-    if (t->c.service)
+    if (t->c.service) {
+        note_service(r, t);
         return DS_OK;
+    }
     if (t->ca->info.registration == DS_REGISTRY_OFF)
         return ds_fail(e, DS_POLICY, "the certificate is not registered, and its CA does not register by itself");
     return enrol(r, t, e);
@@ -270,7 +299,9 @@ static enum ds_class admit_known(ds_registry *r, attempt *t, const row *d, ds_er
     t->c.registered_utc = d->registered_utc;
     if (d->state == DS_REGISTRY_PENDING)
         return admit_pending(r, t, d, e);
-    return is_long_ago(d->seen_utc, t->a->now_utc) ? note_seen(r, d, t->a->now_utc, e) : DS_OK;
+    if (is_long_ago(d->seen_utc, t->a->now_utc))
+        note_seen(r, d, t->a->now_utc);
+    return DS_OK;
 }
 
 static enum ds_class decide(ds_registry *r, attempt *t, ds_err *e)

@@ -43,12 +43,31 @@ enum ds_class ds_registry_each(ds_registry *r, ds_registry_device_fn fn, void *a
     return rc;
 }
 
-static enum ds_class number_of(ds_registry *r, const char *key, int64_t *ret, ds_err *e)
+// Of this name the one that is let in, where there is one; else the newest that may be yet. Which of several is to be
+// let in is not guessed: anybody whose certificate waits may have made his the newest.
+static enum ds_class named(ds_registry *r, const char *name, enum ds_registry_state state, int64_t *ret, ds_err *e)
+{
+    int64_t waiting = 0;
+    enum ds_class rc = ds_sql_number(
+        &r->sql, "SELECT number FROM device WHERE name = ? ORDER BY state = 1 DESC, state = 3, number DESC LIMIT 1",
+        DS_ARGS(DS_TEXT(name)), 0, ret, e);
+    if (!rc && state == DS_REGISTRY_ACTIVE)
+        rc = ds_sql_number(&r->sql, "SELECT count(*) FROM device WHERE name = ? AND state <> 3", DS_ARGS(DS_TEXT(name)),
+                           0, &waiting, e);
+    if (rc || waiting <= 1)
+        return rc;
+    return ds_hint(
+        (ds_fail(e, DS_POLICY, "device '%s': %lld certificates of that name are not revoked", name, (long long)waiting),
+         e),
+        "name the one by its id (devstamp registry list --json)");
+}
+
+static enum ds_class number_of(ds_registry *r, const char *key, enum ds_registry_state state, int64_t *ret, ds_err *e)
 {
     uint8_t id[32];
     if (ds_unhex(key, id, sizeof id))
         return ds_sql_number(&r->sql, "SELECT number FROM device WHERE id = ?", DS_ARGS(DS_BLOB(id, 32)), 0, ret, e);
-    return ds_sql_number(&r->sql, "SELECT max(number) FROM device WHERE name = ?", DS_ARGS(DS_TEXT(key)), 0, ret, e);
+    return named(r, key, state, ret, e);
 }
 
 // The state of a certificate that never connected: revoked or nothing.
@@ -60,10 +79,13 @@ static enum ds_class set_unseen(ds_registry *r, const char *key, enum ds_registr
         ds_fail(e, DS_INPUT, "the registry knows no device '%s'", key);
         return ds_hint(e, "a certificate that never connected has no name here: give its id (devstamp ledger show)");
     }
-    if (state == DS_REGISTRY_REVOKED)
+    int64_t change = 0; // it may be a service's that is connected
+    enum ds_class rc = state == DS_REGISTRY_REVOKED ? ds_registry_count_change(r, &change, e) : DS_OK;
+    if (!rc && state == DS_REGISTRY_REVOKED)
         return ds_sql_run(&r->sql, "INSERT OR IGNORE INTO refused(id, refused_at) VALUES(?, ?)",
                           DS_ARGS(DS_BLOB(id, 32), DS_INT(ds_utc_now())), e);
-    enum ds_class rc = refused(r, id, &never, e);
+    if (!rc)
+        rc = refused(r, id, &never, e);
     if (!rc && never)
         return ds_fail(e, DS_POLICY, "device '%s': a revoked certificate stays revoked", key);
     return rc ? rc : ds_fail(e, DS_INPUT, "the registry knows no device '%s'", key);
@@ -72,7 +94,7 @@ static enum ds_class set_unseen(ds_registry *r, const char *key, enum ds_registr
 static enum ds_class set_state(ds_registry *r, const char *key, enum ds_registry_state state, ds_err *e)
 {
     int64_t number = 0, others = 0, now = 0, change = 0;
-    enum ds_class rc = number_of(r, key, &number, e);
+    enum ds_class rc = number_of(r, key, state, &number, e);
     if (!rc && !number)
         return set_unseen(r, key, state, e);
     if (!rc)
@@ -104,10 +126,10 @@ enum ds_class ds_registry_set_device(ds_registry *r, const char *name_or_id, enu
 enum ds_class ds_registry_revoke(ds_registry *r, const uint8_t id[32], bool *ret_fresh, ds_err *e)
 {
     char key[65];
-    int64_t known = 0;
+    int64_t known = 0; // what is said of it before it connected counts for nothing once it is registered
     enum ds_class rc = ds_sql_number(&r->sql,
-                                     "SELECT (SELECT count(*) FROM refused WHERE id = ?1) + (SELECT count(*) FROM "
-                                     "device WHERE id = ?1 AND state = 3)",
+                                     "SELECT ifnull((SELECT state = 3 FROM device WHERE id = ?1), (SELECT count(*) "
+                                     "FROM refused WHERE id = ?1))",
                                      DS_ARGS(DS_BLOB(id, 32)), 0, &known, e);
     if (!rc)
         *ret_fresh = !known;

@@ -115,14 +115,37 @@ static enum ds_class scan_some(ds_registry *r, ds_registry_watch *w, ds_registry
     return DS_OK;
 }
 
+// Services that were revoked. Once: a later certificate of that name is not to be thrown out for it.
+static enum ds_class tell_services(ds_registry *r, ds_registry_name_fn fn, void *arg, ds_err *e)
+{
+    for (size_t i = r->service_count; i-- > 0;) {
+        const ds_service *s = &r->services[i];
+        int64_t revoked = 0;
+        enum ds_class rc = ds_sql_number(&r->sql,
+                                         "SELECT (SELECT count(*) FROM refused WHERE id = ?) + "
+                                         "(SELECT count(*) FROM revoked_serial WHERE ca = ? AND serial = ?)",
+                                         DS_ARGS(DS_BLOB(s->id, 32), DS_INT(s->ca), DS_BLOB(s->serial, s->serial_len)),
+                                         0, &revoked, e);
+        if (rc)
+            return rc;
+        if (!revoked)
+            continue;
+        fn(arg, s->name);
+        r->services[i] = r->services[--r->service_count];
+    }
+    return DS_OK;
+}
+
 enum ds_class ds_registry_watch_next(ds_registry *r, ds_registry_watch *w, int64_t budget_ms, ds_registry_name_fn fn,
                                      void *arg, bool *ret_more, ds_err *e)
 {
     int64_t until = ds_now_ms() + budget_ms;
     *ret_more = false;
     enum ds_class rc = ds_registry_refresh(r, e);
-    if (!rc && w->seen < r->change)
+    if (!rc && w->seen < r->change) {
         begin_scan(r, w);
+        rc = tell_services(r, fn, arg, e);
+    }
     for (; !rc && w->seen < r->change && ds_now_ms() <= until;) {
         int64_t to = r->change - w->seen < CHANGES ? r->change : w->seen + CHANGES;
         rc = tell_changed(r, w->seen, to, fn, arg, e);

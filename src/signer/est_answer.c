@@ -18,6 +18,7 @@
 #include <string.h>
 
 enum { CERTIFICATES_MAX = 16, DAY = 86400, AHEAD_S = 300 }; // AHEAD_S: how far the server's clock may be ahead of ours
+enum { DEVICE_HOLDS = 4096 };                               // DS_AGENT_CHAIN_MAX of agent/core/agent.h
 
 struct ds_est_trust {
     X509_STORE *anchors;
@@ -248,6 +249,22 @@ static enum ds_class check_validity(const ds_cert_info *is, const ds_sign_reques
                    "certificate.days of the recipe: for how long that CA signs");
 }
 
+// Told now, and not by a device that has no room, when the ledger has the certificate for good.
+static enum ds_class check_size(const ds_est_trust *t, X509 *cert, ds_err *e)
+{
+    ds_signer_chain above = {.count = 0};
+    enum ds_class rc = ds_est_trust_chain(t, cert, &above, e);
+    int own = i2d_X509(cert, NULL);
+    size_t total = own > 0 ? (size_t)own : 0;
+    for (size_t i = 0; i < above.count; i++)
+        total += above.der[i].len;
+    ds_signer_chain_free(&above);
+    if (rc || total <= DEVICE_HOLDS)
+        return rc;
+    ds_fail(e, DS_POLICY, "with the CAs above it it has %zu bytes, and a device holds %d", total, DEVICE_HOLDS);
+    return ds_hint(e, "signer.est.device_ca: the CA that signs devices, in place of its root, spares those between");
+}
+
 static enum ds_class judge(const ds_est_trust *t, X509 *cert, const ds_cert_info *is, const ds_sign_request *asked,
                            ds_err *e)
 {
@@ -264,7 +281,7 @@ static enum ds_class judge(const ds_est_trust *t, X509 *cert, const ds_cert_info
         rc = check_validity(is, asked, e);
     if (!rc && verify(t, t->between, cert, X509_PURPOSE_SSL_CLIENT, when(cert), NULL, e))
         rc = ds_wrap(e, "it is not by device_ca");
-    return rc;
+    return rc ? rc : check_size(t, cert, e);
 }
 
 enum ds_class ds_est_judge(const ds_est_trust *t, X509 *cert, const ds_sign_request *asked, ds_err *e)

@@ -29,8 +29,8 @@ enum ds_class ds_est_trust_chain(const ds_est_trust *t, X509 *cert, ds_signer_ch
 
 // Is cert what was asked? Its key is the request's; its subject is what was asked, in the same order and spelling; no
 // CA; a device's certificate without an error by the lint; no alternative name but the one asked; valid now, and as
-// long as was asked, less a day; and by one of those who are trusted. DS_POLICY names the first that does not hold, and
-// the certificate's serial number, so that its CA can revoke it.
+// long as was asked, less a day; by one of those who are trusted; and with its chain not more than a device holds.
+// DS_POLICY names the first that does not hold, and the certificate's serial number, so that its CA can revoke it.
 enum ds_class ds_est_judge(const ds_est_trust *t, X509 *cert, const ds_sign_request *asked, ds_err *e) DS_MUST;
 
 #endif

@@ -216,9 +216,10 @@ static char *beside(const ds_station *s, const char *name)
     return name ? ds_path_beside(s->path, name) : NULL;
 }
 
-// A CA that speaks EST, in place of a signer.
+// A CA that speaks EST, in place of a signer. A longer timeout is refused when all is read.
 static void take_est(ds_station *s, const yaml_est *y)
 {
+    int timeout_s = !y->timeout ? EST_TIMEOUT_S : y->timeout > EST_TIMEOUT_MAX_S ? EST_TIMEOUT_MAX_S : (int)y->timeout;
     s->est = (ds_signer_est){
         .url = y->url,
         .label = y->label,
@@ -226,7 +227,7 @@ static void take_est(ds_station *s, const yaml_est *y)
         .device_ca = beside(s, y->device_ca),
         .certificate = beside(s, y->certificate),
         .key = key_uri(s, y->key),
-        .timeout_ms = y->timeout ? (int)y->timeout * 1000 : EST_TIMEOUT_S * 1000,
+        .timeout_ms = timeout_s * 1000,
     };
 }
 

@@ -267,7 +267,10 @@ class Account:
         return {"certificateDescription": self.certificate(p)}
 
     def UpdateCertificate(self, p):
-        self.certificate(p)["status"] = p["newStatus"]
+        cert = self.certificate(p)
+        if cert["status"] == "REVOKED" != p["newStatus"]:
+            raise Error("CertificateStateException", "a revoked certificate stays revoked")
+        cert["status"] = p["newStatus"]
 
     def DeleteCertificate(self, p):
         cert = self.certificate(p)

@@ -251,10 +251,53 @@ def test_devices_are_kept_out_by_name_time_and_ca(cloud, fake, ledger, maker):
     cloud.run("revoke", "--ledger", ledger.path, *hours, "--yes")
     assert those("REVOKED") == {"first", "last"}
     cloud.run("deactivate", "--dir", maker.dir, "--yes")
-    assert those("INACTIVE") == set(ledger.certs)
+    assert those("INACTIVE") == {"early", "late"} and those("REVOKED") == {"first", "last"}
     gone = cloud.run("deactivate", "--ledger", ledger.path, "late")
     assert "INACTIVE" in gone.stdout
     cloud.run("revoke", "--ledger", ledger.path, "nobody", code=3)
+
+
+def test_one_that_is_refused_keeps_no_other_in(cloud, fake, ledger, maker):
+    """The service takes no certificate out of REVOKED. Those behind such a one in a list are kept out all the same."""
+    for name in ("a", "revoked", "z"):
+        ledger.add(name, REGISTERED)
+        fake.account.put_certificate(ledger.pem(name), "REVOKED" if name == "revoked" else "ACTIVE", maker.ca_id, "DEFAULT")
+    done = cloud.run("deactivate", "--ledger", ledger.path, "--from", "2023-01-01", "--yes", code=1)
+    assert ledger.id("revoked") in done.stderr
+    assert [statuses(fake)[ledger.id(n)] for n in ("a", "revoked", "z")] == ["INACTIVE", "REVOKED", "INACTIVE"]
+    cloud.run("activate", "--dir", maker.dir, "--yes")
+    assert [statuses(fake)[ledger.id(n)] for n in ("a", "revoked", "z")] == ["ACTIVE", "REVOKED", "ACTIVE"]
+    left = cloud.run("deactivate", "--dir", maker.dir, "--yes")
+    assert "1 are so already" in left.stdout and statuses(fake)[ledger.id("z")] == "INACTIVE"
+
+
+def test_activating_lets_in_nobody_the_ledger_revoked_or_never_knew(cloud, fake, ledger, maker):
+    for name, revoked in (("good", None), ("thief", 1_700_000_001)):
+        ledger.add(name, REGISTERED, revoked=revoked)
+        fake.account.put_certificate(ledger.pem(name), "INACTIVE", maker.ca_id, "DEFAULT")
+    stranger = maker.certify("stranger")
+    pem = stranger.public_bytes(awsfake.serialization.Encoding.PEM).decode()
+    fake.account.connect(pem, maker.ca_id)
+    cloud.run("activate", "--ledger", ledger.path, "--from", "2023-01-01")
+    refused = cloud.run("activate", "--ledger", ledger.path, "thief", code=8)
+    assert "revoked" in refused.stderr
+    cloud.run("activate", "--ledger", ledger.path, "--revoked", code=2)
+    assert statuses(fake)[ledger.id("thief")] == "INACTIVE" and statuses(fake)[ledger.id("good")] == "ACTIVE"
+    cloud.run("activate", "--dir", maker.dir)
+    assert statuses(fake)[awsfake.id_of(pem)] == "PENDING_ACTIVATION"
+
+
+def test_what_the_service_says_reaches_no_terminal_as_it_is(cloud, fake, ledger):
+    ledger.add("SN-1")
+
+    def refuse(p):
+        raise awsfake.Error("CertificateValidationException", "\x1b]0;owned\x07")
+
+    fake.account.RegisterCertificateWithoutCA = refuse
+    told = cloud.run("register", "--ledger", ledger.path, code=1).stdout
+    fake.account.put_certificate(ledger.pem("SN-1"), "X\x1b[2J", "", "SNI_ONLY")
+    told += cloud.run("check", "--ledger", ledger.path, code=1).stdout
+    assert "owned" in told and "[2J" in told and "\x1b" not in told and "\x07" not in told
 
 
 def test_deleting_takes_it_from_everything_first(cloud, fake, ledger):

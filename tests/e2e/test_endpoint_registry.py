@@ -6,12 +6,15 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from endpoint_fixtures import DEVSTAMP, Endpoint, devstamp, listing_of, make
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from endpoint_fixtures import DAY, DEVSTAMP, Endpoint, devstamp, listing_of, make, now
 
 
 @pytest.fixture
@@ -79,6 +82,27 @@ def test_certificate_revoked_before_its_first_connect_is_refused(endpoint):
     assert set_state(endpoint, "--device", d.id, "--state", "active", check=False).returncode == 8
 
 
+def test_service_that_is_revoked_is_disconnected(endpoint):
+    """Who reads everything is not recorded, and is thrown out all the same."""
+    endpoint.start()
+    good, stolen, listed = (make(endpoint.folder, n, n, endpoint.ops) for n in ("good", "stolen", "listed"))
+    ears = {i: endpoint.subscribe(i, i.certificate.subject.rfc4514_string()[3:], "devstamp/#") for i in (good, stolen, listed)}
+    set_state(endpoint, "--device", stolen.id, "--state", "revoked")
+    ears[stolen].wait("not authorised", 20)
+    assert ears[listed].process.poll() is None
+    soon = now() + DAY
+    crl = (x509.CertificateRevocationListBuilder().issuer_name(endpoint.ops.certificate.subject).last_update(now() - DAY)
+           .next_update(soon).add_extension(x509.CRLNumber(1), False)
+           .add_revoked_certificate(x509.RevokedCertificateBuilder().revocation_date(now() - DAY)
+                                    .serial_number(listed.certificate.serial_number).build())
+           .sign(endpoint.ops.key, hashes.SHA256()))  # fmt: skip
+    (endpoint.folder / "ops.crl").write_bytes(crl.public_bytes(serialization.Encoding.PEM))
+    devstamp("registry", "import-crl", "--registry", endpoint.registry, "--crl", endpoint.folder / "ops.crl")
+    ears[listed].wait("not authorised", 20)
+    assert ears[good].process.poll() is None
+    ears[good].close()
+
+
 def test_ca_switched_off_is_refused_at_once(endpoint):
     """mosquitto goes on trusting a CA until it is started again; the plugin does not."""
     endpoint.start()
@@ -102,6 +126,24 @@ def test_ca_without_auto_registration_admits_the_known_only(endpoint):
     assert endpoint.publish(known, "SN0001", "devstamp/SN0001/hello")[0] == 0
     assert endpoint.publish(new, "SN0002", "devstamp/SN0002/hello")[0] != 0
     assert list(endpoint.devices()) == ["SN0001"]
+
+
+def test_a_ca_is_never_there_with_less_than_was_wished(endpoint):
+    """Cut off in the middle, 'init' has not left a CA behind whose every certificate is admitted."""
+    before = listing_of(endpoint.registry)["cas"]
+    with sqlite3.connect(endpoint.registry) as db:
+        db.execute("CREATE TRIGGER cut BEFORE UPDATE OF policy ON ca BEGIN SELECT RAISE(ABORT, 'cut'); END")
+    other = make(endpoint.folder, "other", "Other CA", ca=True)
+    wish = ["registry", "init", "--registry", endpoint.registry, "--ca", other.cert_file, "--policy", "logged",
+            "--registration", "pending", "--rate", "7"]
+    assert devstamp(*wish, check=False).returncode != 0
+    assert listing_of(endpoint.registry)["cas"] == before
+    with sqlite3.connect(endpoint.registry) as db:
+        db.execute("DROP TRIGGER cut")
+    devstamp(*wish)
+    devstamp("registry", "init", "--registry", endpoint.registry, "--ca", other.cert_file)  # changes nothing of that
+    ca = listing_of(endpoint.registry)["cas"][-1]
+    assert (ca["policy"], ca["registration"], ca["rate"]) == ("logged", "pending", 7)
 
 
 def test_broker_without_registry_does_not_start(endpoint):

@@ -184,6 +184,7 @@ def test_station_file(line):
     refused("signer.est.label", "label: line", 'label: "../x"')
     refused("is not a file: key", "file:", "pkcs11:")
     refused("signer.est.timeout must be", "timeout: 20", "timeout: 301")
+    refused("signer.est.timeout must be", "timeout: 20", "timeout: 3000000")
     refused("takes the place of the signer", "  est:", "  log: issued.log\n  est:")
     refused("device_ca", f"    device_ca: {line.device_ca}\n", "")
     refused("signer.certificate: is missing", line.file().read_text().split("signer:")[1].split("slots:")[0],

@@ -145,8 +145,9 @@ static void test_keys_find_half_a_key_or_a_broken_one_is_refused(void **state)
 
 static void test_keys_find_container_only_where_keys_are_safe_on_their_way(void **state)
 {
-    static const char *const urls[] = {"http://example.com/", "http://127.0.0.1.example.com/", "http://localhostx/",
-                                       "file:///etc/passwd", "http://127.0.0.1@example.com/"};
+    static const char *const urls[] = {
+        "http://example.com/", "http://127.0.0.1.example.com/", "http://localhostx/",
+        "file:///etc/passwd",  "http://127.0.0.1@example.com/", "http://127.0.0.1:80@example.com/"};
     (void)state;
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", urls[i], 1);

@@ -5,6 +5,8 @@
 // and a registry of the first version, which had none of these.
 #include "cloud_support.h"
 
+#include "src/cloud/internal.h"
+
 static void id_of(const party *d, uint8_t ret[32])
 {
     SHA256(d->der.ptr, d->der.len, ret);
@@ -112,6 +114,38 @@ static void test_pending_device_waits_for_its_activation(void **state)
     party_free(&twin);
 }
 
+static void set_id(place *p, const party *d, enum ds_registry_state state)
+{
+    char hex[65];
+    uint8_t id[32];
+    id_of(d, id);
+    ds_hex(id, sizeof id, hex);
+    assert_int_equal(ds_registry_set_device(p->r, hex, state, &p->e), DS_OK);
+}
+
+// A name means who is let in by it, not who came last; and nobody becomes active by having come last.
+static void test_name_means_the_active_certificate(void **state)
+{
+    place *p = *state;
+    party good = make_device("SN1", &p->sub), other = make_device("SN1", &p->sub);
+    ds_registry_client c;
+    assert_int_equal(admit_at(p, &good, "SN1", NOW, &c), DS_OK);
+    set_id(p, &good, DS_REGISTRY_INACTIVE);
+    change_sub(p, &(ds_registry_ca_change){.registration = &(const enum ds_registry_registration){DS_REGISTRY_AWAIT}});
+    assert_int_equal(admit_at(p, &other, "SN1", NOW, &c), DS_POLICY); // pending, and the newest
+    assert_int_equal(ds_registry_set_device(p->r, "SN1", DS_REGISTRY_ACTIVE, &p->e), DS_POLICY);
+    assert_has(p->e.text, "2 certificates of that name");
+    set_id(p, &good, DS_REGISTRY_ACTIVE);
+    assert_int_equal(admit_at(p, &good, "SN1", NOW, &c), DS_OK);
+    assert_int_equal(ds_registry_set_device(p->r, "SN1", DS_REGISTRY_REVOKED, &p->e), DS_OK);
+    assert_int_equal(admit_at(p, &good, "SN1", NOW, &c), DS_POLICY);
+    assert_has(p->e.text, "revoked");
+    assert_int_equal(ds_registry_set_device(p->r, "SN1", DS_REGISTRY_ACTIVE, &p->e), DS_OK); // the one that is left
+    assert_int_equal(admit_at(p, &other, "SN1", NOW, &c), DS_OK);
+    party_free(&good);
+    party_free(&other);
+}
+
 static bool see_last(void *arg, const ds_registry_device *d)
 {
     assert_int_equal(d->last_seen_utc, *(int64_t *)arg);
@@ -182,6 +216,12 @@ static enum ds_class admit_from(place *p, const party *d, const char *id, const 
     return ds_registry_admit(p->r, &(ds_registry_attempt){ds_buf_view(&d->der), NULL, id, source, NOW}, &c, &p->e);
 }
 
+// However long this test is held up, nothing of it has drained away.
+static void keep_full(place *p, const char *source)
+{
+    ds_sources_of(&p->r->sources, source)->spent = INT64_C(1) << 40;
+}
+
 // A flood from one address shuts that address's unknown certificates out, and nobody else's.
 static void test_flood_of_bad_certificates_costs_its_source(void **state)
 {
@@ -193,7 +233,11 @@ static void test_flood_of_bad_certificates_costs_its_source(void **state)
     assert_int_equal(admit_from(p, &known, "SN1", "192.0.2.1"), DS_OK);
     for (unsigned i = 0; i < 400; i++)
         assert_int_equal(admit_from(p, &bad, "SN3", "192.0.2.1"), DS_POLICY);
+    assert_true(ds_sources_of(&p->r->sources, "192.0.2.1")->spent > 0);
+    keep_full(p, "192.0.2.1");
+    assert_int_equal(admit_from(p, &bad, "SN3", "192.0.2.1"), DS_POLICY);
     assert_has(p->e.text, "too many");
+    keep_full(p, "192.0.2.1");
     assert_int_equal(admit_from(p, &late, "SN2", "192.0.2.1"), DS_POLICY);
     assert_has(p->e.text, "too many");
     assert_int_equal(admit_from(p, &known, "SN1", "192.0.2.1"), DS_OK);
@@ -342,6 +386,7 @@ int main(void)
         PLACE(test_expect_refuses_what_is_no_ca_of_devices),
         PLACE(test_announcement_counts_for_its_ca_alone),
         PLACE(test_pending_device_waits_for_its_activation),
+        PLACE(test_name_means_the_active_certificate),
         PLACE(test_clock_wrong_by_a_year),
         PLACE(test_rate_bounds_new_devices_of_a_ca),
         PLACE(test_flood_of_bad_certificates_costs_its_source),

@@ -5,6 +5,9 @@
 // recorded.
 #include "cloud_support.h"
 
+#include "src/base/clock.h"
+#include "src/cloud/internal.h"
+
 #include <sys/stat.h>
 
 static const ds_registry_ca_change switched_off = {.active = &(const bool){false}};
@@ -206,6 +209,95 @@ static void test_admit_by_client_id_and_one_certificate_a_name(void **state)
     party_free(&b);
 }
 
+// Who holds the file lets go of it now.
+static int commit(void *other, int count)
+{
+    (void)count;
+    return sqlite3_exec(other, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+}
+
+static void refuse_meanwhile(place *p, const char *insert, const party *d)
+{
+    sqlite3 *other = NULL;
+    ds_registry_client c;
+    assert_int_equal(sqlite3_open(p->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, insert, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_busy_handler(p->r->sql.db, commit, other);
+    assert_int_equal(admit_at(p, d, "SN1", NOW, &c), DS_POLICY);
+    assert_has(p->e.text, "revoked");
+    assert_int_equal(c.news, DS_REGISTRY_NOTHING);
+    assert_int_equal(registered(p), 0);
+    sqlite3_busy_timeout(p->r->sql.db, 5000);
+    sqlite3_close(other);
+}
+
+// The revocation is on its way into the file when the device connects first: it waits for the lock and then must not
+// be registered by what it saw before.
+static void test_revoked_while_it_connects(void **state)
+{
+    place *p = *state;
+    party a = make_device("SN1", &p->sub), b = make_device("SN1", &p->sub);
+    uint8_t id[32], serial[DS_REGISTRY_SERIAL];
+    char hex[65], by_id[160], by_serial[160];
+    SHA256(a.der.ptr, a.der.len, id);
+    ds_hex(id, sizeof id, hex);
+    snprintf(by_id, sizeof by_id, "INSERT INTO refused VALUES(x'%s', 1)", hex);
+    ds_hex(serial, ds_registry_serial(b.cert, serial), hex);
+    snprintf(by_serial, sizeof by_serial, "INSERT INTO revoked_serial VALUES(2, x'%s', 1)", hex);
+    refuse_meanwhile(p, by_id, &a);
+    refuse_meanwhile(p, by_serial, &b);
+    party_free(&a);
+    party_free(&b);
+}
+
+// Another program has the file and does not let go: who is registered gets in, and nobody waits long.
+static void test_file_held_by_another_program(void **state)
+{
+    place *p = *state;
+    party a = make_device("SN1", &p->sub), b = make_device("SN2", &p->sub);
+    sqlite3 *other = NULL;
+    ds_registry_client c;
+    assert_int_equal(admit_at(p, &a, "SN1", NOW, &c), DS_OK);
+    ds_registry_wait_at_most(p->r, 10);
+    assert_int_equal(sqlite3_open(p->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    int64_t begun_ms = ds_now_ms();
+    assert_int_equal(admit_at(p, &b, "SN2", NOW, &c), DS_STORE);
+    assert_has(p->e.text, "another program");
+    p->r->seen_count = DS_SEEN_MAX - 1; // as if so many others had been there
+    memset(p->r->seen, 0, sizeof p->r->seen);
+    assert_int_equal(admit_at(p, &a, "SN1", NOW + 100, &c), DS_OK);
+    assert_int_equal(admit_at(p, &a, "SN1", NOW + 200, &c), DS_OK);
+    assert_int_equal(ds_registry_flush(p->r, &p->e), DS_STORE);
+    assert_true(ds_now_ms() - begun_ms < 4000); // with what a command waits it would be 15 s
+    sqlite3_close(other);
+    assert_int_equal(ds_registry_flush(p->r, &p->e), DS_OK);
+    assert_int_equal(admit_at(p, &b, "SN2", NOW, &c), DS_OK);
+    party_free(&a);
+    party_free(&b);
+}
+
+// Registered all the same, as an earlier version did in that case: revoking it again finds it.
+static void test_revoking_again_finds_who_is_registered(void **state)
+{
+    place *p = *state;
+    party d = make_device("SN1", &p->sub);
+    ds_registry_client c;
+    uint8_t id[32];
+    bool fresh = false;
+    SHA256(d.der.ptr, d.der.len, id);
+    assert_int_equal(admit_at(p, &d, "SN1", NOW, &c), DS_OK);
+    assert_int_equal(ds_sql_run(&p->r->sql, "INSERT INTO refused VALUES(?, 1)", DS_ARGS(DS_BLOB(id, sizeof id)), &p->e),
+                     DS_OK);
+    assert_int_equal(ds_registry_revoke(p->r, id, &fresh, &p->e), DS_OK);
+    assert_true(fresh);
+    assert_int_equal(admit_at(p, &d, "SN1", NOW, &c), DS_POLICY);
+    assert_int_equal(ds_registry_revoke(p->r, id, &fresh, &p->e), DS_OK);
+    assert_false(fresh);
+    party_free(&d);
+}
+
 static void test_service_is_admitted_and_not_recorded(void **state)
 {
     place *p = *state;
@@ -311,6 +403,9 @@ int main(void)
         PLACE(test_admit_refuses_an_expired_ca),
         PLACE(test_admit_by_client_id_and_one_certificate_a_name),
         PLACE(test_service_is_admitted_and_not_recorded),
+        PLACE(test_revoked_while_it_connects),
+        PLACE(test_file_held_by_another_program),
+        PLACE(test_revoking_again_finds_who_is_registered),
         PLACE(test_ca_roles_and_switches),
         PLACE(test_changes_by_others_are_seen_once),
         PLACE(test_open_needs_a_registry),

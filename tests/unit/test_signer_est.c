@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include <openssl/pkcs7.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,6 +208,32 @@ static void test_est_judge_refuses_what_was_not_asked(void **state)
     EVP_PKEY_free(other);
 }
 
+static void enlarge(const world *w, X509 *cert, size_t bytes)
+{
+    ASN1_IA5STRING *text = ASN1_IA5STRING_new();
+    DS_CLEANUP_BUF ds_buf comment = {0};
+    ds_buf_resize(&comment, bytes, 'x');
+    assert_int_equal(ASN1_STRING_set(text, comment.ptr, (int)bytes), 1);
+    assert_int_equal(X509_add1_ext_i2d(cert, NID_netscape_comment, text, 0, X509V3_ADD_REPLACE), 1);
+    assert_true(X509_sign(cert, w->sub_key, EVP_sha256()) > 0);
+    ASN1_IA5STRING_free(text);
+}
+
+// A device has no room for it: that is found before the ledger has it.
+static void test_est_judge_refuses_what_no_device_holds(void **state)
+{
+    world *w = *state;
+    const ds_sign_request req = asked(w, 0, NULL);
+    DS_CLEANUP_X509 X509 *cert =
+        make(&(made){DS_CERT_DEVICE, SUBJECT, w->device_key, -60, DS_NO_EXPIRY, NULL}, w->sub, w->sub_key);
+    enlarge(w, cert, 2000);
+    assert_int_equal(ds_est_judge(w->trust, cert, &req, &w->e), DS_OK);
+    enlarge(w, cert, 3500);
+    assert_int_equal(ds_est_judge(w->trust, cert, &req, &w->e), DS_POLICY);
+    assert_has(w->e.text, "a device holds 4096");
+    assert_has(w->e.text, "serial number 11");
+}
+
 static void test_est_trust_learns_no_strangers(void **state)
 {
     world *w = *state;
@@ -307,6 +334,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_est_judge_takes_what_was_asked),
         cmocka_unit_test(test_est_judge_refuses_what_was_not_asked),
+        cmocka_unit_test(test_est_judge_refuses_what_no_device_holds),
         cmocka_unit_test(test_est_trust_learns_no_strangers),
         cmocka_unit_test(test_est_chain_is_without_its_root),
         cmocka_unit_test(test_est_answer_damaged_anywhere_is_read_within_bounds),

@@ -81,7 +81,7 @@ static bool plain_allowed(const char *url)
                                         "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"};
     if (strncasecmp(url, "https://", 8) == 0)
         return true;
-    if (strncasecmp(url, "http://", 7) != 0)
+    if (strncasecmp(url, "http://", 7) != 0 || strchr(url, '@')) // what stands before it is no host
         return false;
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
         size_t len = strlen(hosts[i]);
