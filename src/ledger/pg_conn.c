@@ -73,8 +73,8 @@ static bool set_up(PGconn *c, bool read_only, int64_t deadline_ms)
 {
     static const char *const settings[] = {
         "SET default_transaction_read_only = on",
-        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', "
-        "'local')",
+        ("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', "
+         "'local')"),
         "SET lock_timeout = '20s'", // a station that stands still holds nobody up for ever
         "SET idle_in_transaction_session_timeout = '30s'",
     };
