@@ -109,6 +109,8 @@ static enum outcome judge(ds_agent_client *c, ds_view message, Devstamp__Respons
         o = r->status == 0 && r->body_case == DEVSTAMP__RESPONSE__BODY_PROGRESS ? ALIVE : ANSWER;
     else if (r->id == 0 && r->status >> 24 == DEVSTAMP__STATUS_MODULE__MODULE_FRAME)
         o = RESEND; // what arrived there could not be decoded
+    else if (r->id != 0)
+        o = ALIVE; // it is at the queue of what it was asked before, and comes to this
     if (o == ANSWER)
         *ret = r;
     else

@@ -2,7 +2,8 @@
 // SPDX-FileCopyrightText: the devstamp authors
 //
 // The agent's requests from the station's side, over a console that also carries log text. Each call sends, retries
-// after a lost or damaged answer (requests are idempotent) and waits until its deadline; Progress keeps a call alive.
+// after a lost or damaged answer (requests are idempotent) and waits until its deadline; Progress, and answers to what
+// was asked before, keep a call alive.
 #ifndef DS_LINK_AGENT_CLIENT_H
 #define DS_LINK_AGENT_CLIENT_H
 

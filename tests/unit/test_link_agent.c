@@ -291,6 +291,22 @@ static void test_call_progress_keeps_alive(void **state)
     succeeds(s, 5000, 200, 1, "");
 }
 
+// Hellos that were asked while a device started wait in its queue: it answers them one by one, and then this.
+static void test_call_waits_while_earlier_ones_are_answered(void **state)
+{
+    (void)state;
+    static const step s[] = {{.kind = AWAIT},
+                             {.kind = PAUSE, .number = 120},
+                             {.kind = ANSWER, .id = ID_OLD},
+                             {.kind = PAUSE, .number = 120},
+                             {.kind = ANSWER, .id = ID_OLD},
+                             {.kind = PAUSE, .number = 120},
+                             {.kind = ANSWER},
+                             {.kind = AWAIT},
+                             {0}};
+    succeeds(s, 5000, 200, 1, "");
+}
+
 static void test_call_sends_again_what_was_not_understood(void **state)
 {
     (void)state;
@@ -426,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_call_ignores_old_and_doubled_answers),
         cmocka_unit_test(test_call_repeated_takes_the_late_answer),
         cmocka_unit_test(test_call_progress_keeps_alive),
+        cmocka_unit_test(test_call_waits_while_earlier_ones_are_answered),
         cmocka_unit_test(test_call_sends_again_what_was_not_understood),
         cmocka_unit_test(test_call_endless_frame_costs_a_try),
         cmocka_unit_test(test_call_failures_are_told_apart),
