@@ -2,10 +2,9 @@
 # SPDX-FileCopyrightText: the devstamp authors
 """The self-hosted endpoint with a million registered devices, beside the same mosquitto with require_certificate and no
 plugin, in the same run: mutual-TLS connects per second (rounds of both in turn, broker time per connect), what a first
-connect's registration adds, the plugin's memory, and how long a change of state takes to reach who is connected.
+connect's registration adds, the plugin's memory, and how long a change of state takes to reach who is connected."""
 
-usage: bench/endpoint.py [devices] [clients] [rounds]"""
-
+import argparse
 import os
 import pathlib
 import shutil
@@ -160,10 +159,13 @@ def measure(folder, devices, clients, rounds):
 
 
 def main():
-    devices, clients, rounds = (int(x) for x in (sys.argv[1:] + ["1000000", "4000", "5"][len(sys.argv) - 1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, fallback in (("devices", 1_000_000), ("clients", 4000), ("rounds", 5)):
+        parser.add_argument(name, type=int, nargs="?", default=fallback)
+    o = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="devstamp-bench-"))
     try:
-        measure(folder, devices, clients, rounds)
+        measure(folder, o.devices, o.clients, o.rounds)
     finally:
         shutil.rmtree(folder)
 
