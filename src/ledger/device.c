@@ -76,7 +76,7 @@ static enum ds_class get(ds_ledger *l, const device_key *key, ds_ledger_device *
 {
     const ds_sql_arg mac = DS_BLOB(key->mac, 6);
     int64_t now = ds_utc_now();
-    bool found = false;
+    bool found = false, there = false;
     enum ds_class rc = load(l, BY_ADDRESS, DS_ARGS(DS_INT(key->chip_id), mac), ret, &found, e);
     if (!rc && found)
         rc = ds_sql_run(&l->sql,
@@ -87,7 +87,9 @@ static enum ds_class get(ds_ledger *l, const device_key *key, ds_ledger_device *
     else if (!rc)
         rc = insert(l, key, now, e);
     if (!rc)
-        rc = load(l, BY_ADDRESS, DS_ARGS(DS_INT(key->chip_id), mac), ret, &(bool){false}, e);
+        rc = load(l, BY_ADDRESS, DS_ARGS(DS_INT(key->chip_id), mac), ret, &there, e);
+    if (!rc && !there)
+        rc = ds_fail(e, DS_STORE, "ledger %s: the device that was just written is not there", l->sql.path);
     return rc || found ? rc : ds_ledger_append(l, ret->id, DS_LEDGER_KIND_DEVICE, "first seen", e);
 }
 

@@ -249,9 +249,7 @@ enum ds_class ds_pg_sync(ds_sql *s, ds_pg_conn *k, struct pg_result **ret, ds_er
             return ds_pg_lost(s, k, why, e);
         }
         end = r && PQresultStatus(r) == PGRES_PIPELINE_SYNC;
-        if (end)
-            PQclear(r);
-        else if (r && rc)
+        if (end || (r && rc))
             PQclear(r);
         else if (r)
             rc = take_result(s, k, r, &last, e);
