@@ -100,8 +100,8 @@ static enum ds_class query(ds_sql *s, const char *sql, const ds_sql_arg *args, d
 {
     ds_sql_rows *q = NULL;
     enum ds_class rc = prepared(s, sql, &q, e);
-    if (rc)
-        return rc;
+    if (!q)
+        return rc ? rc : DS_INTERNAL;
     sqlite3_reset(q->stmt);
     for (int i = 0; args && args[i].kind != DS_SQL_END; i++) {
         int src = bind(q->stmt, i + 1, &args[i]);
