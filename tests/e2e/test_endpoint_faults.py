@@ -32,12 +32,13 @@ def endpoint(tmp_path):
 
 
 class Wire:
-    """One MQTT 3.1.1 connection over TLS; code is the CONNACK's, or what it ended in."""
+    """One MQTT 3.1.1 connection over TLS; code is the CONNACK's, or what it ended in. It has a keep-alive time: where the broker
+    has a longest one, newer ones refuse who names none."""
 
     def __init__(self, endpoint, identity, client_id, source="127.0.0.1"):
         context = ssl.create_default_context(cafile=endpoint.root.cert_file)
         context.load_cert_chain(identity.cert_file, identity.key_file)
-        body = b"\x00\x04MQTT\x04\x02\x00\x00" + len(client_id).to_bytes(2, "big") + client_id.encode()
+        body = b"\x00\x04MQTT\x04\x02\x00\x3c" + len(client_id).to_bytes(2, "big") + client_id.encode()
         self.tls, self.code = None, "never connected"
         try:
             plain = socket.create_connection(("127.0.0.1", endpoint.port), 30, source_address=(source, 0))
